@@ -1,0 +1,107 @@
+"""How a domain's state moves: one literal table, and a step through it.
+
+A driver reports *facts* (what its hypervisor said or did); the engine knows which *order* is
+pending. ``step`` says what to publish. What is not in the table changes nothing: QEMU says STOP
+also when we already know that it stopped.
+
+Sources: QEMU's run-state.json; libvirt's qemu_process.c as seen through its events.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final
+
+from msgspec import Struct
+
+from aiovirt.model.orders import Create, Destroy, Request, Start, Suspend
+from aiovirt.model.state import Detail, DomainState, Lifecycle, Reason
+
+__all__ = ["Fact", "Step", "step"]
+
+
+class Fact(StrEnum):
+    """What a hypervisor reports of a guest."""
+
+    LAUNCHED = "its process is up, its vCPUs are stopped"
+    PAUSED = "its vCPUs stopped"
+    RESUMED = "its vCPUs run"
+    GUEST_POWEROFF = "the guest powered off"
+    HOST_POWEROFF = "the host powered it off"
+    RESET = "its machine was reset"
+    WATCHDOG = "its watchdog stopped it"
+    IO_ERROR = "an I/O error stopped it"
+    PANICKED = "the guest panicked"
+    PM_SUSPENDED = "suspended to memory"
+    PM_SUSPENDED_DISK = "suspended to disk"
+    WOKEN = "woke up"
+    EXITED = "its process ended"
+
+
+class Step(Struct, frozen=True):
+    """One lifecycle event to publish, and the state it leads to."""
+
+    kind: Lifecycle
+    detail: Detail
+    state: DomainState
+    reason: Reason
+
+
+S, L, D, R = DomainState, Lifecycle, Detail, Reason
+
+_STARTED: Final = Step(L.STARTED, D.BOOTED, S.RUNNING, R.BOOTED)
+_STARTED_PAUSED: Final = (Step(L.STARTED, D.BOOTED, S.PAUSED, R.USER), Step(L.SUSPENDED, D.PAUSED, S.PAUSED, R.USER))
+_DESTROYED: Final = Step(L.STOPPED, D.DESTROYED, S.SHUTOFF, R.DESTROYED)
+_POWEROFF: Final = {
+    Fact.GUEST_POWEROFF: (Step(L.SHUTDOWN, D.GUEST, S.SHUTDOWN, R.UNKNOWN),),
+    Fact.HOST_POWEROFF: (Step(L.SHUTDOWN, D.HOST, S.SHUTDOWN, R.UNKNOWN),),
+}
+_PANIC: Final = {Fact.PANICKED: (Step(L.CRASHED, D.PANICKED, S.CRASHED, R.PANICKED),)}
+_DIED: Final = {Fact.EXITED: (Step(L.STOPPED, D.FAILED, S.SHUTOFF, R.CRASHED),)}
+
+# state -> fact -> what to publish
+_TABLE: Final[dict[DomainState, dict[Fact, tuple[Step, ...]]]] = {
+    S.RUNNING: {
+        Fact.PAUSED: (Step(L.SUSPENDED, D.PAUSED, S.PAUSED, R.UNKNOWN),),
+        Fact.WATCHDOG: (Step(L.SUSPENDED, D.WATCHDOG, S.PAUSED, R.WATCHDOG),),
+        Fact.IO_ERROR: (Step(L.SUSPENDED, D.IOERROR, S.PAUSED, R.IOERROR),),
+        Fact.PM_SUSPENDED: (Step(L.PMSUSPENDED, D.MEMORY, S.PMSUSPENDED, R.UNKNOWN),),
+        Fact.PM_SUSPENDED_DISK: (Step(L.PMSUSPENDED, D.DISK, S.PMSUSPENDED, R.UNKNOWN),),
+        **_POWEROFF,
+        **_PANIC,
+        **_DIED,
+    },
+    S.PAUSED: {
+        Fact.RESUMED: (Step(L.RESUMED, D.UNPAUSED, S.RUNNING, R.UNPAUSED),),
+        **_POWEROFF,
+        **_PANIC,
+        **_DIED,
+    },
+    S.PMSUSPENDED: {
+        Fact.WOKEN: (Step(L.STARTED, D.WAKEUP, S.RUNNING, R.WAKEUP),),
+        **_POWEROFF,
+        **_DIED,
+    },
+    S.SHUTDOWN: {
+        Fact.RESUMED: (Step(L.RESUMED, D.UNPAUSED, S.RUNNING, R.UNPAUSED),),
+        Fact.EXITED: (Step(L.STOPPED, D.SHUTDOWN, S.SHUTOFF, R.SHUTDOWN),),
+    },
+    S.CRASHED: {
+        Fact.RESUMED: (Step(L.RESUMED, D.UNPAUSED, S.RUNNING, R.UNPAUSED),),
+        Fact.EXITED: (Step(L.STOPPED, D.CRASHED, S.SHUTOFF, R.CRASHED),),
+    },
+    S.SHUTOFF: {},
+}
+
+
+def step(state: DomainState, fact: Fact, order: Request[object] | None) -> tuple[Step, ...]:
+    """What to publish when ``fact`` meets a domain in ``state`` with ``order`` pending."""
+    if isinstance(order, Start | Create) and state is S.SHUTOFF:
+        if fact is Fact.LAUNCHED and order.paused:
+            return _STARTED_PAUSED
+        return (_STARTED,) if fact is Fact.RESUMED else ()
+    if isinstance(order, Destroy) and state is not S.SHUTOFF:
+        return (_DESTROYED,) if fact is Fact.EXITED else ()
+    if isinstance(order, Suspend) and fact is Fact.PAUSED and state is S.RUNNING:
+        return (Step(L.SUSPENDED, D.PAUSED, S.PAUSED, R.USER),)
+    return _TABLE.get(state, {}).get(fact, ())

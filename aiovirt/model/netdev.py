@@ -1,0 +1,127 @@
+"""What a network device of this host is: one frozen value, as last seen.
+
+Attributes carry the kernel's names (Documentation/ABI/testing/sysfs-class-net). No I/O lives here.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum, IntFlag
+from typing import Literal, final
+
+from msgspec import Struct
+
+__all__ = ["LinkFlags", "Netdev", "OperState", "Unreadable"]
+
+
+class LinkFlags(IntFlag):
+    """The flags of a link that mean something to people (``IFF_*`` in linux/if.h)."""
+
+    UP = 0x1
+    BROADCAST = 0x2
+    LOOPBACK = 0x8
+    POINTOPOINT = 0x10
+    RUNNING = 0x40
+    NOARP = 0x80
+    PROMISC = 0x100
+    ALLMULTI = 0x200
+    MASTER = 0x400
+    SLAVE = 0x800
+    MULTICAST = 0x1000
+    LOWER_UP = 0x10000
+    DORMANT = 0x20000
+
+
+class OperState(IntEnum):
+    """RFC 2863's ``ifOperStatus`` as the kernel counts it (``IF_OPER_*`` in linux/if.h)."""
+
+    UNKNOWN = 0
+    NOTPRESENT = 1
+    DOWN = 2
+    LOWERLAYERDOWN = 3
+    TESTING = 4
+    DORMANT = 5
+    UP = 6
+
+    def __str__(self) -> str:
+        return self.name.lower()
+
+
+@final
+class Unreadable(Struct, frozen=True, eq=False, tag="unreadable"):
+    """An attribute that exists and could not be read: falsy, equal to nothing, not even itself.
+
+    ``why`` is the errno's name (``"EIO"``) or a short reason. It is neither a value nor "the driver
+    has none" (that is None).
+    """
+
+    why: str
+
+    def __bool__(self) -> Literal[False]:
+        return False
+
+    def __eq__(self, other: object) -> bool:
+        return False
+
+    def __ne__(self, other: object) -> bool:
+        return True
+
+    def __hash__(self) -> int:
+        return hash(("unreadable", self.why))
+
+    def __str__(self) -> str:
+        return f"unreadable ({self.why})"
+
+
+class Netdev(Struct, frozen=True, kw_only=True, gc=False):
+    """A network device: identity first, then its attributes as last reported.
+
+    ``id`` names one incarnation of one device for as long as it exists: ``<ifindex>.<incarnation>``
+    (a number the kernel used again gets the next incarnation). ``mac`` is lower-case and
+    colon-separated, empty where the link has no address. ``mtu`` is in bytes. ``carrier`` is None
+    where the kernel does not say. ``parent`` is the name of the bus device it hangs from
+    (IFLA_PARENT_DEV_NAME: ``"0000:3b:00.0"``, ``"virtio4"``), ``driver`` that device's driver.
+
+    phys_port_id, phys_port_name and phys_switch_id are the value, None where the driver has none,
+    or :class:`Unreadable`; the ids are lower-case hex, as in sysfs.
+    """
+
+    id: str
+    ifindex: int
+    name: str
+    mac: str = ""
+    mtu: int = 0
+    flags: int = 0
+    operstate: OperState = OperState.UNKNOWN
+    carrier: bool | None = None
+    kind: str | None = None
+    master: int | None = None
+    parent: str | None = None
+    driver: str | None = None
+    phys_port_id: str | None | Unreadable = None
+    phys_port_name: str | None | Unreadable = None
+    phys_switch_id: str | None | Unreadable = None
+
+    @property
+    def subject(self) -> str:
+        """Its subject in the event stream: ``netdev/<id>``."""
+        return f"netdev/{self.id}"
+
+    @property
+    def is_up(self) -> bool:
+        """Whether it is administratively up (IFF_UP)."""
+        return bool(self.flags & LinkFlags.UP)
+
+    def changes_to(self, new: Netdev) -> dict[str, tuple[object, object]]:
+        """attribute -> (old, new) for each attribute in which ``new`` differs, identity aside."""
+        return {
+            name: (before, after)
+            for name in self.__struct_fields__
+            if name != "id" and not same(before := getattr(self, name), after := getattr(new, name))
+        }
+
+
+def same(before: object, after: object) -> bool:
+    """Whether two readings say the same: also two failures for the same reason (unequal as values)."""
+    if isinstance(before, Unreadable) and isinstance(after, Unreadable):
+        return before.why == after.why
+    return before == after

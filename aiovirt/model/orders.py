@@ -1,0 +1,112 @@
+"""What can be asked of an engine, as values: they look the same to one in this process and to one over a socket.
+
+A request carries its deadline in seconds and answers with its type parameter. Orders change a
+domain and are journaled as the ``cause`` of what they lead to; questions change nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Generic, TypeVar
+from uuid import UUID
+
+from msgspec import Struct
+
+__all__ = [
+    "DEFAULT_TIMEOUT",
+    "AskQMP",
+    "AskXML",
+    "Create",
+    "Define",
+    "Destroy",
+    "DomainOrder",
+    "ReadPhysPortId",
+    "Request",
+    "Reset",
+    "Resume",
+    "Shutdown",
+    "Start",
+    "Suspend",
+    "Undefine",
+]
+
+R_co = TypeVar("R_co", covariant=True)
+
+DEFAULT_TIMEOUT: Final = 30.0
+
+
+class Request(Struct, Generic[R_co], frozen=True, kw_only=True, tag=True):
+    """Something asked; ``timeout`` is in seconds."""
+
+    timeout: float = DEFAULT_TIMEOUT
+
+
+class DomainOrder(Request[None], frozen=True, kw_only=True, tag=True):
+    """An order about one domain."""
+
+    uuid: UUID
+
+
+class Start(DomainOrder, frozen=True, kw_only=True, tag=True):
+    """Boot a defined domain. With ``autodestroy`` it ends with the connection that started it."""
+
+    paused: bool = False
+    autodestroy: bool = False
+
+
+class Suspend(DomainOrder, frozen=True, kw_only=True, tag=True):
+    """Stop its vCPUs."""
+
+
+class Resume(DomainOrder, frozen=True, kw_only=True, tag=True):
+    """Let its vCPUs run again."""
+
+
+class Shutdown(DomainOrder, frozen=True, kw_only=True, tag=True):
+    """Press its power button."""
+
+
+class Reset(DomainOrder, frozen=True, kw_only=True, tag=True):
+    """Press its reset button."""
+
+
+class Destroy(DomainOrder, frozen=True, kw_only=True, tag=True):
+    """Pull its plug."""
+
+
+class Undefine(DomainOrder, frozen=True, kw_only=True, tag=True):
+    """Forget its definition; one that runs goes on as a transient domain."""
+
+
+class Define(Request[UUID], frozen=True, kw_only=True, tag=True):
+    """Keep the definition in ``xml``; answers with its uuid."""
+
+    xml: str
+
+
+class Create(Request[UUID], frozen=True, kw_only=True, tag=True):
+    """Boot a transient domain from ``xml``; answers with its uuid."""
+
+    xml: str
+    paused: bool = False
+    autodestroy: bool = False
+
+
+class AskXML(Request[str], frozen=True, kw_only=True, tag=True):
+    """A domain's XML: of the run, or with ``inactive`` of the next start."""
+
+    uuid: UUID
+    inactive: bool = False
+
+
+class AskQMP(Request[bytes], frozen=True, kw_only=True, tag=True):
+    """A raw QMP command; ``arguments`` and the answer are JSON."""
+
+    uuid: UUID
+    command: str
+    arguments: bytes = b"{}"
+
+
+class ReadPhysPortId(Request[str | None], frozen=True, kw_only=True, tag=True):
+    """Read a netdev's phys_port_id now; None when its driver has none."""
+
+    name: str

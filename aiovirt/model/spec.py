@@ -1,0 +1,182 @@
+"""What a domain is to be: the values that ``define``, ``create`` and ``run`` take.
+
+They are frozen, and refuse at construction what cannot be meant. Sizes are bytes. Names and
+defaults are those of libvirt's domain XML (https://libvirt.org/formatdomain.html).
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final
+from uuid import UUID
+
+from msgspec import Struct
+
+from aiovirt.errors import InvalidArgument
+from aiovirt.model.units import KiB, MiB, TiB
+
+__all__ = [
+    "Action",
+    "Chardev",
+    "DiskBus",
+    "DiskDevice",
+    "DiskSpec",
+    "DomainSpec",
+    "OsSpec",
+    "SerialSpec",
+    "VirtType",
+    "check_name",
+]
+
+MAX_NAME_BYTES: Final = 200
+MAX_VCPUS: Final = 4096
+
+
+class VirtType(StrEnum):
+    """``<domain type=…>``: kvm (hardware), qemu (TCG, in software), test (in memory)."""
+
+    KVM = "kvm"
+    QEMU = "qemu"
+    TEST = "test"
+
+
+class Action(StrEnum):
+    """What to do when the guest powers off, reboots or crashes."""
+
+    DESTROY = "destroy"
+    RESTART = "restart"
+    PRESERVE = "preserve"
+
+
+class DiskBus(StrEnum):
+    IDE = "ide"
+    VIRTIO = "virtio"
+
+
+class DiskDevice(StrEnum):
+    DISK = "disk"
+    CDROM = "cdrom"
+
+
+class Chardev(StrEnum):
+    """What stands behind a serial port (``<serial type=…>``)."""
+
+    NULL = "null"
+    FILE = "file"
+    PTY = "pty"
+    UNIX = "unix"
+
+
+class OsSpec(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
+    """How it boots: from its disks in ``boot`` order, or straight into ``kernel``."""
+
+    arch: str = "x86_64"
+    machine: str = "pc"
+    boot: tuple[str, ...] = ("hd",)
+    kernel: str | None = None
+    initrd: str | None = None
+    cmdline: str | None = None
+
+    def __post_init__(self) -> None:
+        for device in self.boot:
+            if device not in ("hd", "cdrom", "network", "fd"):
+                raise InvalidArgument(f"boot device {device!r} is not one of hd, cdrom, network, fd")
+        if self.kernel is None and (self.initrd or self.cmdline):
+            raise InvalidArgument("an initrd or a kernel command line needs a kernel")
+
+
+class DiskSpec(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
+    """One disk: the file ``source`` as the guest's ``target`` (``hda``, ``vda``, …)."""
+
+    source: str
+    target: str
+    bus: DiskBus = DiskBus.VIRTIO
+    device: DiskDevice = DiskDevice.DISK
+    format: str = "raw"
+    readonly: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.source.startswith("/"):
+            raise InvalidArgument(f"the disk's source must be an absolute path, not {self.source!r}")
+        if not self.target.isascii() or not self.target.isalnum():
+            raise InvalidArgument(f"the disk's target {self.target!r} is not a device name like vda or hda")
+        if self.format not in ("raw", "qcow2"):
+            raise InvalidArgument(f"disk format {self.format!r} is not one of raw, qcow2")
+
+
+class SerialSpec(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
+    """One serial port.
+
+    ``path`` is the file (FILE) or socket (UNIX); with UNIX, ``listen`` says whether QEMU makes the
+    socket (libvirt's ``mode='bind'``) or connects to one that is there (``mode='connect'``).
+    """
+
+    type: Chardev = Chardev.NULL
+    path: str | None = None
+    listen: bool = True
+
+    def __post_init__(self) -> None:
+        needs = self.type in (Chardev.FILE, Chardev.UNIX)
+        if needs and not (self.path and self.path.startswith("/")):
+            raise InvalidArgument(f"a serial port of type {self.type} needs an absolute path")
+        if not needs and self.path is not None:
+            raise InvalidArgument(f"a serial port of type {self.type} takes no path")
+
+
+class DomainSpec(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
+    """A whole domain. ``memory`` is in bytes: ``512 * MiB``.
+
+    ``type`` None lets the driver choose the best the host has. ``metadata`` is kept as it was
+    written. ``emulator`` None lets the driver find it.
+    """
+
+    name: str
+    memory: int
+    vcpus: int = 1
+    uuid: UUID | None = None
+    type: VirtType | None = None
+    title: str | None = None
+    description: str | None = None
+    metadata: str | None = None
+    os: OsSpec = OsSpec()
+    acpi: bool = True
+    on_poweroff: Action = Action.DESTROY
+    on_reboot: Action = Action.RESTART
+    on_crash: Action = Action.DESTROY
+    emulator: str | None = None
+    disks: tuple[DiskSpec, ...] = ()
+    serials: tuple[SerialSpec, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_name(self.name)
+        _check_memory(self.memory)
+        if not 1 <= self.vcpus <= MAX_VCPUS:
+            raise InvalidArgument(f"{self.vcpus} vcpus: must be 1 to {MAX_VCPUS}")
+        if self.title is not None and "\n" in self.title:
+            raise InvalidArgument("a title is one line")
+        targets = [disk.target for disk in self.disks]
+        for target in targets:
+            if targets.count(target) > 1:
+                raise InvalidArgument(f"two disks have the target {target!r}")
+
+
+def check_name(name: str) -> None:
+    """Raises InvalidArgument unless ``name`` can name a domain (libvirt's rules, and a file's)."""
+    if not name or name.isspace():
+        raise InvalidArgument("a domain needs a name")
+    if "/" in name or name in (".", ".."):
+        raise InvalidArgument(f"the name {name!r} may not contain '/' nor be a folder's own")
+    if any(ord(char) < 32 or ord(char) == 127 for char in name):
+        raise InvalidArgument(f"the name {name!r} has control characters")
+    if len(name.encode(errors="surrogatepass")) > MAX_NAME_BYTES:
+        raise InvalidArgument(f"a domain's name has at most {MAX_NAME_BYTES} bytes")
+    if not name.isprintable():
+        raise InvalidArgument(f"the name {name!r} has characters that cannot be printed")
+
+
+def _check_memory(memory: int) -> None:
+    if 0 < memory < MiB:
+        hint = f"did you mean {memory} * MiB?" if memory < 64 * KiB else f"did you mean {memory // KiB} * MiB?"
+        raise InvalidArgument(f"memory is in bytes, and {memory} bytes is under 1 MiB: {hint}")
+    if memory <= 0 or memory > 64 * TiB:
+        raise InvalidArgument(f"memory of {memory} bytes is not possible")
