@@ -1,0 +1,1 @@
+"""What is said: sans-IO protocols. Bytes in, values out, and back; no socket, no clock, no task."""
