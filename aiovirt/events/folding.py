@@ -1,0 +1,37 @@
+"""Folding a backlog: attribute changes of one device merge, and nothing else does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from msgspec.structs import replace
+
+from aiovirt.events.types import Event, NetdevChanged
+
+__all__ = ["folded"]
+
+
+def folded(events: Iterable[Event]) -> list[Event]:
+    """``events`` with runs of NetdevChanged of one device merged: oldest old, newest new.
+
+    A merged event stands where its newest part stood and carries that part's cursor; one that ends
+    where it began vanishes. Any other event of the device ends its run. Order is kept otherwise.
+    """
+    kept: list[Event | None] = []
+    runs: dict[str, int] = {}
+    for event in events:
+        if not isinstance(event, NetdevChanged):
+            runs.pop(event.subject, None)
+            kept.append(event)
+            continue
+        before = runs.get(event.subject)
+        if before is not None and isinstance(earlier := kept[before], NetdevChanged):
+            event = replace(event, old=earlier.old)  # noqa: PLW2901 - the merged one takes its place
+            kept[before] = None
+        runs[event.subject] = len(kept)
+        kept.append(event)
+    return [event for event in kept if event is not None and not _is_no_op(event)]
+
+
+def _is_no_op(event: Event) -> bool:
+    return isinstance(event, NetdevChanged) and not event.changes

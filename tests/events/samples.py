@@ -1,0 +1,109 @@
+"""Events to publish in tests, and strategies for them."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from aiovirt.events import (
+    Detail,
+    DomainLifecycle,
+    DomainReboot,
+    Event,
+    HostStarted,
+    Lifecycle,
+    MonitorLost,
+    MonitorResumed,
+    MonitorStalled,
+    NetdevAdded,
+    NetdevChanged,
+    NetdevRemoved,
+    NetdevRenamed,
+    SourceResynced,
+    WatcherLost,
+)
+from aiovirt.model.netdev import Netdev, OperState, Unreadable
+from aiovirt.model.state import DomainState, Reason
+
+HOST = UUID("00000000-0000-4000-8000-000000000001")
+UUIDS = [UUID(int=number + 1) for number in range(3)]
+
+
+def netdev(number: int = 1, **attributes: object) -> Netdev:
+    device = Netdev(id=f"{number}.1", ifindex=number, name=f"eth{number}")
+    return replace(device, **attributes)
+
+
+def started(number: int = 0) -> DomainLifecycle:
+    return lifecycle(number, Lifecycle.STARTED, Detail.BOOTED, DomainState.RUNNING, Reason.BOOTED)
+
+
+def lifecycle(number: int, kind: Lifecycle, detail: Detail, state: DomainState, reason: Reason, *, persistent: bool = True) -> DomainLifecycle:
+    return DomainLifecycle(
+        uuid=UUIDS[number],
+        name=f"d{number}",
+        kind=kind,
+        detail=detail,
+        state=state,
+        reason=reason,
+        id=number + 1 if state.is_active else None,
+        persistent=persistent,
+    )
+
+
+text = st.text(max_size=20)
+phys = st.none() | st.text("0123456789abcdef", min_size=1, max_size=64) | st.builds(Unreadable, st.sampled_from(["EIO", "ENODEV"]))
+netdevs = st.builds(
+    Netdev,
+    id=st.from_regex(r"[1-9][0-9]{0,4}\.[1-9]", fullmatch=True),
+    ifindex=st.integers(1, 2**31 - 1),
+    name=text,
+    mac=text,
+    mtu=st.integers(0, 2**32 - 1),
+    flags=st.integers(0, 2**32 - 1),
+    operstate=st.sampled_from(OperState),
+    carrier=st.none() | st.booleans(),
+    kind=st.none() | text,
+    master=st.none() | st.integers(1, 2**31 - 1),
+    parent=st.none() | text,
+    driver=st.none() | text,
+    phys_port_id=phys,
+    phys_port_name=phys,
+    phys_switch_id=phys,
+)
+domains = {"uuid": st.uuids(), "name": text}
+common = {
+    "cursor": st.from_regex(r"[0-9A-HJKMNP-TV-Z]{26}:[0-9]{16}", fullmatch=True).filter(str.isascii),
+    "time": st.integers(0, 2**62),
+    "host": st.uuids(),
+    "source_time": st.none() | st.integers(0, 2**62),
+    "cause": st.none() | st.text(min_size=1, max_size=20),
+}
+BUILDERS: dict[type[Event], st.SearchStrategy[Event]] = {
+    DomainLifecycle: st.builds(
+        DomainLifecycle,
+        kind=st.sampled_from(Lifecycle),
+        detail=st.sampled_from(Detail),
+        state=st.sampled_from(DomainState),
+        reason=st.sampled_from(Reason),
+        id=st.none() | st.integers(1, 2**31),
+        persistent=st.booleans(),
+        **domains,
+        **common,
+    ),
+    DomainReboot: st.builds(DomainReboot, by_guest=st.booleans(), **domains, **common),
+    MonitorLost: st.builds(MonitorLost, why=text, degraded=st.booleans(), **domains, **common),
+    MonitorStalled: st.builds(MonitorStalled, why=text, **domains, **common),
+    MonitorResumed: st.builds(MonitorResumed, why=text, **domains, **common),
+    NetdevAdded: st.builds(NetdevAdded, device=netdevs, **common),
+    NetdevRemoved: st.builds(NetdevRemoved, device=netdevs, **common),
+    NetdevRenamed: st.builds(NetdevRenamed, old=netdevs, new=netdevs, **common),
+    NetdevChanged: st.builds(NetdevChanged, old=netdevs, new=netdevs, **common),
+    HostStarted: st.builds(HostStarted, uri=text, boot_id=text, **common),
+    WatcherLost: st.builds(WatcherLost, source=text, why=text, **common),
+    SourceResynced: st.builds(SourceResynced, source=text, reason=text, lost=st.none() | st.integers(0, 2**31), **common),
+}
+covered = frozenset(BUILDERS)
+any_event: st.SearchStrategy[Event] = st.one_of(*BUILDERS.values())

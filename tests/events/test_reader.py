@@ -1,0 +1,284 @@
+from __future__ import annotations
+
+import anyio
+import pytest
+
+from aiovirt.errors import EventGap, HostGone, InvalidArgument
+from aiovirt.events import DomainEvent, DomainLifecycle, Event, Events, NetdevAdded, NetdevChanged, NetdevEvent, NetdevRemoved, Resync
+from aiovirt.events.bus import Bus
+from tests.events import samples
+from tests.events.samples import netdev, started
+
+pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
+
+
+@pytest.fixture
+def bus() -> Bus:
+    return Bus(host=samples.HOST, capacity=64)
+
+
+@pytest.fixture
+def events(bus: Bus) -> Events:
+    return Events(bus)
+
+
+async def test_it_begins_where_it_was_entered(bus: Bus, events: Events) -> None:
+    bus.publish(started(0))
+    stream = events.subscribe()
+    bus.publish(started(1))
+    async with stream:
+        wanted = bus.publish(started(2))
+        assert stream.receive_nowait() is wanted
+        with pytest.raises(anyio.WouldBlock):
+            stream.receive_nowait()
+
+
+async def test_it_resumes_after_a_cursor(bus: Bus, events: Events) -> None:
+    published = [bus.publish(started(0)) for _ in range(5)]
+    async with events.subscribe(after=published[1].cursor) as stream:
+        assert [stream.receive_nowait() for _ in range(3)] == published[2:]
+        assert stream.cursor == bus.cursor
+
+
+async def test_types_and_subjects_narrow_it_down(bus: Bus, events: Events) -> None:
+    async with (
+        events.subscribe(NetdevEvent) as devices,
+        events.subscribe(subject=f"domain/{samples.UUIDS[1]}") as one,
+        events.subscribe(DomainEvent, NetdevAdded, subject="netdev/") as prefix,
+        events.subscribe(subject=netdev(1)) as by_value,
+    ):
+        first, second, added = bus.publish(started(0)), bus.publish(started(1)), bus.publish(NetdevAdded(device=netdev(1)))
+        assert devices.receive_nowait() is added
+        assert one.receive_nowait() is second
+        assert prefix.receive_nowait() is added
+        assert by_value.receive_nowait() is added
+        assert first.subject == f"domain/{samples.UUIDS[0]}"
+        for stream in (devices, one, prefix, by_value):
+            with pytest.raises(anyio.WouldBlock):
+                stream.receive_nowait()
+            assert stream.cursor == bus.cursor
+
+
+@pytest.mark.parametrize("subject", ["web", "", 3, object()])
+async def test_what_is_no_subject_is_refused(events: Events, subject: object) -> None:
+    with pytest.raises(InvalidArgument):
+        events.subscribe(subject=subject)  # type: ignore[call-overload]
+
+
+async def test_what_is_no_event_type_is_refused(events: Events) -> None:
+    with pytest.raises(InvalidArgument):
+        events.subscribe(int)  # type: ignore[type-var]
+
+
+async def test_a_parked_reader_is_woken_by_its_own_events_only(bus: Bus, events: Events) -> None:
+    got: list[Event] = []
+
+    async def read() -> None:
+        async with events.subscribe(DomainLifecycle, subject=f"domain/{samples.UUIDS[1]}") as stream:
+            got.append(await stream.receive())
+            assert stream.cursor == got[0].cursor
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(read)
+        await anyio.wait_all_tasks_blocked()
+        for _ in range(200):  # far more than the ring holds: it has not missed them, it did not want them
+            bus.publish(started(0))
+        assert bus.statistics().parked == 1
+        wanted = bus.publish(started(1))
+        assert bus.statistics().parked == 0
+        bus.publish(started(0))
+    assert got == [wanted]
+
+
+async def test_a_parked_readers_cursor_moves_on(bus: Bus, events: Events) -> None:
+    async with events.subscribe(NetdevEvent) as stream, anyio.create_task_group() as tasks:
+        tasks.start_soon(stream.receive)
+        await anyio.wait_all_tasks_blocked()
+        bus.publish(started(0))
+        assert stream.cursor == bus.cursor
+        assert stream.statistics().behind == 0
+        tasks.cancel_scope.cancel()
+
+
+async def test_cancelling_a_wait_loses_nothing(bus: Bus, events: Events) -> None:
+    async with events.subscribe() as stream:
+        with anyio.move_on_after(1):
+            await stream.receive()
+        wanted = bus.publish(started(0))
+        assert await stream.receive() is wanted
+
+
+async def test_cancelled_while_being_woken_it_loses_nothing(bus: Bus, events: Events) -> None:
+    async with events.subscribe() as stream:
+        wanted = None
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(stream.receive)
+            await anyio.wait_all_tasks_blocked()
+            wanted = bus.publish(started(0))
+            tasks.cancel_scope.cancel()
+        if stream.statistics().delivered == 0:
+            assert stream.receive_nowait() is wanted
+
+
+async def test_a_gap_is_raised_and_stays(bus: Bus, events: Events) -> None:
+    async with events.subscribe() as stream:
+        for _ in range(100):
+            bus.publish(started(0))
+        for _ in range(2):
+            with pytest.raises(EventGap) as gap:
+                await stream.receive()
+            assert gap.value.missed == 36
+    async with events.subscribe(after=gap.value.resume) as stream:
+        assert (await stream.receive()).cursor == gap.value.first_available
+
+
+async def test_resuming_too_late_is_a_gap_on_entry(bus: Bus, events: Events) -> None:
+    first = bus.publish(started(0)).cursor
+    for _ in range(100):
+        bus.publish(started(0))
+    with pytest.raises(EventGap):
+        async with events.subscribe(after=first):
+            pass
+
+
+async def test_the_end_of_the_host_is_told_to_all(bus: Bus, events: Events) -> None:
+    ends: list[str] = []
+
+    async def read() -> None:
+        async with events.subscribe() as stream:
+            with pytest.raises(HostGone) as gone:
+                async for _ in stream:
+                    pass
+            ends.append(gone.value.cursor)
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(3):
+            tasks.start_soon(read)
+        await anyio.wait_all_tasks_blocked()
+        last = bus.publish(started(0))
+        bus.close()
+    assert ends == [last.cursor] * 3
+
+
+async def test_where_runs_in_the_reader_and_ends_only_its_stream(bus: Bus, events: Events) -> None:
+    def explode(event: Event) -> bool:
+        raise ZeroDivisionError
+
+    async with events.subscribe(where=explode) as bad, events.subscribe(where=lambda event: event.subject.endswith("2")) as good:
+        bus.publish(started(0))
+        wanted = bus.publish(started(1))
+        for _ in range(2):
+            with pytest.raises(ZeroDivisionError):
+                await bad.receive()
+        assert await good.receive() is wanted
+
+
+async def test_closing_ends_a_wait(bus: Bus, events: Events) -> None:
+    async with events.subscribe() as stream, anyio.create_task_group() as tasks:
+
+        async def read() -> None:
+            with pytest.raises(anyio.ClosedResourceError):
+                await stream.receive()
+
+        tasks.start_soon(read)
+        await anyio.wait_all_tasks_blocked()
+        await stream.aclose()
+    assert bus.statistics().parked == 0
+
+
+async def test_one_task_reads_a_stream(bus: Bus, events: Events) -> None:
+    async with events.subscribe() as stream, anyio.create_task_group() as tasks:
+        tasks.start_soon(stream.receive)
+        await anyio.wait_all_tasks_blocked()
+        with pytest.raises(anyio.BusyResourceError):
+            await stream.receive()
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_stream_is_entered_before_it_is_read(events: Events) -> None:
+    with pytest.raises(RuntimeError, match="enter"):
+        await events.subscribe().receive()
+
+
+async def test_a_long_backlog_lets_others_run(bus: Bus, events: Events) -> None:
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await anyio.lowlevel.checkpoint()
+
+    async with events.subscribe() as stream, anyio.create_task_group() as tasks:
+        tasks.start_soon(count)
+        for _ in range(64):
+            bus.publish(started(0))
+        before = turns
+        for _ in range(64):
+            await stream.receive()
+        assert turns > before
+        tasks.cancel_scope.cancel()
+
+
+# -- watch -------------------------------------------------------------------------------------
+
+
+async def test_a_watch_is_the_state_and_then_its_changes(bus: Bus, events: Events) -> None:
+    bus.publish(NetdevAdded(device=netdev(1)))
+    async with events.watch(NetdevEvent) as watch:
+        assert set(watch.snapshot.netdevs) == {"1.1"}
+        assert watch.snapshot.cursor == bus.cursor
+        added = bus.publish(NetdevAdded(device=netdev(2)))
+        assert await watch.receive() is added
+
+
+async def test_a_watch_that_fell_behind_gets_a_fresh_state(bus: Bus, events: Events) -> None:
+    async with events.watch() as watch:
+        for number in range(100):
+            bus.publish(NetdevAdded(device=netdev(number + 1)))
+        item = await watch.receive()
+        assert isinstance(item, Resync)
+        assert len(item.snapshot.netdevs) == 100
+        assert item.cursor == bus.cursor
+        removed = bus.publish(NetdevRemoved(device=netdev(1)))
+        assert await watch.receive() is removed
+
+
+async def test_a_folded_backlog_keeps_what_matters(bus: Bus, events: Events) -> None:
+    one, two = netdev(1), netdev(1, mtu=2)
+    async with events.watch(fold=True) as watch:
+        bus.publish(NetdevChanged(old=one, new=two))
+        bus.publish(started(0))
+        bus.publish(NetdevChanged(old=two, new=netdev(1, mtu=3)))
+        bus.close()
+        first, second = await watch.receive(), await watch.receive()
+        assert isinstance(first, DomainLifecycle)
+        assert isinstance(second, NetdevChanged)
+        assert second.changes == {"mtu": (0, 3)}
+        assert second.cursor == bus.cursor
+        with pytest.raises(HostGone):
+            await watch.receive()
+
+
+async def test_the_cursor_of_a_folded_backlog_never_runs_ahead(bus: Bus, events: Events) -> None:
+    async with events.watch(fold=True) as watch:
+        published = [bus.publish(started(0)) for _ in range(3)]
+        for event in published:
+            await watch.receive()
+            assert watch.cursor == event.cursor
+
+
+# -- expect ------------------------------------------------------------------------------------
+
+
+async def test_expect_is_armed_before_the_order(bus: Bus, events: Events) -> None:
+    async with events.expect(DomainLifecycle, subject=f"domain/{samples.UUIDS[1]}") as seen:
+        bus.publish(started(0))
+        wanted = bus.publish(started(1))
+    assert seen.value is wanted
+
+
+async def test_expect_waits_for_nothing_when_its_body_failed(events: Events) -> None:
+    with pytest.raises(ZeroDivisionError):
+        async with events.expect(DomainLifecycle):
+            raise ZeroDivisionError
