@@ -67,6 +67,35 @@ class Chardev(StrEnum):
     UNIX = "unix"
 
 
+def check_name(name: str) -> None:
+    """Raises InvalidArgument unless ``name`` can name a domain (libvirt's rules, and a file's)."""
+    if not name or name.isspace():
+        raise InvalidArgument("a domain needs a name")
+    if "/" in name or name in (".", ".."):
+        raise InvalidArgument(f"the name {name!r} may not contain '/' nor be a folder's own")
+    if any(ord(char) < 32 or ord(char) == 127 for char in name):
+        raise InvalidArgument(f"the name {name!r} has control characters")
+    if len(name.encode(errors="surrogatepass")) > MAX_NAME_BYTES:
+        raise InvalidArgument(f"a domain's name has at most {MAX_NAME_BYTES} bytes")
+    if not name.isprintable():
+        raise InvalidArgument(f"the name {name!r} has characters that cannot be printed")
+
+
+def _check_given(**values: str | None) -> None:
+    """Raises InvalidArgument for a value that is there and empty."""
+    for what, value in values.items():
+        if value is not None and not value.strip():
+            raise InvalidArgument(f"an empty {what} is none")
+
+
+def _check_memory(memory: int) -> None:
+    if 0 < memory < MiB:
+        hint = f"did you mean {memory} * MiB?" if memory < 64 * KiB else f"did you mean {memory // KiB} * MiB?"
+        raise InvalidArgument(f"memory is in bytes, and {memory} bytes is under 1 MiB: {hint}")
+    if memory <= 0 or memory > 64 * TiB:
+        raise InvalidArgument(f"memory of {memory} bytes is not possible")
+
+
 class OsSpec(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     """How it boots: from its disks in ``boot`` order, or straight into ``kernel``."""
 
@@ -78,6 +107,9 @@ class OsSpec(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     cmdline: str | None = None
 
     def __post_init__(self) -> None:
+        _check_given(arch=self.arch, machine=self.machine, kernel=self.kernel, initrd=self.initrd)
+        if not self.boot:
+            raise InvalidArgument("a domain needs a device to boot from")
         for device in self.boot:
             if device not in ("hd", "cdrom", "network", "fd"):
                 raise InvalidArgument(f"boot device {device!r} is not one of hd, cdrom, network, fd")
@@ -121,6 +153,8 @@ class SerialSpec(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True
             raise InvalidArgument(f"a serial port of type {self.type} needs an absolute path")
         if not needs and self.path is not None:
             raise InvalidArgument(f"a serial port of type {self.type} takes no path")
+        if not self.listen and self.type is not Chardev.UNIX:
+            raise InvalidArgument(f"a serial port of type {self.type} connects to nothing")
 
 
 class DomainSpec(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
@@ -154,29 +188,9 @@ class DomainSpec(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True
             raise InvalidArgument(f"{self.vcpus} vcpus: must be 1 to {MAX_VCPUS}")
         if self.title is not None and "\n" in self.title:
             raise InvalidArgument("a title is one line")
-        targets = [disk.target for disk in self.disks]
-        for target in targets:
-            if targets.count(target) > 1:
-                raise InvalidArgument(f"two disks have the target {target!r}")
-
-
-def check_name(name: str) -> None:
-    """Raises InvalidArgument unless ``name`` can name a domain (libvirt's rules, and a file's)."""
-    if not name or name.isspace():
-        raise InvalidArgument("a domain needs a name")
-    if "/" in name or name in (".", ".."):
-        raise InvalidArgument(f"the name {name!r} may not contain '/' nor be a folder's own")
-    if any(ord(char) < 32 or ord(char) == 127 for char in name):
-        raise InvalidArgument(f"the name {name!r} has control characters")
-    if len(name.encode(errors="surrogatepass")) > MAX_NAME_BYTES:
-        raise InvalidArgument(f"a domain's name has at most {MAX_NAME_BYTES} bytes")
-    if not name.isprintable():
-        raise InvalidArgument(f"the name {name!r} has characters that cannot be printed")
-
-
-def _check_memory(memory: int) -> None:
-    if 0 < memory < MiB:
-        hint = f"did you mean {memory} * MiB?" if memory < 64 * KiB else f"did you mean {memory // KiB} * MiB?"
-        raise InvalidArgument(f"memory is in bytes, and {memory} bytes is under 1 MiB: {hint}")
-    if memory <= 0 or memory > 64 * TiB:
-        raise InvalidArgument(f"memory of {memory} bytes is not possible")
+        _check_given(emulator=self.emulator)
+        seen: set[str] = set()
+        for disk in self.disks:
+            if disk.target in seen:
+                raise InvalidArgument(f"two disks have the target {disk.target!r}")
+            seen.add(disk.target)

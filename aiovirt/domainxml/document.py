@@ -1,0 +1,146 @@
+"""XML from outside as a tree: limits, a parser that reaches for nothing, and where a thing stands.
+
+What the elements mean is not known here.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from typing import TYPE_CHECKING, Final
+
+from lxml import etree
+
+from aiovirt.errors import XMLInvalid
+
+if TYPE_CHECKING:
+    from lxml.etree import _Element as Element
+
+__all__ = ["MAX_BYTES", "MAX_DEPTH", "SPACE", "brief", "inner", "line_of", "name_of", "path_of", "read", "text_of"]
+
+MAX_BYTES: Final = 1024 * 1024
+MAX_DEPTH: Final = 64
+
+# lxml takes the square of their number to read an element's attributes, and gives every name out
+# with its namespace written in full.
+MAX_ATTRIBUTES: Final = 256
+MAX_NAMESPACE: Final = 1024
+
+SPACE: Final = " \t\r\n"
+"""XML's white space; Python's ``strip()`` would take more."""
+
+_BRIEF: Final = 100
+_POSITION = re.compile(r"\s*, line \d+, column \d+$")
+
+
+def read(xml: str | bytes, *, depth: int = MAX_DEPTH) -> Element:
+    """The root of ``xml``. Text is taken as it is; bytes in the encoding that they declare.
+
+    Raises XMLInvalid for what is over a limit (of bytes, of ``depth``, of what one element
+    carries), is not well-formed, or has a DOCTYPE.
+    """
+    data = xml if isinstance(xml, bytes) else _encoded(xml)
+    if len(data) > MAX_BYTES:
+        raise XMLInvalid(f"{len(data)} bytes is more than the {MAX_BYTES} that a domain may have")
+    try:
+        root = etree.fromstring(data, _parser(None if isinstance(xml, bytes) else "utf-8"))
+    except etree.XMLSyntaxError as error:
+        raise XMLInvalid(_POSITION.sub("", error.msg or "it is not XML"), line=error.lineno) from error
+    if root.getroottree().docinfo.internalDTD is not None:
+        raise XMLInvalid("a DOCTYPE has no place in a domain's XML", line=_line_with(b"<!DOCTYPE", data))
+    _check_tree(root, depth)
+    return root
+
+
+def _encoded(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        line = text.count("\n", 0, error.start) + 1
+        raise XMLInvalid(f"{text[error.start]!r} is half a character", line=line) from error
+
+
+def _parser(encoding: str | None) -> etree.XMLParser:
+    return etree.XMLParser(
+        encoding=encoding,
+        resolve_entities=False,
+        no_network=True,
+        load_dtd=False,
+        huge_tree=False,
+        strip_cdata=False,
+    )
+
+
+def _line_with(mark: bytes, data: bytes) -> int | None:
+    before, found, _ = data.partition(mark)
+    return before.count(b"\n") + 1 if found else None
+
+
+def _check_tree(root: Element, max_depth: int) -> None:
+    depth = 0
+    namespaces: list[str] = []
+    for event, found in etree.iterwalk(root, events=("start", "end", "start-ns")):
+        if event == "start-ns":
+            namespaces.append(found[1])
+        elif event == "end":
+            depth -= 1
+        else:
+            depth += 1
+            if wrong := _too_much(found, depth, max_depth, namespaces):
+                raise XMLInvalid(wrong, path=path_of(found), line=line_of(found))
+            namespaces.clear()
+
+
+def _too_much(element: Element, depth: int, max_depth: int, namespaces: list[str]) -> str:
+    """What is too much of ``element``, which declares ``namespaces``; or nothing."""
+    if depth > max_depth:
+        return f"more than {max_depth} elements inside one another"
+    if len(element.attrib) + len(namespaces) > MAX_ATTRIBUTES:
+        return f"more than {MAX_ATTRIBUTES} attributes"
+    if any(len(uri) > MAX_NAMESPACE for uri in namespaces):
+        return f"a namespace of more than {MAX_NAMESPACE} characters"
+    return ""
+
+
+def name_of(element: Element) -> str:
+    """The element's name as it was written, with its prefix: ``qemu:commandline``."""
+    tag = str(element.tag)
+    return brief(f"{element.prefix}:{tag.rpartition('}')[2]}" if element.prefix else tag)
+
+
+def path_of(element: Element) -> str:
+    """Where the element stands: ``/domain/devices/disk``."""
+    above = [name_of(parent) for parent in element.iterancestors()]
+    return "/" + "/".join([*reversed(above), name_of(element)])
+
+
+def line_of(element: Element) -> int | None:
+    """The line on which the element's start tag ends."""
+    line: object = element.sourceline
+    return line if isinstance(line, int) else None
+
+
+def text_of(element: Element) -> str:
+    """All text right in ``element``: comments inside do not cut it short."""
+    return (element.text or "") + "".join(child.tail or "" for child in element)
+
+
+def brief(text: str) -> str:
+    """``text`` for a message: without its middle where it would fill the screen."""
+    return text if len(text) <= 2 * _BRIEF else f"{text[:_BRIEF]}…{text[-_BRIEF:]}"
+
+
+def inner(element: Element) -> str:
+    """The XML inside ``element``, each child with the namespaces it needs to stand alone.
+
+    Raises XMLInvalid where it comes to more than MAX_BYTES characters: a namespace is declared once
+    around a crowd of children, and written out for each.
+    """
+    parts: list[str] = []
+    room = MAX_BYTES
+    for child in element:
+        parts.append(etree.tostring(copy.deepcopy(child), encoding="unicode"))
+        room -= len(parts[-1])
+        if room < 0:
+            raise XMLInvalid(f"more than {MAX_BYTES} characters once it stands alone", path=path_of(element), line=line_of(element))
+    return "".join(parts).strip(SPACE)

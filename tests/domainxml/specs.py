@@ -1,0 +1,85 @@
+"""Hypothesis strategies for all that a DomainSpec can say in XML."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import strategies as st
+from lxml import etree
+
+from aiovirt.model.spec import Action, Chardev, DiskBus, DiskDevice, DiskSpec, DomainSpec, OsSpec, SerialSpec, VirtType
+from aiovirt.model.units import KiB, MiB, TiB
+
+CONTROL = "".join(chr(code) for code in range(32) if chr(code) not in "\t\n\r")
+
+xml_text = st.text(st.characters(codec="utf-8", exclude_characters=CONTROL + "\ufffe\uffff"), max_size=40)
+filled_text = xml_text.filter(bool)
+paths = xml_text.map("/".__add__)
+names = (
+    st.text(st.characters(codec="utf-8", exclude_characters="/").filter(str.isprintable), min_size=1, max_size=50)
+    .filter(lambda name: not name.isspace())
+    .filter(lambda name: name not in (".", ".."))
+)
+
+kernels = st.fixed_dictionaries({"kernel": filled_text}, optional={"initrd": filled_text, "cmdline": xml_text})
+oses = st.builds(
+    lambda kernel, **fields: OsSpec(**fields, **kernel),
+    kernel=st.just({}) | kernels,
+    arch=st.sampled_from(["x86_64", "i686", "aarch64"]) | filled_text,
+    machine=st.sampled_from(["pc", "q35"]) | filled_text,
+    boot=st.lists(st.sampled_from(["hd", "cdrom", "network", "fd"]), min_size=1, max_size=4).map(tuple),
+)
+disks = st.builds(
+    DiskSpec,
+    source=paths,
+    target=st.from_regex("[hvs]d[a-z]{1,2}", fullmatch=True),
+    bus=st.sampled_from(DiskBus),
+    device=st.sampled_from(DiskDevice),
+    format=st.sampled_from(["raw", "qcow2"]),
+    readonly=st.booleans(),
+)
+serials = (
+    st.builds(SerialSpec, type=st.sampled_from([Chardev.NULL, Chardev.PTY]))
+    | st.builds(SerialSpec, type=st.just(Chardev.FILE), path=paths)
+    | st.builds(SerialSpec, type=st.just(Chardev.UNIX), path=paths, listen=st.booleans())
+)
+
+
+@st.composite
+def elements(draw: st.DrawFn) -> str:
+    """One element of somebody's metadata, as XML."""
+    uris = st.sampled_from(["urn:a", "urn:b", "https://example.org/'quoted'"])
+    local = st.sampled_from(["a", "owner", "x-1", "é"])
+    prefix, uri = draw(st.sampled_from(["p", "q", None])), draw(uris)
+    nsmap: Any = {prefix: uri}
+    root = etree.Element(f"{{{uri}}}{draw(local)}", nsmap=nsmap)
+    root.text = draw(xml_text) or None
+    for _ in range(draw(st.integers(0, 3))):
+        child = etree.SubElement(root, f"{{{draw(uris)}}}{draw(local)}", attrib={draw(local): draw(xml_text)})
+        child.tail = draw(xml_text)
+    if draw(st.booleans()):
+        root.append(etree.Comment(" kept "))
+    return etree.tostring(root, encoding="unicode")
+
+
+metadata = st.lists(elements(), min_size=1, max_size=3).map("\n    ".join)
+
+domains = st.builds(
+    DomainSpec,
+    name=names,
+    memory=st.integers(MiB // KiB, 64 * TiB // KiB).map(KiB.__mul__),
+    vcpus=st.integers(1, 4096),
+    uuid=st.none() | st.uuids(),
+    type=st.none() | st.sampled_from(VirtType),
+    title=st.none() | xml_text.map(lambda text: text.replace("\n", " ")),
+    description=st.none() | xml_text,
+    metadata=st.none() | metadata,
+    os=oses,
+    acpi=st.booleans(),
+    on_poweroff=st.sampled_from(Action),
+    on_reboot=st.sampled_from(Action),
+    on_crash=st.sampled_from(Action),
+    emulator=st.none() | filled_text,
+    disks=st.lists(disks, max_size=4, unique_by=lambda disk: disk.target).map(tuple),
+    serials=st.lists(serials, max_size=4).map(tuple),
+)

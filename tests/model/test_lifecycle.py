@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aiovirt.model.lifecycle import Fact, step
+from aiovirt.model.orders import Create, Destroy, Request, Shutdown, Start, Suspend
+from aiovirt.model.state import Detail, DomainState, Lifecycle, Reason, detail_number
+
+U = UUID(int=1)
+S, L, D, R = DomainState, Lifecycle, Detail, Reason
+START, PAUSED_START, SUSPEND, DESTROY = Start(uuid=U), Start(uuid=U, paused=True), Suspend(uuid=U), Destroy(uuid=U)
+
+
+def walk(facts: list[Fact], order: Request[None] | None, state: DomainState = S.RUNNING) -> list[tuple[str, str, str, str]]:
+    told = []
+    for fact in facts:
+        for moved in step(state, fact, order):
+            told.append((moved.kind.value, moved.detail.value, moved.state.value, moved.reason.value))
+            state = moved.state
+    return told
+
+
+@pytest.mark.parametrize(
+    ("order", "state", "facts", "told"),
+    [
+        # a start is one event, when the vCPUs run
+        (START, S.SHUTOFF, [Fact.LAUNCHED, Fact.RESUMED], [("started", "booted", "running", "booted")]),
+        # a paused start is libvirt's two
+        (PAUSED_START, S.SHUTOFF, [Fact.LAUNCHED], [("started", "booted", "paused", "user"), ("suspended", "paused", "paused", "user")]),
+        # one that failed half-way was never started
+        (START, S.SHUTOFF, [Fact.LAUNCHED, Fact.EXITED], []),
+        (SUSPEND, S.RUNNING, [Fact.PAUSED], [("suspended", "paused", "paused", "user")]),
+        (None, S.RUNNING, [Fact.PAUSED], [("suspended", "paused", "paused", "unknown")]),
+        (None, S.PAUSED, [Fact.RESUMED], [("resumed", "unpaused", "running", "unpaused")]),
+        # the guest powers off: QEMU says SHUTDOWN and STOP, then its process is ended
+        (
+            None,
+            S.RUNNING,
+            [Fact.GUEST_POWEROFF, Fact.PAUSED, Fact.EXITED],
+            [("shutdown", "finished after guest request", "in shutdown", "unknown"), ("stopped", "shutdown", "shut off", "shutdown")],
+        ),
+        # ending a process makes QEMU say SHUTDOWN too: that is no shutdown
+        (DESTROY, S.RUNNING, [Fact.HOST_POWEROFF, Fact.PAUSED, Fact.EXITED], [("stopped", "destroyed", "shut off", "destroyed")]),
+        # an I/O error says why first, and STOP after
+        (None, S.RUNNING, [Fact.IO_ERROR, Fact.PAUSED], [("suspended", "I/O error", "paused", "I/O error")]),
+        (None, S.RUNNING, [Fact.WATCHDOG, Fact.PAUSED], [("suspended", "watchdog", "paused", "watchdog")]),
+        (None, S.RUNNING, [Fact.EXITED], [("stopped", "failed", "shut off", "crashed")]),
+        (
+            None,
+            S.RUNNING,
+            [Fact.PANICKED, Fact.PAUSED, Fact.EXITED],
+            [("crashed", "panicked", "crashed", "panicked"), ("stopped", "crashed", "shut off", "crashed")],
+        ),
+        (
+            None,
+            S.RUNNING,
+            [Fact.PM_SUSPENDED, Fact.WOKEN],
+            [("pmsuspended", "memory", "pmsuspended", "unknown"), ("started", "event wakeup", "running", "event wakeup")],
+        ),
+        # on_poweroff=restart
+        (
+            None,
+            S.RUNNING,
+            [Fact.GUEST_POWEROFF, Fact.RESET, Fact.RESUMED],
+            [("shutdown", "finished after guest request", "in shutdown", "unknown"), ("resumed", "unpaused", "running", "unpaused")],
+        ),
+    ],
+)
+def test_what_facts_lead_to(order: Request[None] | None, state: DomainState, facts: list[Fact], told: list[tuple[str, str, str, str]]) -> None:
+    assert walk(facts, order, state) == told
+
+
+orders = st.sampled_from([None, START, PAUSED_START, SUSPEND, DESTROY, Shutdown(uuid=U), Create(xml="")])
+
+
+@given(st.sampled_from(DomainState), st.lists(st.sampled_from(Fact)), orders)
+def test_every_walk_makes_sense(state: DomainState, facts: list[Fact], order: Request[object] | None) -> None:
+    """Only EXITED leads to SHUTOFF, it always does, and every event is one of libvirt's."""
+    for fact in facts:
+        moved = step(state, fact, order)
+        for one in moved:
+            detail_number(one.kind, one.detail)
+            assert (one.state is S.SHUTOFF) == (one.kind is L.STOPPED) == (fact is Fact.EXITED)
+        if fact is Fact.EXITED and state not in (S.SHUTOFF, S.NOSTATE, S.BLOCKED):
+            assert moved
+        state = moved[-1].state if moved else state
