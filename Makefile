@@ -1,0 +1,98 @@
+# Everything is set up on use: a virtual environment in .venv/, and what is missing of Debian's packages.
+# The second time a target finds all of it there and goes straight to work.
+
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip --disable-pip-version-check --quiet --quiet
+
+# What has to be there, as command=package (ensurepip is a module, and needed once). Some of it lives where only root looks.
+export PATH := $(PATH):/usr/sbin:/sbin
+for_demo := ensurepip=python3-venv qemu-system-x86_64=qemu-system-x86 udevadm=udev ip=iproute2
+for_tests := $(for_demo) unshare=util-linux virsh=libvirt-clients virt-qemu-run=libvirt-daemon-driver-qemu nasm=nasm
+
+# pyright asks the network for a newer version of itself unless told not to.
+export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
+
+BENCHES := $(patsubst benchmarks/%.py,%,$(sort $(wildcard benchmarks/bench_*.py)))
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+# One thing after another, also under make -j: what is missing is said before anything is installed.
+.NOTPARALLEL:
+.PHONY: help setup setup-demo setup-tests debian-for-demo debian-for-tests demo test lint bench promises clean
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1@\2/p' $(MAKEFILE_LIST) | while IFS=@ read -r name text; do printf '%-15s %s\n' "$$name" "$$text"; done
+
+setup: setup-tests ## set up all that is missing, for the demo and for the tests
+
+demo: setup-demo ## two real guests and a hot-plugged device on one event stream, on asyncio and on trio
+	@$(PY) -m aiovirt demo
+
+test: setup-tests lint ## all checks and all tests; those of tests/system in namespaces of their own
+	@$(PY) -m pytest --ignore=tests/system
+	@$(PY) -m tests.lab.sandbox $(PY) -m pytest tests/system
+
+lint: setup-tests ## ruff, mypy, pyright, and the floors of the house (import-linter)
+	@$(VENV)/bin/ruff check
+	@$(VENV)/bin/ruff format --check
+	@$(VENV)/bin/mypy
+	@$(VENV)/bin/pyright
+	@$(VENV)/bin/lint-imports --no-logo --no-cache
+
+bench: setup-tests ## every benchmark, each beside its contenders
+	@for bench in $(BENCHES); do $(PY) -m benchmarks.$$bench || exit; done
+
+promises: setup-tests ## the quick form of the benchmarks, held against benchmarks/promises.toml
+	@$(PY) -m benchmarks.promises
+
+clean: ## remove what the other targets made here
+	rm -rf $(VENV) build dist .hypothesis .pytest_cache .mypy_cache .ruff_cache
+	find aiovirt tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
+
+# -- set-up ------------------------------------------------------------------------------------
+
+setup-demo: debian-for-demo $(VENV)/.for-demo
+setup-tests: debian-for-tests $(VENV)/.for-tests
+
+debian-for-demo:
+	$(call debian,the demo (real guests and devices),$(for_demo))
+
+debian-for-tests:
+	$(call debian,the tests (real guests and devices; libvirt and nasm to compare with),$(for_tests))
+
+$(VENV)/.for-demo: pyproject.toml $(VENV)/pyvenv.cfg
+	@echo "Installing aiovirt and what it needs into $(VENV)/"
+	@$(PIP) install --editable .
+	@touch $@
+
+$(VENV)/.for-tests: pyproject.toml $(VENV)/pyvenv.cfg
+	@echo "Installing aiovirt and the tools of its tests into $(VENV)/"
+	@$(PIP) install --editable . --group test --group lint
+	@touch $@ $(VENV)/.for-demo
+
+$(VENV)/pyvenv.cfg:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "aiovirt needs Python 3.11 or later; say which with PYTHON=…" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) install --upgrade 'pip>=25.1'
+
+# $(call debian,WHAT FOR,command=package …) installs the packages whose commands are missing.
+# Without root it says what to run instead, and fails. apt talks much: its words are shown when it fails.
+define debian
+@have() { case $$1 in \
+	ensurepip) [ -e $(VENV)/pyvenv.cfg ] || $(PYTHON) -c 'import ensurepip' 2>/dev/null ;; \
+	*) command -v "$$1" >/dev/null ;; \
+esac; }; \
+set --; \
+for need in $(2); do have "$${need%%=*}" || set -- "$$@" "$${need#*=}"; done; \
+[ $$# -gt 0 ] || exit 0; \
+if [ "$$(id -u)" != 0 ]; then \
+	echo "Debian packages are missing for $(1). Please run:" >&2; \
+	echo "sudo apt-get install --no-install-recommends $$*" >&2; \
+	exit 1; \
+fi; \
+echo "Installing Debian packages for $(1): $$*"; \
+log=$$(mktemp); trap 'rm -f "$$log"' EXIT; export DEBIAN_FRONTEND=noninteractive; \
+{ apt-get update && apt-get install --yes --no-install-recommends "$$@"; } >"$$log" 2>&1 </dev/null || { cat "$$log" >&2; exit 1; }
+endef

@@ -1,0 +1,216 @@
+"""``demo``: what aiovirt is for, in half a minute.
+
+Two real guests boot, a network device comes, changes and goes, the guests power off; meanwhile one
+reader prints everything as it happens, in one order. On asyncio, then on trio.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import shutil
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import anyio
+from anyio import to_thread
+from anyio.abc import ByteReceiveStream, TaskStatus
+from msgspec.structs import replace
+
+import aiovirt
+from aiovirt.cli.main import run_on
+from aiovirt.cli.output import Output
+from aiovirt.drivers.qemu.tinyguest import UP, image, tiny_guest
+from aiovirt.events import Event, NetdevChanged, NetdevEvent, NetdevRemoved, NetdevRenamed
+from aiovirt.events.cursor import parse_cursor
+from aiovirt.events.types import portrait
+from aiovirt.model.spec import Chardev, SerialSpec, VirtType
+from aiovirt.model.state import DomainState
+from aiovirt.system import namespace
+
+if TYPE_CHECKING:
+    from pyroute2 import IPRoute
+
+__all__ = ["demo"]
+
+GUESTS: Final = ("web", "db")
+NIC, PEER, RENAMED = "demo0", "demo1", "lan0"
+PATIENCE: Final = 30.0
+
+
+def demo(args: argparse.Namespace, out: Output) -> int:
+    """``demo``: inside namespaces of its own where they can be had; returns the exit status."""
+    if sys.platform != "linux" or shutil.which("qemu-system-x86_64") is None:
+        raise aiovirt.SystemFailure("the demo needs Linux and QEMU (on Debian: apt-get install qemu-system-x86)")
+    if args.inside:
+        namespace.furnish()
+        return _on_both(out, devices=True)
+    why = namespace.why_refused()
+    if why is None:
+        again = [sys.executable, "-m", "aiovirt", *(["--json"] if args.json else []), "demo", "--inside"]
+        return namespace.run_inside(again)
+    _say(out, f"No network namespace here ({why}): the guests are shown, the network device is not.")
+    return _on_both(out, devices=False)
+
+
+def _on_both(out: Output, *, devices: bool) -> int:
+    for backend in ("asyncio", "trio"):
+        _say(out, f"== on {backend} ==")
+        with tempfile.TemporaryDirectory(prefix="aiovirt-demo-") as folder:
+            status = run_on(backend, functools.partial(_show, Path(folder), out, devices=devices))
+        if status:
+            return status
+    return 0
+
+
+async def _show(folder: Path, out: Output, *, devices: bool) -> int:
+    async with aiovirt.connect(f"qemu:///embed?root={folder}") as host:
+        _say(out, "-- what is there")
+        for device in host.devices.netdevs():
+            _say(out, f"{'':12}  {device.name:<15}  {'present':<9}  {portrait(device)}", "dim")
+        _say(out, "-- two guests boot")
+        reader = Reader(out)
+        async with anyio.create_task_group() as tasks:
+            await tasks.start(reader.read, host)
+            with anyio.fail_after(PATIENCE):
+                async with anyio.create_task_group() as guests:
+                    async with anyio.create_task_group() as booting:
+                        for name in GUESTS:
+                            booting.start_soon(guests.start, functools.partial(_guest, host, folder, name, out))
+                    if devices:
+                        await _plug(host, out)
+                    _say(out, "-- the guests' power buttons are pressed")
+                    for name in GUESTS:
+                        await host.domain(name).shutdown()
+            await reader.read_up_to(host.events.cursor)
+            tasks.cancel_scope.cancel()
+    return reader.sum_up()
+
+
+class Reader:
+    """The one reader: prints every event, and counts."""
+
+    def __init__(self, out: Output) -> None:
+        self._out = out
+        self._seen: list[int] = []
+        self._kinds: Counter[str] = Counter()
+        self._cursor = ""
+        self._news = anyio.Event()
+
+    async def read(self, host: aiovirt.Host, *, task_status: TaskStatus[None]) -> None:
+        async with host.events.subscribe() as events:
+            task_status.started()
+            async for event in events:
+                self._take(event)
+
+    def _take(self, event: Event) -> None:
+        self._out.event(event)
+        self._cursor = event.cursor
+        self._seen.append(parse_cursor(event.cursor)[1])
+        self._kinds[event.describe()[1] if not isinstance(event, NetdevEvent) else f"netdev {event.describe()[1]}"] += 1
+        self._news.set()
+        self._news = anyio.Event()
+
+    async def read_up_to(self, cursor: str) -> None:
+        """Returns when all up to ``cursor`` is printed."""
+        while self._cursor < cursor:
+            await self._news.wait()
+
+    def sum_up(self) -> int:
+        """The last line; returns the exit status."""
+        first, last = self._seen[0], self._seen[-1]
+        contiguous = self._seen == list(range(first, last + 1))
+        counts = ", ".join(f"{number} {kind}" for kind, number in sorted(self._kinds.items()))
+        order = "contiguous, nothing missing" if contiguous else "NOT CONTIGUOUS"
+        _say(self._out, f"{len(self._seen)} events: {counts}. Sequence {first} to {last}: {order}.", "green" if contiguous else "red")
+        return 0 if contiguous else 1
+
+
+async def _guest(host: aiovirt.Host, folder: Path, name: str, out: Output, *, task_status: TaskStatus[None]) -> None:
+    """One guest's life; started once it has said on its serial port that it is up."""
+    disk, serial = folder / f"{name}.img", folder / f"{name}.com1"
+    await anyio.Path(disk).write_bytes(image())
+    port = SerialSpec(type=Chardev.UNIX, path=str(serial), listen=False)
+    spec = replace(tiny_guest(str(disk), name=name, serial=port), type=VirtType.QEMU)
+    async with await anyio.create_unix_listener(serial) as com1, anyio.create_task_group() as tasks:
+        up = anyio.Event()
+        tasks.start_soon(com1.serve, functools.partial(_listen, up))
+        async with host.run(spec) as domain:
+            await up.wait()
+            _say(out, f"-- {name} says on its serial port: {UP.decode()}")
+            task_status.started()
+            await domain.wait_for_state(DomainState.SHUTOFF)
+        tasks.cancel_scope.cancel()
+
+
+async def _listen(up: anyio.Event, stream: ByteReceiveStream) -> None:
+    """A guest's serial line: sets ``up`` when it has said so, and reads on."""
+    said = b""
+    async with stream:
+        async for part in stream:
+            said = (said + part)[-200:]
+            if UP in said:
+                up.set()
+
+
+async def _plug(host: aiovirt.Host, out: Output) -> None:
+    """A veth pair comes, changes and goes; each change is seen before the next is made."""
+    await to_thread.run_sync(_load_pyroute2)
+    changes: list[tuple[str, type[NetdevEvent], Callable[[Any], bool], Callable[[IPRoute], object]]] = [
+        ("a network device is plugged in", NetdevEvent, lambda e: e.device.name == NIC, _add),
+        (f"it is renamed to {RENAMED}", NetdevRenamed, lambda e: e.new.name == RENAMED, _set(NIC, ifname=RENAMED)),
+        ("it gets another MAC", NetdevChanged, lambda e: "mac" in e.changes, _set(RENAMED, address="52:54:00:de:40:01")),
+        ("and another MTU", NetdevChanged, lambda e: "mtu" in e.changes, _set(RENAMED, mtu=9000)),
+        ("both ends go up: it has a carrier", NetdevChanged, lambda e: e.new.carrier and e.new.name == RENAMED, _up),
+        ("its peer goes down: the carrier is lost", NetdevChanged, lambda e: not e.new.carrier and e.new.name == RENAMED, _set(PEER, state="down")),
+        ("it is unplugged", NetdevRemoved, lambda e: e.device.name == RENAMED, _delete),
+    ]
+    for words, kind, seen, change in changes:
+        _say(out, f"-- {words}")
+        async with host.events.expect(kind, where=seen):
+            await to_thread.run_sync(_with_route, change)
+
+
+def _load_pyroute2() -> None:
+    import pyroute2  # noqa: F401 - it takes a while, and is wanted soon
+
+
+def _with_route(change: Callable[[IPRoute], object]) -> None:
+    from pyroute2 import IPRoute
+
+    with IPRoute() as route:
+        change(route)
+
+
+def _add(route: IPRoute) -> None:
+    route.link("add", ifname=NIC, kind="veth", peer={"ifname": PEER})
+
+
+def _up(route: IPRoute) -> None:
+    _set(RENAMED, state="up")(route)
+    _set(PEER, state="up")(route)
+
+
+def _delete(route: IPRoute) -> None:
+    route.link("del", index=_index(route, RENAMED))
+
+
+def _set(name: str, **attributes: object) -> Callable[[IPRoute], None]:
+    def change(route: IPRoute) -> None:
+        route.link("set", index=_index(route, name), **attributes)
+
+    return change
+
+
+def _index(route: IPRoute, name: str) -> int:
+    return int(route.link_lookup(ifname=name)[0])
+
+
+def _say(out: Output, words: str, colour: str = "bold") -> None:
+    """A line between the events; programs get events only."""
+    if not out.json:
+        out.line(out.paint(words, colour))

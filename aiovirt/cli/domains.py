@@ -1,0 +1,229 @@
+"""The verbs about domains, one function each, in virsh's words."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+import anyio
+from anyio import to_thread
+
+from aiovirt import Domain, Host
+from aiovirt.cli.output import Output
+from aiovirt.errors import SystemFailure
+from aiovirt.events import DomainEvent, MonitorHealth
+from aiovirt.model.orders import DEFAULT_TIMEOUT
+from aiovirt.model.units import KiB
+
+__all__ = [
+    "create",
+    "define",
+    "describe",
+    "destroy",
+    "dominfo",
+    "domstate",
+    "dumpxml",
+    "list",
+    "reset",
+    "resume",
+    "settle",
+    "shutdown",
+    "start",
+    "suspend",
+    "undefine",
+    "wait",
+]
+
+SETTLE: Final = 1.0
+Arguments = argparse.Namespace
+
+
+async def list(host: Host, args: Arguments, out: Output) -> None:  # noqa: A001 - virsh's verb
+    """``list [--all|--inactive] [--name|--uuid]``"""
+    await settle(host)
+    active = None if args.all else not args.inactive
+    found = [describe(domain) for domain in host.domains(active=active)]
+    if out.json:
+        for line in found:
+            out.object(line)
+    elif args.name or args.uuid:
+        for line in found:
+            out.line(str(line["name" if args.name else "uuid"]))
+    else:
+        rows = [(str(line["id"] or "-"), str(line["name"]), _state_words(line)) for line in found]
+        out.table(("Id", "Name", "State"), rows)
+
+
+async def define(host: Host, args: Arguments, out: Output) -> None:
+    """``define FILE``"""
+    domain = await host.define(await _read(args.file), timeout=_timeout(args))
+    _tell(out, domain, "defined", f"Domain '{domain.name}' defined from {args.file}")
+
+
+async def create(host: Host, args: Arguments, out: Output) -> None:
+    """``create FILE [--paused]``"""
+    domain = await host.create(await _read(args.file), paused=args.paused, timeout=_timeout(args))
+    _tell(out, domain, "created", f"Domain '{domain.name}' created from {args.file}")
+
+
+async def undefine(host: Host, args: Arguments, out: Output) -> None:
+    """``undefine DOMAIN``"""
+    domain = host.domain(args.domain)
+    before = describe(domain)
+    await domain.undefine(timeout=_timeout(args))
+    _tell(out, before, "undefined", f"Domain '{before['name']}' has been undefined")
+
+
+async def start(host: Host, args: Arguments, out: Output) -> None:
+    """``start DOMAIN [--paused]``"""
+    domain = host.domain(args.domain)
+    await domain.start(paused=args.paused, timeout=_timeout(args))
+    _tell(out, domain, "started", f"Domain '{domain.name}' started")
+
+
+async def shutdown(host: Host, args: Arguments, out: Output) -> None:
+    """``shutdown DOMAIN``"""
+    domain = host.domain(args.domain)
+    before = describe(domain)
+    await domain.shutdown(timeout=_timeout(args))
+    _tell(out, before, "being shut down", f"Domain '{before['name']}' is being shutdown")
+
+
+async def destroy(host: Host, args: Arguments, out: Output) -> None:
+    """``destroy DOMAIN``"""
+    domain = host.domain(args.domain)
+    before = describe(domain)
+    await domain.destroy(timeout=_timeout(args))
+    stays = "the definition stays" if before["persistent"] else "it was transient, and is gone"
+    _tell(out, before, "powered off", f"Domain '{before['name']}' powered off; {stays}")
+
+
+async def suspend(host: Host, args: Arguments, out: Output) -> None:
+    """``suspend DOMAIN``"""
+    domain = host.domain(args.domain)
+    await domain.suspend(timeout=_timeout(args))
+    _tell(out, domain, "suspended", f"Domain '{domain.name}' suspended")
+
+
+async def resume(host: Host, args: Arguments, out: Output) -> None:
+    """``resume DOMAIN``"""
+    domain = host.domain(args.domain)
+    await domain.resume(timeout=_timeout(args))
+    _tell(out, domain, "resumed", f"Domain '{domain.name}' resumed")
+
+
+async def reset(host: Host, args: Arguments, out: Output) -> None:
+    """``reset DOMAIN``"""
+    domain = host.domain(args.domain)
+    await domain.reset(timeout=_timeout(args))
+    _tell(out, domain, "reset", f"Domain '{domain.name}' was reset")
+
+
+async def dumpxml(host: Host, args: Arguments, out: Output) -> None:
+    """``dumpxml DOMAIN [--inactive]``"""
+    domain = host.domain(args.domain)
+    xml = await domain.xml(inactive=args.inactive)
+    if out.json:
+        out.object({**describe(domain), "xml": xml})
+    else:
+        out.line(xml)
+
+
+async def domstate(host: Host, args: Arguments, out: Output) -> None:
+    """``domstate DOMAIN [--reason]``"""
+    await settle(host)
+    domain = host.domain(args.domain)
+    status = domain.status
+    if out.json:
+        out.object(describe(domain))
+    else:
+        out.line(f"{status.state} ({status.reason})" if args.reason else str(status.state))
+        out.line()
+
+
+async def dominfo(host: Host, args: Arguments, out: Output) -> None:
+    """``dominfo DOMAIN``"""
+    await settle(host)
+    domain = host.domain(args.domain)
+    known = describe(domain)
+    spec = await domain.spec()
+    if out.json:
+        out.object({**known, "vcpus": spec.vcpus, "memory": spec.memory, "type": spec.type})
+        return
+    out.fields(
+        {
+            "Id": str(known["id"] or "-"),
+            "Name": str(known["name"]),
+            "UUID": str(known["uuid"]),
+            "OS Type": "hvm",
+            "State": _state_words(known),
+            "CPU(s)": str(spec.vcpus),
+            "Max memory": f"{spec.memory // KiB} KiB",
+            "Used memory": f"{spec.memory // KiB} KiB",
+            "Persistent": "yes" if known["persistent"] else "no",
+            "Monitor": str(known["monitor"] or "-"),
+        }
+    )
+
+
+async def wait(host: Host, args: Arguments, out: Output) -> None:
+    """``wait DOMAIN --for STATE``"""
+    await settle(host)
+    domain = host.domain(args.domain)
+    before = describe(domain)
+    with anyio.fail_after(args.timeout):
+        await domain.wait_for_state(args.state)
+    _tell(out, before | {"state": args.state}, f"{args.state}", f"Domain '{before['name']}' is {args.state}")
+
+
+def describe(domain: Domain) -> dict[str, Any]:
+    """A domain as ``--json`` prints it."""
+    status = domain.status
+    return {
+        "id": domain.id,
+        "name": domain.name,
+        "uuid": domain.uuid,
+        "state": status.state,
+        "reason": status.reason,
+        "persistent": domain.is_persistent,
+        "monitor": status.monitor,
+        "as_of": status.as_of,
+    }
+
+
+async def settle(host: Host) -> None:
+    """Gives guests that were left running a second to be heard again; one that is stuck is shown as it is."""
+    with anyio.move_on_after(SETTLE):
+        async with host.events.subscribe(DomainEvent) as news:
+            while any(domain.status.monitor is MonitorHealth.STALLED for domain in host.domains()):
+                await news.receive()
+
+
+def _tell(out: Output, domain: Domain | dict[str, Any], result: str, sentence: str) -> None:
+    """What was done: a sentence, or the domain with ``result``."""
+    if not out.json:
+        out.line(sentence)
+        return
+    known = domain if isinstance(domain, dict) else describe(domain)
+    out.object({**known, "result": result})
+
+
+def _state_words(known: dict[str, Any]) -> str:
+    monitor = known["monitor"]
+    words = str(known["state"])
+    return words if monitor in (None, MonitorHealth.CONNECTED) else f"{words} (monitor {monitor})"
+
+
+def _timeout(args: Arguments) -> float:
+    return DEFAULT_TIMEOUT if args.timeout is None else float(args.timeout)
+
+
+async def _read(file: str) -> str:
+    try:
+        return await to_thread.run_sync(sys.stdin.read if file == "-" else Path(file).read_text)
+    except OSError as error:
+        raise SystemFailure(f"cannot read {file}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise SystemFailure(f"{file} is not UTF-8 text") from error

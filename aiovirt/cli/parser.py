@@ -1,0 +1,122 @@
+"""The grammar of the command line: one table of verbs."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Final
+
+from aiovirt.model.state import DomainState
+
+__all__ = ["build_parser"]
+
+_EPILOG: Final = """exit status: 0 done, 1 failed, 2 usage, 4 no such object, 124 deadline passed.
+Without -c: AIOVIRT_DEFAULT_URI, then qemu:///system for root and qemu:///session for everyone else."""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """``aiovirt [-c URI] VERB …``"""
+    parser = argparse.ArgumentParser(
+        prog="aiovirt",
+        description="Virtual machines and this host's devices, with virsh's verbs.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("-c", "--connect", metavar="URI", help="the host, such as test:///default or qemu:///session")
+    parser.add_argument("--backend", choices=["asyncio", "uvloop", "trio"], default="asyncio", help="the event loop (asyncio)")
+    parser.add_argument("--version", action="store_true", help="print the version and leave")
+    _common(parser, default=False)
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB")
+    _domain_verbs(verbs)
+    _event_verbs(verbs)
+    _device_verbs(verbs)
+    return parser
+
+
+Verbs = argparse._SubParsersAction  # noqa: SLF001 - argparse has no public name for it
+
+
+def _common(parser: argparse.ArgumentParser, *, default: object = argparse.SUPPRESS) -> None:
+    """Options that may stand before or after the verb."""
+    parser.add_argument("--json", action="store_true", default=default, help="one JSON object a line")
+    timeout = None if default is False else default
+    parser.add_argument("--timeout", type=_seconds, metavar="SECONDS", default=timeout, help="give up after so long, with status 124")
+
+
+def _verb(verbs: Verbs[argparse.ArgumentParser], name: str, text: str) -> argparse.ArgumentParser:
+    parser = verbs.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    _common(parser)
+    return parser
+
+
+def _domain_verbs(verbs: Verbs[argparse.ArgumentParser]) -> None:
+    listing = _verb(verbs, "list", "list the active domains")
+    which = listing.add_mutually_exclusive_group()
+    which.add_argument("--all", action="store_true", help="inactive ones too")
+    which.add_argument("--inactive", action="store_true", help="inactive ones only")
+    form = listing.add_mutually_exclusive_group()
+    form.add_argument("--name", action="store_true", help="names only")
+    form.add_argument("--uuid", action="store_true", help="uuids only")
+    for name, text in (
+        ("undefine", "forget a domain's definition"),
+        ("shutdown", "press a domain's power button"),
+        ("destroy", "power a domain off now; its definition stays"),
+        ("suspend", "stop a domain's vCPUs"),
+        ("resume", "let a domain's vCPUs run again"),
+        ("reset", "press a domain's reset button"),
+        ("dominfo", "what is known of a domain"),
+    ):
+        _verb(verbs, name, text).add_argument("domain", help="name or uuid")
+    start = _verb(verbs, "start", "boot a defined domain")
+    start.add_argument("domain", help="name or uuid")
+    start.add_argument("--paused", action="store_true", help="leave its vCPUs stopped")
+    _verb(verbs, "define", "keep a definition from an XML file").add_argument("file", help="the XML, - for standard input")
+    create = _verb(verbs, "create", "boot a transient domain from an XML file")
+    create.add_argument("file", help="the XML, - for standard input")
+    create.add_argument("--paused", action="store_true", help="leave its vCPUs stopped")
+    dumpxml = _verb(verbs, "dumpxml", "print a domain's XML")
+    dumpxml.add_argument("domain", help="name or uuid")
+    dumpxml.add_argument("--inactive", action="store_true", help="as it will start next, not as it runs")
+    state = _verb(verbs, "domstate", "print a domain's state")
+    state.add_argument("domain", help="name or uuid")
+    state.add_argument("--reason", action="store_true", help="and why it is in it")
+    wait = _verb(verbs, "wait", "wait until a domain is in a state")
+    wait.add_argument("domain", help="name or uuid")
+    wait.add_argument("--for", dest="state", required=True, type=_state, metavar="STATE", help=", ".join(_STATES))
+
+
+def _event_verbs(verbs: Verbs[argparse.ArgumentParser]) -> None:
+    event = _verb(verbs, "event", "print a domain event when it comes")
+    event.add_argument("--loop", action="store_true", help="go on until interrupted")
+    event.add_argument("--all", action="store_true", help="events of devices and of the host too")
+    event.add_argument("--domain", help="of one domain: name or uuid")
+    event.add_argument("--event", metavar="KIND", help="of one kind, such as lifecycle or netdev.changed")
+    event.add_argument("--since", metavar="CURSOR", help="begin right after this event")
+    watch = _verb(verbs, "watch", "what is there, and then everything that changes, until interrupted")
+    watch.add_argument("names", nargs="*", metavar="NAME", help="domains or network devices; none for all")
+    demo = _verb(verbs, "demo", "two real guests and a network device on one stream of events")
+    demo.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
+
+
+def _device_verbs(verbs: Verbs[argparse.ArgumentParser]) -> None:
+    listing = _verb(verbs, "nodedev-list", "list this host's network devices")
+    listing.add_argument("--cap", choices=["net"], default="net", help="devices that can this (net)")
+
+
+_STATES: Final = {state.name.lower(): state for state in DomainState if state is not DomainState.NOSTATE}
+
+
+def _state(text: str) -> DomainState:
+    known = _STATES | {str(state): state for state in _STATES.values()}
+    if text.lower() not in known:
+        raise argparse.ArgumentTypeError(f"{text!r} is not one of {', '.join(_STATES)}")
+    return known[text.lower()]
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
+    return value

@@ -1,0 +1,93 @@
+"""The two doors between the engine and a driver.
+
+Orders come down through :class:`Driver`; facts go up through :class:`Sink`. A driver never
+decides what a state is and never publishes: it says what happened, and the engine steps the table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+from uuid import UUID
+
+from anyio.abc import TaskStatus
+
+from aiovirt.events.types import Event
+from aiovirt.model.lifecycle import Fact
+from aiovirt.model.record import RunRecord
+from aiovirt.model.spec import DomainSpec
+from aiovirt.model.state import MonitorHealth
+
+__all__ = ["DeviceSource", "Driver", "Save", "Sink"]
+
+Save = Callable[[RunRecord], Awaitable[None]]
+
+
+class Sink(Protocol):
+    """Where a driver reports. Synchronous, on the loop's thread; the order of calls is the order of things."""
+
+    def fact(self, uuid: UUID, fact: Fact, *, source_time: int | None = None, by_guest: bool = False) -> None:
+        """Something happened to the guest ``uuid``; ``source_time`` is the hypervisor's, in ns UTC."""
+
+    def monitor(self, uuid: UUID, health: MonitorHealth, why: str) -> None:
+        """The guest's monitor is heard differently now."""
+
+    def publish(self, event: Event) -> object:
+        """A device's event, complete but for its number."""
+
+
+class Driver(Protocol):
+    """A hypervisor. Every order raises errors of :mod:`aiovirt.errors` only, and within ``timeout`` seconds."""
+
+    name: str
+
+    def check(self, spec: DomainSpec) -> DomainSpec:
+        """``spec`` as this driver would run it, its choices filled in; raises ConfigUnsupported."""
+        ...
+
+    async def start(self, run: RunRecord, spec: DomainSpec, *, paused: bool, save: Save, timeout: float) -> None:
+        """Starts a guest: reports LAUNCHED and, unless ``paused``, RESUMED.
+
+        ``save`` is awaited before the process starts, and again when it is known. When it raises,
+        nothing is left running.
+        """
+
+    async def find(self, run: RunRecord, spec: DomainSpec) -> bool:
+        """Takes hold of the process of a guest that was left running; asks the kernel only.
+
+        Reports EXITED, and returns False, when it has ended.
+        """
+        ...
+
+    async def reconnect(self, uuid: UUID) -> None:
+        """Speaks again with a guest that was found: reports how it is now, or a DEGRADED monitor with why."""
+
+    async def suspend(self, uuid: UUID, *, timeout: float) -> None:
+        """Asks for its vCPUs to stop; PAUSED follows."""
+
+    async def resume(self, uuid: UUID, *, timeout: float) -> None:
+        """Asks for its vCPUs to run; RESUMED follows."""
+
+    async def shutdown(self, uuid: UUID, *, timeout: float) -> None:
+        """Presses its power button; the guest decides what follows."""
+
+    async def reset(self, uuid: UUID, *, timeout: float) -> None:
+        """Resets its machine; RESET follows."""
+
+    async def destroy(self, uuid: UUID, *, timeout: float) -> None:
+        """Ends its process; EXITED follows."""
+
+    async def qmp(self, uuid: UUID, command: str, arguments: bytes, *, timeout: float) -> bytes:
+        """A raw QMP command; raises Unsupported where there is no QMP."""
+        ...
+
+
+class DeviceSource(Protocol):
+    """Where a host's devices come from."""
+
+    async def watch(self, *, task_status: TaskStatus[None]) -> None:
+        """Reports the inventory, calls ``task_status.started()``, and then every change until cancelled."""
+
+    async def read_phys_port_id(self, name: str) -> str | None:
+        """Reads it now; None when the driver has none. Raises NoSuchDevice, SystemFailure."""
+        ...

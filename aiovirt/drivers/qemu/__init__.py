@@ -1,0 +1,1 @@
+"""QEMU: processes that outlive us, spoken to over QMP. Linux only; imported on use."""

@@ -1,0 +1,228 @@
+"""The QEMU driver: starts guests, finds them again, and passes orders to each one's own monitor.
+
+A guest that is stuck costs its own callers their deadline and nobody else anything: nothing here
+is shared between guests but the table that finds them.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Final
+from uuid import UUID
+
+import anyio
+import msgspec
+from anyio import to_thread
+from anyio.abc import TaskGroup
+from msgspec.structs import replace
+
+from aiovirt.drivers.door import Save, Sink
+from aiovirt.drivers.qemu import command_line
+from aiovirt.drivers.qemu.guest import Guest
+from aiovirt.errors import ConfigUnsupported, Error, GuestFailed, OperationInvalid, OrderTimeout, SystemFailure
+from aiovirt.model.lifecycle import Fact
+from aiovirt.model.record import RunRecord
+from aiovirt.model.spec import DomainSpec, VirtType
+from aiovirt.model.state import MonitorHealth
+from aiovirt.system import files, process
+from aiovirt.system.carrier import connect_unix, listen_unix
+
+__all__ = ["QemuDriver"]
+
+LOG_LIMIT: Final = 1024 * 1024
+LOG_TAIL: Final = 2000
+ADOPT_TIMEOUT: Final = 5.0
+
+
+class QemuDriver:
+    """Guests as QEMU processes. ``run_dir`` has their monitors' sockets, ``log_dir`` their logs;
+    both exist. The guests' watching tasks live in ``tasks``."""
+
+    name = "qemu"
+
+    def __init__(self, sink: Sink, tasks: TaskGroup, *, run_dir: Path, log_dir: Path) -> None:
+        self._sink = sink
+        self._tasks = tasks
+        self._run_dir = run_dir
+        self._log_dir = log_dir
+        self._guests: dict[UUID, Guest] = {}
+        self._has_kvm = False
+
+    async def open(self) -> None:
+        """Looks at what this host can do."""
+        self._has_kvm = await to_thread.run_sync(_has_kvm)
+
+    def check(self, spec: DomainSpec) -> DomainSpec:
+        """``spec`` with its type chosen; raises ConfigUnsupported."""
+        chosen = replace(spec, type=spec.type or (VirtType.KVM if self._has_kvm else VirtType.QEMU))
+        command_line.check(chosen)
+        if chosen.type is VirtType.KVM and not self._has_kvm:
+            raise ConfigUnsupported("a domain of type 'kvm' needs /dev/kvm, which cannot be opened here; type 'qemu' runs without")
+        return chosen
+
+    # -- starting --------------------------------------------------------------------------
+
+    async def start(self, run: RunRecord, spec: DomainSpec, *, paused: bool, save: Save, timeout: float) -> None:
+        """Raises GuestFailed with its log's last lines when QEMU ends first, OrderTimeout when it does not get ready."""
+        emulator = await to_thread.run_sync(_find_emulator, spec)
+        log = self.log_path(run.name)
+        run = replace(run, monitor=str(self._run_dir / f"{run.uuid}.monitor"))
+        await save(run)
+        begin = await to_thread.run_sync(files.rotate, log, LOG_LIMIT)
+        guest = await self._launch(run, spec, emulator, log)
+        try:
+            await save(guest.run)
+            with anyio.move_on_after(timeout) as deadline:
+                await self._bring_up(guest, paused=paused, timeout=timeout)
+            if deadline.cancelled_caught:
+                raise OrderTimeout(f"QEMU was not ready within {timeout:g} s", sent=True)
+        except BaseException as error:
+            with anyio.CancelScope(shield=True):
+                await self._abandon(guest)
+                if isinstance(error, OSError) and not isinstance(error, TimeoutError):
+                    raise await self._post_mortem(guest, log, begin) from error
+            raise
+
+    async def _launch(self, run: RunRecord, spec: DomainSpec, emulator: str, log: Path) -> Guest:
+        """The process and the task that watches over it. Not to be cancelled half-way: a process without its guest."""
+        with anyio.CancelScope(shield=True):
+            listener = await to_thread.run_sync(listen_unix, run.monitor)
+            with listener:
+                argv = command_line.command_line(spec, run.uuid, emulator=emulator, monitor_fd=listener.fileno())
+                try:
+                    started = await process.spawn(argv, log=log, keep=[listener])
+                except OSError as error:
+                    raise GuestFailed(f"cannot start {emulator}: {error.strerror}") from error
+            return await self._hold(replace(run, process=started.identity), spec, started)
+
+    async def _hold(self, run: RunRecord, spec: DomainSpec, held: process.Process) -> Guest:
+        guest = Guest(run, spec, held, self._sink, self._on_ended)
+        self._guests[run.uuid] = guest
+        await self._tasks.start(guest.watch)
+        return guest
+
+    async def _bring_up(self, guest: Guest, *, paused: bool, timeout: float) -> None:
+        await guest.open_monitor(await connect_unix(guest.run.monitor), timeout)
+        guest.tried.set()
+        self._sink.fact(guest.run.uuid, Fact.LAUNCHED)
+        if not paused:
+            await guest.execute("cont", timeout)
+
+    async def _abandon(self, guest: Guest) -> None:
+        try:
+            await guest.kill(ADOPT_TIMEOUT)
+        except OrderTimeout:
+            return  # it is watched on: EXITED follows when it does end
+        await to_thread.run_sync(files.remove, Path(guest.run.monitor))
+
+    async def _post_mortem(self, guest: Guest, log: Path, begin: int) -> GuestFailed:
+        """QEMU went away by itself: how, and what it said last."""
+        words = await to_thread.run_sync(_tail, log, begin)
+        return GuestFailed(f"QEMU {guest.status}: {_complaint(words)}", log=words, subject=f"domain/{guest.run.uuid}")
+
+    def _on_ended(self, guest: Guest) -> None:
+        if self._guests.get(guest.run.uuid) is guest:
+            del self._guests[guest.run.uuid]
+
+    def log_path(self, name: str) -> Path:
+        """Where QEMU's own words of the domain ``name`` are."""
+        return self._log_dir / f"{name}.log"
+
+    # -- finding again ---------------------------------------------------------------------
+
+    async def find(self, run: RunRecord, spec: DomainSpec) -> bool:
+        """By boot id, pid and start time; by who listens at its monitor where it was not known when we ended."""
+        identity = run.process or await process.listener_of(run.monitor)
+        found = await process.adopt(identity) if identity else None
+        if found is None:
+            await to_thread.run_sync(files.remove, Path(run.monitor))
+            self._sink.fact(run.uuid, Fact.EXITED)
+            return False
+        await self._hold(replace(run, process=found.identity), spec, found)
+        return True
+
+    async def reconnect(self, uuid: UUID) -> None:
+        """Opens its monitor, asks who and how it is, and reports that."""
+        guest = self._guest(uuid)
+        try:
+            await guest.open_monitor(await connect_unix(guest.run.monitor), ADOPT_TIMEOUT)
+            fact = await guest.query_facts(ADOPT_TIMEOUT)
+        except (Error, OSError) as error:
+            if not guest.exited.is_set():
+                self._sink.monitor(uuid, MonitorHealth.DEGRADED, str(error))
+            return
+        finally:
+            guest.tried.set()
+        self._sink.monitor(uuid, MonitorHealth.CONNECTED, "found again")
+        if fact is not None:
+            guest.report(fact)
+
+    # -- orders ----------------------------------------------------------------------------
+
+    async def suspend(self, uuid: UUID, *, timeout: float) -> None:
+        """QMP ``stop``."""
+        await self._guest(uuid).execute("stop", timeout)
+
+    async def resume(self, uuid: UUID, *, timeout: float) -> None:
+        """QMP ``cont``."""
+        await self._guest(uuid).execute("cont", timeout)
+
+    async def shutdown(self, uuid: UUID, *, timeout: float) -> None:
+        """QMP ``system_powerdown``: the ACPI power button."""
+        await self._guest(uuid).execute("system_powerdown", timeout)
+
+    async def reset(self, uuid: UUID, *, timeout: float) -> None:
+        """QMP ``system_reset``."""
+        await self._guest(uuid).execute("system_reset", timeout)
+
+    async def destroy(self, uuid: UUID, *, timeout: float) -> None:
+        """Ends the process, politely first; it needs no monitor."""
+        guest = self._guest(uuid)
+        await guest.destroy(timeout)
+        await to_thread.run_sync(files.remove, Path(guest.run.monitor))
+
+    async def qmp(self, uuid: UUID, command: str, arguments: bytes, *, timeout: float) -> bytes:
+        """Any command; the answer is its ``return`` as JSON."""
+        monitor = await self._guest(uuid).usable_monitor(timeout)
+        answer = await monitor.execute(command, msgspec.Raw(arguments), returns=msgspec.Raw, timeout=timeout)
+        return bytes(answer)
+
+    def _guest(self, uuid: UUID) -> Guest:
+        try:
+            return self._guests[uuid]
+        except KeyError:
+            raise OperationInvalid("the domain is not running", subject=f"domain/{uuid}") from None
+
+
+def _has_kvm() -> bool:
+    try:
+        Path("/dev/kvm").open("rb+", buffering=0).close()
+    except OSError:
+        return False
+    return True
+
+
+def _find_emulator(spec: DomainSpec) -> str:
+    """The emulator's path; raises SystemFailure where it is not installed."""
+    wanted = spec.emulator or f"qemu-system-{spec.os.arch}"
+    found = shutil.which(wanted)
+    if found is None:
+        raise SystemFailure(f"{wanted} is not installed (on Debian: apt-get install qemu-system-x86)")
+    return found
+
+
+def _tail(log: Path, begin: int) -> str:
+    """The last words in ``log``, none of those before ``begin``."""
+    with log.open("rb") as file:
+        end = file.seek(0, os.SEEK_END)
+        file.seek(max(begin, end - LOG_TAIL))
+        return file.read().decode(errors="replace")
+
+
+def _complaint(words: str) -> str:
+    """The line to show of a log: QEMU's last under its own name, without that, else the last."""
+    own = [line.partition(": ")[2] for line in words.splitlines() if "qemu-system" in line.partition(": ")[0]]
+    lines = own or words.strip().splitlines() or ["it said nothing"]
+    return lines[-1]

@@ -1,0 +1,70 @@
+"""From QEMU's words to ours: events and run states become facts. Pure."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from msgspec import Struct
+
+from aiovirt.model.lifecycle import Fact
+from aiovirt.wire.qmp.messages import QMPEvent, decode_body
+
+__all__ = ["FACT_OF_RUN_STATE", "Heard", "heard"]
+
+
+class Heard(Struct, frozen=True):
+    """A fact, and whether the guest itself brought it about."""
+
+    fact: Fact
+    by_guest: bool = False
+
+
+class _Data(Struct):
+    """The members of event data that decide anything (QAPI: run-state.json, block-core.json)."""
+
+    guest: bool = False
+    action: str = ""
+
+
+_PLAIN: Final = {
+    "STOP": Fact.PAUSED,
+    "RESUME": Fact.RESUMED,
+    "SUSPEND": Fact.PM_SUSPENDED,
+    "SUSPEND_DISK": Fact.PM_SUSPENDED_DISK,
+    "WAKEUP": Fact.WOKEN,
+    "GUEST_PANICKED": Fact.PANICKED,
+}
+
+# QAPI's RunState -> the fact that leads there. What is not here (migration, snapshots) tells nothing yet.
+FACT_OF_RUN_STATE: Final = {
+    "running": Fact.RESUMED,
+    "paused": Fact.PAUSED,
+    "io-error": Fact.IO_ERROR,
+    "watchdog": Fact.WATCHDOG,
+    "shutdown": Fact.GUEST_POWEROFF,
+    "guest-panicked": Fact.PANICKED,
+    "suspended": Fact.PM_SUSPENDED,
+}
+
+
+def heard(event: QMPEvent) -> Heard | None:
+    """What ``event`` means for the guest's state, or None when it means nothing for it.
+
+    Raises ProtocolError when its data are not what QAPI promises.
+    """
+    if (plain := _PLAIN.get(event.name)) is not None:
+        return Heard(plain)
+    if event.name not in ("SHUTDOWN", "RESET", "WATCHDOG", "BLOCK_IO_ERROR"):
+        return None
+    data = decode_body(event.body, _Data)
+    match event.name, data.action:
+        case "SHUTDOWN", _:
+            return Heard(Fact.GUEST_POWEROFF if data.guest else Fact.HOST_POWEROFF, data.guest)
+        case "RESET", _:
+            return Heard(Fact.RESET, data.guest)
+        case "WATCHDOG", "pause":
+            return Heard(Fact.WATCHDOG)
+        case "BLOCK_IO_ERROR", "stop":
+            return Heard(Fact.IO_ERROR)
+        case _:
+            return None

@@ -1,0 +1,96 @@
+"""The devices of ``test:///default``: a network card of two ports that exist nowhere but here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import anyio
+import anyio.lowlevel
+from anyio.abc import TaskStatus
+from msgspec.structs import replace
+
+from aiovirt.errors import InvalidArgument, NoSuchDevice, SystemFailure
+from aiovirt.events.types import Event
+from aiovirt.hostdev.inventory import NetdevTable, Reading
+from aiovirt.model.netdev import Netdev, OperState, Unreadable
+
+__all__ = ["TestDevices"]
+
+UP = 0x1043  # IFF_UP, IFF_BROADCAST, IFF_RUNNING, IFF_MULTICAST
+
+
+class TestDevices:
+    """An inventory that changes when it is told to."""
+
+    __test__ = False
+
+    def __init__(self, publish: Callable[[Event], object]) -> None:
+        self._publish = publish
+        self._table = NetdevTable()
+        self._last_ifindex = 1
+
+    async def watch(self, *, task_status: TaskStatus[None]) -> None:
+        """The first inventory; there is no source that could change it."""
+        for port in range(2):
+            self.add(
+                Reading(
+                    ifindex=self.next_ifindex(),
+                    name=f"ens1f{port}",
+                    mac=f"52:54:00:00:00:0{port}",
+                    mtu=1500,
+                    flags=UP,
+                    operstate=OperState.UP,
+                    carrier=True,
+                    parent=f"0000:01:00.{port}",
+                    driver="test",
+                    phys_port_id=f"52540000000{port}",
+                )
+            )
+        task_status.started()
+        await anyio.lowlevel.checkpoint()
+
+    async def read_phys_port_id(self, name: str) -> str | None:
+        """As last told; raises NoSuchDevice, SystemFailure where it was made unreadable."""
+        await anyio.lowlevel.checkpoint()
+        match self.find(name).phys_port_id:
+            case Unreadable(why=why):
+                raise SystemFailure(f"cannot read phys_port_id of {name}: {why}")
+            case value:
+                return value
+
+    def next_ifindex(self) -> int:
+        """A number that no device has had."""
+        self._last_ifindex += 1
+        return self._last_ifindex
+
+    def find(self, name: str) -> Netdev:
+        """The device of that name; raises NoSuchDevice."""
+        for device in self._table:
+            if device.name == name:
+                return device
+        raise NoSuchDevice(f"no network device has the name {name!r}")
+
+    def add(self, reading: Reading) -> Netdev:
+        """A device appears; raises InvalidArgument when its name is taken."""
+        if any(device.name == reading.name for device in self._table):
+            raise InvalidArgument(f"there is a network device {reading.name!r} already")
+        self._tell(self._table.observe(reading))
+        return self.find(reading.name)
+
+    def change(self, name: str, /, **attributes: object) -> Netdev:
+        """Attributes of a device change, its name among them."""
+        ifindex = self.find(name).ifindex
+        reading = self._table.reading(ifindex)
+        assert reading is not None
+        self._tell(self._table.observe(replace(reading, **attributes)))
+        changed = self._table.get(ifindex)
+        assert changed is not None
+        return changed
+
+    def remove(self, name: str) -> None:
+        """A device disappears."""
+        self._tell(self._table.remove(self.find(name).ifindex))
+
+    def _tell(self, events: Iterable[Event]) -> None:
+        for event in events:
+            self._publish(event)

@@ -1,0 +1,179 @@
+"""``aiovirt.connect``: becomes the engine of a host, for as long as its block lasts.
+
+Leaving ends our tasks, sockets and locks, never a guest, save those started with autodestroy.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import TYPE_CHECKING, Final
+from uuid import uuid4
+
+import anyio
+from anyio import to_thread
+from anyio.abc import TaskGroup, TaskStatus
+
+from aiovirt.engine.host import Host
+from aiovirt.engine.local import LocalEngine
+from aiovirt.engine.paths import Folders, PathLike, find_folders
+from aiovirt.engine.uri import Address, default_uri, parse_uri
+from aiovirt.errors import AccessDenied, Unsupported
+from aiovirt.events.bus import Bus
+from aiovirt.events.types import HostStarted
+from aiovirt.system.background import Background
+from aiovirt.system.identity import boot_id, host_uuid
+
+if TYPE_CHECKING:
+    from aiovirt.engine.store import Loaded, Store
+    from aiovirt.model.record import RunRecord
+    from aiovirt.system.files import FileLock
+
+__all__ = ["Connection", "connect"]
+
+CLOSING_TIMEOUT: Final = 30.0
+
+
+def connect(
+    uri: str | None = None,
+    *,
+    config_dir: PathLike | None = None,
+    state_dir: PathLike | None = None,
+    runtime_dir: PathLike | None = None,
+) -> Connection:
+    """``async with aiovirt.connect("qemu:///session") as host:``
+
+    Without a URI: AIOVIRT_DEFAULT_URI, then ``qemu:///system`` for root, ``qemu:///session`` for
+    everyone else. The folders move where definitions, records and sockets are. What the block
+    raises leaves as itself. Entering raises NoConnect for a URI nobody answers, HostHeld when
+    another process is this host's engine, AccessDenied, Unsupported.
+    """
+    return Connection(uri, {"config": config_dir, "state": state_dir, "runtime": runtime_dir})
+
+
+class Connection:
+    """The block of :func:`connect`."""
+
+    def __init__(self, uri: str | None, given: dict[str, PathLike | None]) -> None:
+        self._uri = uri
+        self._given = given
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Host:
+        address = parse_uri(self._uri or default_uri(os.environ.get("AIOVIRT_DEFAULT_URI"), is_root=_is_root()))
+        async with AsyncExitStack() as stack:
+            if address.driver == "test":
+                engine = await _open_test(address, stack)
+            else:
+                engine = await _open_qemu(address, find_folders(address, os.environ, self._given), stack)
+            self._stack = stack.pop_all()
+        return Host(engine)
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self._stack.__aexit__(kind, error, trace)
+
+
+async def _open_test(address: Address, stack: AsyncExitStack) -> LocalEngine:
+    from aiovirt.drivers.test.devices import TestDevices
+    from aiovirt.drivers.test.driver import TestDriver, first_domain
+
+    engine = LocalEngine(address.uri, Bus(host=uuid4()), None)
+    tasks = await _enter(stack, engine)
+    engine.driver, engine.devices = TestDriver(engine), TestDevices(engine.publish)
+    first = first_domain()
+    engine.seed_running(engine.seed(first), first)
+    await _begin(engine, tasks)
+    return engine
+
+
+async def _open_qemu(address: Address, folders: Folders, stack: AsyncExitStack) -> LocalEngine:
+    if sys.platform != "linux":
+        raise Unsupported(f"{address.uri} needs Linux; test:///default runs anywhere")
+    if address.path == "/system" and not _is_root():
+        raise AccessDenied("qemu:///system is for root; qemu:///session is yours")
+    from aiovirt.drivers.qemu.driver import QemuDriver
+    from aiovirt.engine.store import Store
+    from aiovirt.hostdev.source import HostDevices
+
+    lock = await to_thread.run_sync(_prepare, folders)
+    stack.push_async_callback(_release, lock)
+    store = Store(folders)
+    loaded = await store.load()
+    engine = LocalEngine(address.uri, Bus(host=await to_thread.run_sync(host_uuid)), store)
+    stack.push_async_callback(_flush_last, store)
+    tasks = await _enter(stack, engine)
+    tasks.start_soon(store.write_runs)
+    driver = QemuDriver(engine, tasks, run_dir=folders.sockets, log_dir=folders.logs)
+    await driver.open()
+    engine.driver, engine.devices = driver, HostDevices(engine.publish)
+    _seed(engine, loaded)
+    await _begin(engine, tasks)
+    for run, spec in loaded.runs:
+        if await driver.find(run, spec):
+            tasks.start_soon(_meet_again, engine, run)
+    return engine
+
+
+async def _enter(stack: AsyncExitStack, engine: LocalEngine) -> TaskGroup:
+    """The tasks of the engine; when the block is left: owned guests end, then the tasks, then the streams."""
+    stack.callback(engine.bus.close)
+    background = await stack.enter_async_context(Background())
+
+    async def end_owned() -> None:
+        with anyio.move_on_after(CLOSING_TIMEOUT, shield=True):
+            await engine.destroy_all_owned()
+
+    stack.push_async_callback(end_owned)
+    return background.group
+
+
+async def _release(lock: FileLock) -> None:
+    with anyio.CancelScope(shield=True):
+        await to_thread.run_sync(lock.release)
+
+
+async def _flush_last(store: Store) -> None:
+    """What is still only noted of the runs goes to disk."""
+    with anyio.move_on_after(CLOSING_TIMEOUT, shield=True):
+        await store.try_flush()
+
+
+async def _begin(engine: LocalEngine, tasks: TaskGroup) -> None:
+    """The first event, and the first inventory."""
+    engine.publish(HostStarted(uri=engine.uri, boot_id=await to_thread.run_sync(boot_id)))
+    await tasks.start(_watch_devices, engine)
+
+
+async def _meet_again(engine: LocalEngine, run: RunRecord) -> None:
+    """A guest that was left running goes on; one that lived for its connection alone ends."""
+    if run.autodestroy:
+        await engine.destroy_owned(run.uuid)
+    else:
+        await engine.driver.reconnect(run.uuid)
+
+
+async def _watch_devices(engine: LocalEngine, *, task_status: TaskStatus[None]) -> None:
+    await engine.devices.watch(task_status=task_status)
+
+
+def _seed(engine: LocalEngine, loaded: Loaded) -> None:
+    for spec in loaded.definitions:
+        engine.seed(spec)
+    for run, spec in loaded.runs:
+        engine.seed_run(run, spec)
+
+
+def _prepare(folders: Folders) -> FileLock:
+    from aiovirt.system.files import FileLock, make_private
+
+    for folder in folders.all():
+        make_private(folder)
+    lock = FileLock(folders.lock)
+    lock.acquire()
+    return lock
+
+
+def _is_root() -> bool:
+    return hasattr(os, "geteuid") and os.geteuid() == 0

@@ -1,0 +1,195 @@
+"""``Domain``: the handle of one domain, with libvirt's verbs.
+
+What has no ``async`` does no I/O: it reads the state that the journal has folded into. A handle is
+a name for a domain and holds nothing; handles of the same domain of the same host are equal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, TypeVar, overload
+from uuid import UUID
+
+import msgspec
+
+from aiovirt.engine.seam import Engine
+from aiovirt.errors import InvalidArgument, NoSuchDomain, ProtocolError
+from aiovirt.events.feed import Events, Expectation
+from aiovirt.events.types import DomainEvent
+from aiovirt.model import orders
+from aiovirt.model.orders import DEFAULT_TIMEOUT
+from aiovirt.model.state import DomainState, DomainStatus
+
+if TYPE_CHECKING:
+    from aiovirt.model.spec import DomainSpec
+    from aiovirt.model.view import DomainView
+
+__all__ = ["Domain"]
+
+E = TypeVar("E", bound=DomainEvent)
+T = TypeVar("T")
+
+
+class Domain:
+    """A domain of a host.
+
+    Every property raises NoSuchDomain once the domain is gone (undefined, or transient and ended).
+    Every order returns after its own event is numbered, takes a ``timeout`` in seconds, and raises
+    OrderTimeout when that passes, OperationInvalid when the domain is not in a state for it.
+    """
+
+    def __init__(self, engine: Engine, uuid: UUID) -> None:
+        self._engine = engine
+        self._uuid = uuid
+
+    # -- who it is -------------------------------------------------------------------------
+
+    @property
+    def uuid(self) -> UUID:
+        """Its uuid; never raises."""
+        return self._uuid
+
+    @property
+    def subject(self) -> str:
+        """Its subject in the event stream; never raises."""
+        return f"domain/{self._uuid}"
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self._view.name
+
+    @property
+    def id(self) -> int | None:
+        """Its number while active, else None."""
+        return self._view.id
+
+    @property
+    def is_persistent(self) -> bool:
+        """Whether it has a definition that outlives its run."""
+        return self._view.persistent
+
+    @property
+    def is_active(self) -> bool:
+        """Whether a process stands behind it."""
+        return self._view.is_active
+
+    @property
+    def state(self) -> DomainState:
+        """Its state."""
+        return self._view.state
+
+    @property
+    def status(self) -> DomainStatus:
+        """State, reason, monitor health and as_of, in one consistent reading."""
+        return self._view.status
+
+    @property
+    def _view(self) -> DomainView:
+        try:
+            return self._engine.bus.state.domains[self._uuid]
+        except KeyError:
+            raise NoSuchDomain(f"no domain has the uuid {self._uuid}", subject=self.subject) from None
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Domain):
+            return NotImplemented
+        return (self._engine.uuid, self._uuid) == (other._engine.uuid, other._uuid)
+
+    def __hash__(self) -> int:
+        return hash((self._engine.uuid, self._uuid))
+
+    def __repr__(self) -> str:
+        view = self._engine.bus.state.domains.get(self._uuid)
+        return f"<Domain {view.name} {view.state}>" if view else f"<Domain {self._uuid} (gone)>"
+
+    # -- orders ----------------------------------------------------------------------------
+
+    async def start(self, *, paused: bool = False, autodestroy: bool = False, timeout: float = DEFAULT_TIMEOUT) -> None:
+        """Boots it. With ``autodestroy`` it ends when this connection does. Raises GuestFailed with QEMU's last words."""
+        await self._engine.call(orders.Start(uuid=self._uuid, paused=paused, autodestroy=autodestroy, timeout=timeout))
+
+    async def suspend(self, *, timeout: float = DEFAULT_TIMEOUT) -> None:
+        """Stops its vCPUs; already paused is fine."""
+        await self._engine.call(orders.Suspend(uuid=self._uuid, timeout=timeout))
+
+    async def resume(self, *, timeout: float = DEFAULT_TIMEOUT) -> None:
+        """Lets its vCPUs run again."""
+        await self._engine.call(orders.Resume(uuid=self._uuid, timeout=timeout))
+
+    async def shutdown(self, *, timeout: float = DEFAULT_TIMEOUT) -> None:
+        """Presses its power button, and returns: the guest decides. ``wait_for_state(SHUTOFF)`` waits for it."""
+        await self._engine.call(orders.Shutdown(uuid=self._uuid, timeout=timeout))
+
+    async def reset(self, *, timeout: float = DEFAULT_TIMEOUT) -> None:
+        """Resets its machine, as the reset button does."""
+        await self._engine.call(orders.Reset(uuid=self._uuid, timeout=timeout))
+
+    async def destroy(self, *, timeout: float = DEFAULT_TIMEOUT) -> None:
+        """Powers it off now; the definition stays. It waits for no other order, and needs no monitor."""
+        await self._engine.call(orders.Destroy(uuid=self._uuid, timeout=timeout))
+
+    async def undefine(self, *, timeout: float = DEFAULT_TIMEOUT) -> None:
+        """Forgets its definition; one that runs goes on, transient."""
+        await self._engine.call(orders.Undefine(uuid=self._uuid, timeout=timeout))
+
+    # -- questions -------------------------------------------------------------------------
+
+    async def xml(self, *, inactive: bool = False) -> str:
+        """Its XML: as it runs, or with ``inactive`` as it will start next."""
+        return await self._engine.call(orders.AskXML(uuid=self._uuid, inactive=inactive))
+
+    async def spec(self, *, inactive: bool = False) -> DomainSpec:
+        """The same as a value."""
+        from aiovirt.domainxml import parse
+
+        return parse(await self.xml(inactive=inactive))
+
+    @overload
+    async def qmp(self, command: str, arguments: Mapping[str, object] | None = None, *, timeout: float = ...) -> object: ...
+    @overload
+    async def qmp(
+        self, command: str, arguments: Mapping[str, object] | None = None, *, returns: type[T], timeout: float = ...
+    ) -> T: ...
+    async def qmp(
+        self,
+        command: str,
+        arguments: Mapping[str, object] | None = None,
+        *,
+        returns: type[object] = object,
+        timeout: float = DEFAULT_TIMEOUT,
+    ) -> object:
+        """A raw QMP command; the answer as ``returns`` (any type msgspec decodes), else as plain values.
+
+        Raises CommandFailed (also qemu.qmp's ExecuteError) when QEMU refuses, ProtocolError when
+        the answer is no ``returns``, Unsupported where there is no QMP.
+        """
+        try:
+            encoded = msgspec.json.encode(dict(arguments or {}))
+        except (TypeError, ValueError) as error:
+            raise InvalidArgument(f"the arguments of {command!r} are no JSON: {error}") from error
+        answer = await self._engine.call(orders.AskQMP(uuid=self._uuid, command=command, arguments=encoded, timeout=timeout))
+        try:
+            return msgspec.json.decode(answer) if returns is object else msgspec.json.decode(answer, type=returns)
+        except msgspec.MsgspecError as error:
+            raise ProtocolError(f"the answer to {command!r} is no {returns.__name__}: {error}") from error
+
+    # -- waiting ---------------------------------------------------------------------------
+
+    def expect(self, kind: type[E], *, where: Callable[[E], bool] | None = None) -> Expectation[E]:
+        """``async with domain.expect(DomainLifecycle, where=…) as seen: await domain.shutdown()``.
+
+        It is armed on entry, so nothing that the order leads to is missed; leaving waits for the
+        first match, which is ``seen.value`` then.
+        """
+        return Events(self._engine.bus).expect(kind, subject=self, where=where)
+
+    async def wait_for_state(self, state: DomainState) -> None:
+        """Returns when it is in ``state``, at once if it is already; a domain that is gone is SHUTOFF."""
+        async with Events(self._engine.bus).subscribe(DomainEvent, subject=self) as news:
+            while self._state_now() is not state:
+                await news.receive()
+
+    def _state_now(self) -> DomainState:
+        view = self._engine.bus.state.domains.get(self._uuid)
+        return view.state if view else DomainState.SHUTOFF

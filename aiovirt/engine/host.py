@@ -1,0 +1,132 @@
+"""``Host``: what ``aiovirt.connect`` gives. Domains, devices, events."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import anyio
+
+from aiovirt.engine.devices import Devices
+from aiovirt.engine.domain import Domain
+from aiovirt.engine.seam import Engine
+from aiovirt.errors import NoSuchDomain, OperationInvalid
+from aiovirt.events.feed import Events
+from aiovirt.model import orders
+from aiovirt.model.orders import DEFAULT_TIMEOUT
+
+if TYPE_CHECKING:
+    from aiovirt.model.spec import DomainSpec
+
+__all__ = ["Host", "Run"]
+
+
+class Host:
+    """A host, while its ``connect`` block lasts."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.events = Events(engine.bus)
+        self.devices = Devices(engine)
+
+    @property
+    def uri(self) -> str:
+        """As it was connected to."""
+        return self._engine.uri
+
+    @property
+    def uuid(self) -> UUID:
+        """The host's UUID, the same after every boot."""
+        return self._engine.uuid
+
+    @property
+    def engine(self) -> Engine:
+        """What answers for it: for what is built on aiovirt, not for everyday use."""
+        return self._engine
+
+    def __repr__(self) -> str:
+        return f"<Host {self.uri}>"
+
+    # -- domains ---------------------------------------------------------------------------
+
+    def domains(self, *, active: bool | None = None, persistent: bool | None = None) -> list[Domain]:
+        """All domains by name, in one consistent read; ``active`` and ``persistent`` narrow it down."""
+        views = [
+            view
+            for view in self._engine.bus.state.domains.values()
+            if active in (None, view.is_active) and persistent in (None, view.persistent)
+        ]
+        return [Domain(self._engine, view.uuid) for view in sorted(views, key=lambda view: view.name)]
+
+    def domain(self, name_or_uuid: str | UUID) -> Domain:
+        """One domain; raises NoSuchDomain. A name comes before a uuid that is spelled the same."""
+        domains = self._engine.bus.state.domains
+        for view in domains.values():
+            if view.name == name_or_uuid:
+                return Domain(self._engine, view.uuid)
+        uuid = _as_uuid(name_or_uuid)
+        if uuid is None or uuid not in domains:
+            raise NoSuchDomain(f"no domain has the name or uuid {str(name_or_uuid)!r}")
+        return Domain(self._engine, uuid)
+
+    async def define(self, xml_or_spec: str | DomainSpec, *, timeout: float = DEFAULT_TIMEOUT) -> Domain:
+        """Keeps a definition, new or in place of the one with its name and uuid.
+
+        Raises XMLInvalid with path and line, ConfigUnsupported, DomainExists.
+        """
+        uuid = await self._engine.call(orders.Define(xml=await _xml(xml_or_spec), timeout=timeout))
+        return Domain(self._engine, uuid)
+
+    async def create(
+        self,
+        xml_or_spec: str | DomainSpec,
+        *,
+        paused: bool = False,
+        autodestroy: bool = False,
+        timeout: float = DEFAULT_TIMEOUT,
+    ) -> Domain:
+        """Boots a transient domain, which is forgotten when it ends. Raises as ``define`` and ``start`` do."""
+        request = orders.Create(xml=await _xml(xml_or_spec), paused=paused, autodestroy=autodestroy, timeout=timeout)
+        return Domain(self._engine, await self._engine.call(request))
+
+    def run(self, spec: str | DomainSpec, *, timeout: float = DEFAULT_TIMEOUT) -> Run:
+        """``async with host.run(spec) as domain:`` a transient guest that lives as long as the block."""
+        return Run(self, spec, timeout)
+
+
+class Run:
+    """The block of :meth:`Host.run`. Leaving destroys the guest, however the block was left."""
+
+    def __init__(self, host: Host, spec: str | DomainSpec, timeout: float) -> None:
+        self._host = host
+        self._spec = spec
+        self._timeout = timeout
+
+    async def __aenter__(self) -> Domain:
+        self._domain = await self._host.create(self._spec, autodestroy=True, timeout=self._timeout)
+        return self._domain
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        with anyio.CancelScope(shield=True):
+            try:
+                await self._domain.destroy()
+            except (NoSuchDomain, OperationInvalid):
+                return  # it ended by itself
+
+
+async def _xml(xml_or_spec: str | DomainSpec) -> str:
+    if isinstance(xml_or_spec, str):
+        return xml_or_spec
+    from aiovirt.domainxml import render
+
+    return await anyio.to_thread.run_sync(render, xml_or_spec)
+
+
+def _as_uuid(text: str | UUID) -> UUID | None:
+    if isinstance(text, UUID):
+        return text
+    try:
+        return UUID(text)
+    except ValueError:
+        return None

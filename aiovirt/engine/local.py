@@ -1,0 +1,412 @@
+"""The engine in this process: it holds the domains, steps their states and publishes.
+
+Facts come in from a driver, synchronously; orders come in from a Host and are awaited. An order
+is done when its own event is numbered. Each domain takes one changing order at a time; destroy
+waits for none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeVar
+from uuid import UUID, uuid4
+
+import anyio
+from anyio import to_thread
+from msgspec.structs import replace
+
+from aiovirt.drivers.door import DeviceSource, Driver
+from aiovirt.engine.entries import Entries, Entry
+from aiovirt.engine.store import Store
+from aiovirt.errors import InvalidArgument, OperationInvalid, OrderTimeout
+from aiovirt.events.bus import Bus
+from aiovirt.events.feed import Events
+from aiovirt.events.types import (
+    DomainEvent,
+    DomainLifecycle,
+    DomainReboot,
+    Event,
+    MonitorEvent,
+    MonitorLost,
+    MonitorResumed,
+    MonitorStalled,
+)
+from aiovirt.model import orders
+from aiovirt.model.lifecycle import Fact, Step, step
+from aiovirt.model.orders import DomainOrder, Request
+from aiovirt.model.record import RunRecord
+from aiovirt.model.spec import DomainSpec
+from aiovirt.model.state import Detail, DomainState, Lifecycle, MonitorHealth, Reason
+from aiovirt.model.view import DomainView
+
+__all__ = ["LocalEngine"]
+
+R = TypeVar("R")
+CLOSING_TIMEOUT: Final = 10.0
+
+
+class LocalEngine:
+    """The holder of one host. ``driver`` and ``devices`` are set once before use; ``store`` is None where nothing is kept."""
+
+    driver: Driver
+    devices: DeviceSource
+
+    def __init__(self, uri: str, bus: Bus, store: Store | None) -> None:
+        self.uri = uri
+        self.bus = bus
+        self.entries = Entries()
+        self._store = store
+        self._events = Events(bus)
+        self._last_id = 0
+        self._handlers: dict[type[Request[Any]], Callable[[Any], Awaitable[Any]]] = {
+            orders.Define: self._define,
+            orders.Create: self._create,
+            orders.Undefine: self._undefine,
+            orders.Start: self._start,
+            orders.Suspend: self._suspend,
+            orders.Resume: self._resume,
+            orders.Shutdown: self._shutdown,
+            orders.Reset: self._reset,
+            orders.Destroy: self._destroy,
+            orders.AskXML: self._ask_xml,
+            orders.AskQMP: self._ask_qmp,
+            orders.ReadPhysPortId: self._read_phys_port_id,
+        }
+
+    @property
+    def uuid(self) -> UUID:
+        """The host's."""
+        return self.bus.host
+
+    async def call(self, request: Request[R]) -> R:
+        """Does what is asked; raises errors of :mod:`aiovirt.errors`."""
+        if not request.timeout > 0:
+            raise InvalidArgument(f"a timeout of {request.timeout:g} s is not possible")
+        answer: R = await self._handlers[type(request)](request)
+        return answer
+
+    # -- what was there before ---------------------------------------------------------------
+
+    def seed(self, spec: DomainSpec, *, state: DomainState = DomainState.SHUTOFF, reason: Reason = Reason.UNKNOWN) -> Entry:
+        """A definition that was there before this engine: part of the state that the journal begins with."""
+        entry = self.entries.add(Entry(_uuid_of(spec), spec.name, config=spec))
+        self._seed_view(entry, state, reason, None)
+        return entry
+
+    def seed_run(self, run: RunRecord, spec: DomainSpec) -> None:
+        """A guest that was left running, as it was last known; STALLED until the driver speaks with it again."""
+        entry = self.entries.find(run.uuid) or self.entries.add(Entry(run.uuid, run.name))
+        entry.live, entry.run, entry.id = spec, run, run.id
+        self._last_id = max(self._last_id, run.id)
+        unfinished = run.state is DomainState.SHUTOFF
+        state, reason = (DomainState.PAUSED, Reason.STARTING_UP) if unfinished else (run.state, run.reason)
+        self._seed_view(entry, state, reason, MonitorHealth.STALLED)
+
+    def seed_running(self, entry: Entry, spec: DomainSpec) -> None:
+        """A domain that runs from the first day on (the test driver's)."""
+        entry.live, entry.id = spec, self._next_id()
+        self._seed_view(entry, DomainState.RUNNING, Reason.BOOTED, MonitorHealth.CONNECTED)
+
+    def _seed_view(self, entry: Entry, state: DomainState, reason: Reason, monitor: MonitorHealth | None) -> None:
+        self.bus.state.domains[entry.uuid] = DomainView(
+            uuid=entry.uuid,
+            name=entry.name,
+            id=entry.id,
+            persistent=entry.config is not None,
+            state=state,
+            reason=reason,
+            monitor=monitor,
+            as_of=self.bus.cursor,
+        )
+
+    # -- news (the Sink) ---------------------------------------------------------------------
+
+    def fact(self, uuid: UUID, fact: Fact, *, source_time: int | None = None, by_guest: bool = False) -> None:
+        """Steps the table and publishes what it says. See :class:`aiovirt.drivers.door.Sink`."""
+        entry = self.entries.find(uuid)
+        if entry is None:
+            return
+        for moved in step(self.state_of(uuid), fact, entry.order):
+            self._publish_step(entry, moved, source_time)
+        if fact is Fact.RESET:
+            self.publish(DomainReboot(uuid=uuid, name=entry.name, by_guest=by_guest, source_time=source_time, cause=entry.cause))
+        if fact is Fact.EXITED:
+            self._ended(entry)
+        else:
+            self._note_run(entry)
+
+    def monitor(self, uuid: UUID, health: MonitorHealth, why: str) -> None:
+        """Publishes a change of a monitor's health. See :class:`aiovirt.drivers.door.Sink`."""
+        view = self.bus.state.domains.get(uuid)
+        if view is not None and view.is_active and view.monitor is not health:
+            self.publish(_monitor_event(view, health, why))
+
+    def publish(self, event: Event) -> Event:
+        """Numbers an event. See :class:`aiovirt.drivers.door.Sink`."""
+        return self.bus.publish(event)
+
+    def state_of(self, uuid: UUID) -> DomainState:
+        """The state as the journal has it; SHUTOFF for a domain that is only about to be."""
+        view = self.bus.state.domains.get(uuid)
+        return view.state if view else DomainState.SHUTOFF
+
+    def _publish_step(self, entry: Entry, moved: Step, source_time: int | None) -> None:
+        self._publish_lifecycle(entry, moved.kind, moved.detail, moved.state, moved.reason, source_time)
+
+    def _publish_lifecycle(
+        self, entry: Entry, kind: Lifecycle, detail: Detail, state: DomainState, reason: Reason, source_time: int | None = None
+    ) -> None:
+        self.publish(
+            DomainLifecycle(
+                uuid=entry.uuid,
+                name=entry.name,
+                kind=kind,
+                detail=detail,
+                state=state,
+                reason=reason,
+                id=entry.id if state.is_active else None,
+                persistent=entry.config is not None,
+                source_time=source_time,
+                cause=entry.cause,
+            )
+        )
+
+    def _ended(self, entry: Entry) -> None:
+        entry.live, entry.run, entry.id = None, None, None
+        if entry.config is None and not isinstance(entry.order, orders.Create):
+            self.entries.drop(entry)
+        if self._store:
+            self._store.note_run(entry.uuid, None)
+
+    def _note_run(self, entry: Entry) -> None:
+        view = self.bus.state.domains.get(entry.uuid)
+        if entry.run is None or view is None or self._store is None:
+            return
+        entry.run = replace(entry.run, state=view.state, reason=view.reason, persistent=view.persistent)
+        self._store.note_run(entry.uuid, entry.run)
+
+    # -- definitions -------------------------------------------------------------------------
+
+    async def _define(self, request: orders.Define) -> UUID:
+        spec = await self._read(request.xml)
+        entry, known = self.entries.claim(spec)
+        async with entry.turn(request):
+            try:
+                await self._keep(spec)
+            except BaseException:
+                if not known:
+                    self.entries.drop(entry)
+                raise
+            entry.config = spec
+            view = self.bus.state.domains.get(entry.uuid)
+            detail = Detail.UPDATED if known and view and view.persistent else Detail.ADDED
+            state, reason = (view.state, view.reason) if view else (DomainState.SHUTOFF, Reason.UNKNOWN)
+            self._publish_lifecycle(entry, Lifecycle.DEFINED, detail, state, reason)
+        return entry.uuid
+
+    async def _undefine(self, request: orders.Undefine) -> None:
+        entry = self.entries.get(request.uuid)
+        async with entry.turn(request):
+            if entry.config is None:
+                raise OperationInvalid("a transient domain has no definition to forget", subject=entry.subject)
+            if self._store:
+                await self._store.drop_definition(entry.name)
+            entry.config = None
+            view = self.bus.state.domains[entry.uuid]
+            self._publish_lifecycle(entry, Lifecycle.UNDEFINED, Detail.REMOVED, view.state, view.reason)
+            self._note_run(entry)
+        if not view.is_active:
+            self.entries.drop(entry)
+
+    async def _read(self, xml: str) -> DomainSpec:
+        """The spec, with its uuid; raises XMLInvalid, ConfigUnsupported."""
+        spec = await to_thread.run_sync(_parse, xml)
+        spec = spec if spec.uuid else replace(spec, uuid=uuid4())
+        self.driver.check(spec)
+        return spec
+
+    async def _keep(self, spec: DomainSpec) -> None:
+        if self._store:
+            await self._store.put_definition(spec.name, await to_thread.run_sync(_render, spec, None))
+
+    # -- running -----------------------------------------------------------------------------
+
+    async def _start(self, request: orders.Start) -> None:
+        entry = self.entries.get(request.uuid)
+        async with entry.turn(request):
+            if entry.config is None or self.state_of(entry.uuid).is_active:
+                raise OperationInvalid("the domain is already running", subject=entry.subject)
+            await self._boot(entry, entry.config, request)
+
+    async def _create(self, request: orders.Create) -> UUID:
+        spec = await self._read(request.xml)
+        entry = self.entries.claim_new(spec)
+        try:
+            async with entry.turn(request):
+                await self._boot(entry, spec, request)
+        except BaseException:
+            if not self.state_of(entry.uuid).is_active:
+                self.entries.drop(entry)
+            raise
+        return entry.uuid
+
+    async def _boot(self, entry: Entry, spec: DomainSpec, request: orders.Start | orders.Create) -> None:
+        live = self.driver.check(spec)
+        entry.live, entry.id = live, self._next_id()
+        entry.run = RunRecord(
+            uuid=entry.uuid,
+            name=entry.name,
+            id=entry.id,
+            xml=await to_thread.run_sync(_render, live, None),
+            persistent=entry.config is not None,
+            autodestroy=request.autodestroy,
+        )
+
+        async def save(run: RunRecord) -> None:
+            entry.run = run
+            if self._store:
+                await self._store.save_run(run)
+
+        try:
+            start = self.driver.start(entry.run, live, paused=request.paused, save=save, timeout=request.timeout)
+            await self._until(entry, request, start, lambda: self.state_of(entry.uuid).is_active)
+        except BaseException:
+            if not self.state_of(entry.uuid).is_active:
+                self._ended(entry)
+            raise
+
+    async def _suspend(self, request: orders.Suspend) -> None:
+        entry = self._active(request)
+        async with entry.turn(request):
+            if self._still_active(entry) is not DomainState.PAUSED:
+                order = self.driver.suspend(entry.uuid, timeout=request.timeout)
+                await self._until(entry, request, order, lambda: self.state_of(entry.uuid) is not DomainState.RUNNING)
+
+    async def _resume(self, request: orders.Resume) -> None:
+        entry = self._active(request)
+        async with entry.turn(request):
+            if self._still_active(entry) is DomainState.RUNNING:
+                raise OperationInvalid("the domain is already running", subject=entry.subject)
+            order = self.driver.resume(entry.uuid, timeout=request.timeout)
+            await self._until(entry, request, order, lambda: self.state_of(entry.uuid) is not DomainState.PAUSED)
+
+    async def _shutdown(self, request: orders.Shutdown) -> None:
+        entry = self._active(request)
+        async with entry.turn(request):
+            self._still_active(entry)
+            await self.driver.shutdown(entry.uuid, timeout=request.timeout)
+
+    async def _reset(self, request: orders.Reset) -> None:
+        entry = self._active(request)
+        async with entry.turn(request):
+            self._still_active(entry)
+            with _deadline(request, "reset"):
+                async with self._events.expect(DomainReboot, subject=entry.subject):
+                    await self.driver.reset(entry.uuid, timeout=request.timeout)
+
+    async def _destroy(self, request: orders.Destroy) -> None:
+        entry = self._active(request)
+        with entry.ending(request):
+            order = self.driver.destroy(entry.uuid, timeout=request.timeout)
+            await self._until(entry, request, order, lambda: not self.state_of(entry.uuid).is_active)
+
+    async def destroy_all_owned(self) -> None:
+        """Ends the guests that were started with autodestroy: they live as long as this engine."""
+        owned = [entry.uuid for entry in self.entries if entry.run and entry.run.autodestroy]
+        async with anyio.create_task_group() as tasks:
+            for uuid in owned:
+                tasks.start_soon(self.destroy_owned, uuid)
+
+    async def destroy_owned(self, uuid: UUID) -> None:
+        """Ends one of them."""
+        try:
+            await self._destroy(orders.Destroy(uuid=uuid, timeout=CLOSING_TIMEOUT))
+        except (OrderTimeout, OperationInvalid):
+            return  # it ended by itself, or cannot end; its record stays, and the next engine meets it
+
+    # -- questions ---------------------------------------------------------------------------
+
+    async def _ask_xml(self, request: orders.AskXML) -> str:
+        entry = self.entries.get(request.uuid)
+        spec = entry.config if request.inactive else entry.live or entry.config
+        if spec is None:
+            raise OperationInvalid("a transient domain has no inactive definition", subject=entry.subject)
+        return await to_thread.run_sync(_render, spec, None if request.inactive else entry.id)
+
+    async def _ask_qmp(self, request: orders.AskQMP) -> bytes:
+        entry = self._active(request)
+        return await self.driver.qmp(entry.uuid, request.command, request.arguments, timeout=request.timeout)
+
+    async def _read_phys_port_id(self, request: orders.ReadPhysPortId) -> str | None:
+        return await self.devices.read_phys_port_id(request.name)
+
+    # -- inside ------------------------------------------------------------------------------
+
+    def _active(self, request: DomainOrder | orders.AskQMP) -> Entry:
+        entry = self.entries.get(request.uuid)
+        self._still_active(entry)
+        return entry
+
+    def _still_active(self, entry: Entry) -> DomainState:
+        state = self.state_of(entry.uuid)
+        if not state.is_active:
+            raise OperationInvalid("the domain is not running", subject=entry.subject)
+        return state
+
+    async def _until(self, entry: Entry, request: Request[Any], order: Awaitable[None], reached: Callable[[], bool]) -> None:
+        """Gives ``order`` and waits for the news that it is done, armed before it is given."""
+        async with self._events.subscribe(DomainEvent, subject=entry.subject) as news:
+            await order
+            with _deadline(request, type(request).__name__.lower()):
+                while not reached():
+                    await news.receive()
+
+    def _next_id(self) -> int:
+        self._last_id += 1
+        return self._last_id
+
+
+class _deadline:  # noqa: N801 - reads as a word in a with statement
+    """``with _deadline(request, "suspend"):`` raises OrderTimeout(sent=True) when the request's time passes."""
+
+    def __init__(self, request: Request[Any], what: str) -> None:
+        self._scope = anyio.move_on_after(request.timeout)
+        self._message = f"{what}: its outcome was not seen within {request.timeout:g} s"
+
+    def __enter__(self) -> None:
+        self._scope.__enter__()
+
+    def __exit__(self, *failure: Any) -> bool | None:
+        handled = self._scope.__exit__(*failure)
+        if self._scope.cancelled_caught:
+            raise OrderTimeout(self._message, sent=True)
+        return handled
+
+
+def _monitor_event(view: DomainView, health: MonitorHealth, why: str) -> MonitorEvent:
+    about: dict[str, Any] = {"uuid": view.uuid, "name": view.name, "why": why}
+    match health:
+        case MonitorHealth.CONNECTED:
+            return MonitorResumed(**about)
+        case MonitorHealth.STALLED:
+            return MonitorStalled(**about)
+        case _:
+            return MonitorLost(**about, degraded=health is MonitorHealth.DEGRADED)
+
+
+def _uuid_of(spec: DomainSpec) -> UUID:
+    if spec.uuid is None:
+        raise InvalidArgument(f"the definition of {spec.name} has no uuid")
+    return spec.uuid
+
+
+def _parse(xml: str) -> DomainSpec:
+    from aiovirt.domainxml import parse
+
+    return parse(xml)
+
+
+def _render(spec: DomainSpec, number: int | None) -> str:
+    from aiovirt.domainxml import render
+
+    return render(spec, id=number)

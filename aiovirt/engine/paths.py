@@ -1,0 +1,78 @@
+"""Where a host's files are: DESIGN's folders, the arguments and the environment that move them. Pure."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from msgspec import Struct
+
+from aiovirt.engine.uri import Address
+from aiovirt.errors import InvalidArgument
+
+__all__ = ["Folders", "find_folders"]
+
+_SYSTEM: Final = {"config": "/etc/aiovirt", "state": "/var/lib/aiovirt", "runtime": "/run/aiovirt"}
+
+PathLike = str | os.PathLike[str]
+
+
+class Folders(Struct, frozen=True):
+    """``config`` has the definitions, ``state`` run records and logs, ``runtime`` sockets and the lock."""
+
+    config: Path
+    state: Path
+    runtime: Path
+
+    @property
+    def definitions(self) -> Path:
+        return self.config / "qemu"
+
+    @property
+    def runs(self) -> Path:
+        return self.state / "run"
+
+    @property
+    def logs(self) -> Path:
+        return self.state / "log"
+
+    @property
+    def sockets(self) -> Path:
+        return self.runtime / "qemu"
+
+    @property
+    def lock(self) -> Path:
+        return self.runtime / "engine.lock"
+
+    def all(self) -> tuple[Path, ...]:
+        """Every folder that has to be there, outer ones first."""
+        return self.config, self.definitions, self.state, self.runs, self.logs, self.runtime, self.sockets
+
+
+def find_folders(address: Address, environment: Mapping[str, str], given: Mapping[str, PathLike | None]) -> Folders:
+    """The folders of ``address``: what is ``given`` first, then AIOVIRT_*_DIR, then the URI's own place."""
+    places = _places(address, environment)
+    for which in places:
+        moved = given.get(which) or environment.get(f"AIOVIRT_{which.upper()}_DIR")
+        if moved:
+            places[which] = Path(moved)
+        if not places[which].is_absolute():
+            raise InvalidArgument(f"the {which} folder must be an absolute path, not {os.fspath(places[which])!r}")
+    return Folders(**places)
+
+
+def _places(address: Address, environment: Mapping[str, str]) -> dict[str, Path]:
+    if address.root is not None:
+        return {which: address.root / which for which in _SYSTEM}
+    if address.path == "/system":
+        return {which: Path(place) for which, place in _SYSTEM.items()}
+    home = Path(environment.get("HOME") or "/")
+    cache = Path(environment.get("XDG_CACHE_HOME") or home / ".cache")
+    runtime = environment.get("XDG_RUNTIME_DIR")
+    return {
+        "config": Path(environment.get("XDG_CONFIG_HOME") or home / ".config") / "aiovirt",
+        "state": Path(environment.get("XDG_STATE_HOME") or home / ".local/state") / "aiovirt",
+        "runtime": Path(runtime) / "aiovirt" if runtime else cache / "aiovirt/run",
+    }

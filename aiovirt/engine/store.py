@@ -1,0 +1,152 @@
+"""What a host keeps on disk: definitions as XML that people can read, and a record of each run.
+
+A file that cannot be understood is reported and left alone, and its name is not used for anything
+else. Changes of one kind are written one after another, the newest of each domain only.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final, TypeVarTuple, Unpack
+from uuid import UUID
+
+import anyio
+import msgspec
+import structlog
+from anyio import to_thread
+
+from aiovirt.engine.paths import Folders
+from aiovirt.errors import DomainExists, Error, SystemFailure
+from aiovirt.model.record import RECORD_VERSION, RunRecord
+from aiovirt.model.spec import DomainSpec
+from aiovirt.system import files
+
+__all__ = ["Loaded", "Store"]
+
+LIMIT: Final = 4 * 1024 * 1024
+Ts = TypeVarTuple("Ts")
+log = structlog.wrap_logger(logging.getLogger("aiovirt.engine"))
+
+
+class Loaded(msgspec.Struct, frozen=True):
+    """What was on disk: each definition, each run with the spec it runs, and the names not to be touched."""
+
+    definitions: tuple[DomainSpec, ...]
+    runs: tuple[tuple[RunRecord, DomainSpec], ...]
+    unreadable: frozenset[str]
+
+
+class Store:
+    """The files of one host."""
+
+    def __init__(self, folders: Folders) -> None:
+        self._folders = folders
+        self._lock = anyio.Lock()
+        self._dirty: dict[UUID, RunRecord | None] = {}
+        self._news = anyio.Event()
+        self._unreadable: frozenset[str] = frozenset()
+
+    async def load(self) -> Loaded:
+        """Reads everything; reports what it cannot read."""
+        loaded = await to_thread.run_sync(self._load)
+        self._unreadable = loaded.unreadable
+        return loaded
+
+    # -- definitions -----------------------------------------------------------------------
+
+    async def put_definition(self, name: str, xml: str) -> None:
+        """Keeps a definition; raises DomainExists where a file of that name could not be read, SystemFailure."""
+        if name in self._unreadable:
+            raise DomainExists(f"{self._definition(name)} is there and cannot be read; mend it or move it away first")
+        async with self._lock:
+            await _on_disk(files.write_whole, self._definition(name), xml.encode())
+
+    async def drop_definition(self, name: str) -> None:
+        """Forgets a definition."""
+        async with self._lock:
+            await _on_disk(files.remove, self._definition(name))
+
+    # -- runs ------------------------------------------------------------------------------
+
+    def note_run(self, uuid: UUID, run: RunRecord | None) -> None:
+        """``run`` is how it stands now (None: it has ended); :meth:`write_runs` puts it on disk soon."""
+        self._dirty[uuid] = run
+        self._news.set()
+
+    async def save_run(self, run: RunRecord) -> None:
+        """Puts ``run`` on disk now; raises SystemFailure."""
+        self.note_run(run.uuid, run)
+        await self.flush()
+
+    async def flush(self) -> None:
+        """Puts all that was noted on disk; raises SystemFailure, and keeps what was not written."""
+        async with self._lock:
+            while self._dirty:
+                uuid, run = next(iter(self._dirty.items()))
+                path = self._folders.runs / f"{uuid}.json"
+                if run is None:
+                    await _on_disk(files.remove, path)
+                else:
+                    await _on_disk(files.write_whole, path, msgspec.json.format(msgspec.json.encode(run)))
+                if self._dirty.get(uuid) is run:
+                    del self._dirty[uuid]
+
+    async def write_runs(self) -> None:
+        """Writes what is noted, whenever something is, until cancelled."""
+        while True:
+            await self._news.wait()
+            self._news = anyio.Event()
+            await self.try_flush()
+
+    async def try_flush(self) -> None:
+        """Writes what is noted; where that fails it is logged, and kept for the next time."""
+        try:
+            await self.flush()
+        except SystemFailure as error:
+            log.error("run records are not written", error=str(error))
+
+    # -- reading back ----------------------------------------------------------------------
+
+    def _load(self) -> Loaded:
+        unreadable: set[str] = set()
+        definitions = tuple(self._load_definitions(unreadable))
+        return Loaded(definitions, tuple(self._load_runs()), frozenset(unreadable))
+
+    def _load_definitions(self, unreadable: set[str]) -> Iterator[DomainSpec]:
+        from aiovirt.domainxml import parse
+
+        for path in sorted(self._folders.definitions.glob("[!.]*.xml")):
+            try:
+                spec = parse(files.read_bounded(path, LIMIT))
+                if spec.uuid is None or spec.name != path.stem:
+                    raise SystemFailure(f"it must have a uuid and the name {path.stem!r}")
+                yield spec
+            except (Error, OSError) as error:
+                unreadable.add(path.stem)
+                log.error("a definition is left alone", file=str(path), error=str(error))
+
+    def _load_runs(self) -> Iterator[tuple[RunRecord, DomainSpec]]:
+        from aiovirt.domainxml import parse
+
+        for path in sorted(self._folders.runs.glob("[!.]*.json")):
+            try:
+                run = msgspec.json.decode(files.read_bounded(path, LIMIT), type=RunRecord)
+                if run.version > RECORD_VERSION:
+                    raise SystemFailure(f"its version {run.version} is newer than {RECORD_VERSION}")
+                yield run, parse(run.xml)
+            except (Error, OSError, msgspec.MsgspecError) as error:
+                log.error("a run record is left alone", file=str(path), error=str(error))
+
+    def _definition(self, name: str) -> Path:
+        return self._folders.definitions / f"{name}.xml"
+
+
+async def _on_disk(work: Callable[[Unpack[Ts]], None], *arguments: Unpack[Ts]) -> None:
+    """Runs blocking file ``work`` in a thread, to its end; an OSError becomes a SystemFailure."""
+    with anyio.CancelScope(shield=True):
+        try:
+            await to_thread.run_sync(work, *arguments)
+        except OSError as error:
+            raise SystemFailure(f"{error.filename or 'a file'}: {error.strerror}") from error

@@ -1,0 +1,62 @@
+"""Connection URIs: ``driver[+transport]://[host]/path[?parameters]`` (https://libvirt.org/uri.html). Pure."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+from urllib.parse import parse_qs, urlsplit
+
+from msgspec import Struct
+
+from aiovirt.errors import InvalidArgument, NoConnect, Unsupported
+
+__all__ = ["Address", "default_uri", "parse_uri"]
+
+_PATHS: Final = {"qemu": ("/session", "/system", "/embed"), "test": ("/default",)}
+_TRANSPORTS: Final = ("libvirt", "ssh", "tls", "tcp", "unix", "libssh", "libssh2", "ext")
+
+
+class Address(Struct, frozen=True):
+    """A URI taken apart. ``root`` is the folder of ``qemu:///embed``."""
+
+    uri: str
+    driver: str
+    path: str
+    root: Path | None = None
+
+
+def parse_uri(uri: str) -> Address:
+    """Raises NoConnect for a driver that does not exist, Unsupported for a transport, InvalidArgument for the rest."""
+    try:
+        parts = urlsplit(uri)
+    except ValueError as error:
+        raise InvalidArgument(f"{uri!r} is not a URI: {error}") from error
+    driver, plus, transport = parts.scheme.partition("+")
+    if driver not in _PATHS:
+        raise NoConnect(f"no connection driver available for {uri!r}; there are qemu:///session, qemu:///system and test:///default")
+    if plus and transport not in _TRANSPORTS:
+        raise NoConnect(f"{uri!r}: there is no transport {transport!r}")
+    if plus or parts.netloc:
+        raise Unsupported(f"{uri!r}: connections to another server are not supported yet")
+    if parts.path not in _PATHS[driver]:
+        raise NoConnect(f"{uri!r}: {driver} has the paths {', '.join(_PATHS[driver])}, not {parts.path or '(none)'!r}")
+    return Address(uri, driver, parts.path, _root(uri, parts.path, parts.query))
+
+
+def _root(uri: str, path: str, query: str) -> Path | None:
+    parameters = parse_qs(query, keep_blank_values=True)
+    root = parameters.pop("root", [""])[-1]
+    if parameters:
+        raise InvalidArgument(f"{uri!r}: unknown parameter {next(iter(parameters))!r}")
+    if path != "/embed":
+        if root:
+            raise InvalidArgument(f"{uri!r}: only qemu:///embed has a root")
+        return None
+    if not root.startswith("/"):
+        raise InvalidArgument(f"{uri!r}: qemu:///embed needs ?root=/an/absolute/folder")
+    return Path(root)
+
+
+def default_uri(environment_uri: str | None, *, is_root: bool) -> str:
+    """The URI to use where none is given."""
+    return environment_uri or ("qemu:///system" if is_root else "qemu:///session")

@@ -1,0 +1,51 @@
+"""A block for background tasks whose body's own exceptions leave as themselves.
+
+A plain task group wraps what its body raises in an ExceptionGroup. Users' bodies run inside
+``async with aiovirt.connect(…)``, and must not notice that tasks run beside them.
+"""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Self
+
+import anyio
+from anyio.abc import TaskGroup
+
+__all__ = ["Background", "first_failure"]
+
+
+class Background:
+    """``async with Background() as tasks:`` tasks that end with the block.
+
+    Leaving cancels them and waits for them; the body's exception goes on unchanged. A task that
+    fails ends the block, and its exception leaves as itself, too.
+    """
+
+    def __init__(self) -> None:
+        self._group: TaskGroup = anyio.create_task_group()
+
+    async def __aenter__(self) -> Self:
+        await self._group.__aenter__()
+        return self
+
+    @property
+    def group(self) -> TaskGroup:
+        """The task group, to start tasks in."""
+        return self._group
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        # The shield keeps an outer cancellation from being swallowed here: it is raised by the body's
+        # own exception, or at the caller's next await.
+        self._group.cancel_scope.shield = True
+        self._group.cancel_scope.cancel()
+        try:
+            await self._group.__aexit__(None, None, None)
+        except BaseExceptionGroup as failures:
+            raise first_failure(failures) from None
+
+
+def first_failure(failures: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first failure that is no group: one task failed, and the rest were cancelled for it."""
+    inner = failures.exceptions[0]
+    return first_failure(inner) if isinstance(inner, BaseExceptionGroup) else inner

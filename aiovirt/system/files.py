@@ -1,0 +1,115 @@
+"""Files and locks of our own: private, whole or not there, on disk before anybody relies on them.
+
+Everything here blocks; callers on the loop go through ``anyio.to_thread``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+from pathlib import Path
+
+from aiovirt.errors import AccessDenied, HostHeld, SystemFailure
+
+__all__ = ["FileLock", "make_private", "read_bounded", "remove", "rotate", "write_whole"]
+
+
+def make_private(folder: Path) -> None:
+    """Makes ``folder`` with mode 0700, and its parents; raises AccessDenied (also when others may write
+    in it), SystemFailure."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = folder.stat()
+        if found.st_uid != os.geteuid() or found.st_mode & 0o022:
+            raise AccessDenied(f"the folder {folder} is not only ours: its owner or its mode would let others in")
+    except PermissionError as error:
+        raise AccessDenied(f"cannot make the folder {folder}: {error.strerror}") from error
+    except OSError as error:
+        raise SystemFailure(f"cannot make the folder {folder}: {error.strerror}") from error
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Puts ``data`` at ``path``, mode 0600: after a crash there is the old file or the new one, whole."""
+    new = path.with_name(f".{path.name}.new")
+    handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        with open(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.rename(new, path)  # noqa: PTH104
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            new.unlink()
+        raise
+    _sync_folder(path.parent)
+
+
+def remove(path: Path) -> None:
+    """Takes ``path`` away for good; harmless when it is not there."""
+    with contextlib.suppress(FileNotFoundError):
+        path.unlink()
+        _sync_folder(path.parent)
+
+
+def read_bounded(path: Path, limit: int) -> bytes:
+    """The file's bytes; raises SystemFailure when there are more than ``limit``, OSError as usual."""
+    with path.open("rb") as file:
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise SystemFailure(f"{path} is larger than {limit} bytes")
+    return data
+
+
+def rotate(path: Path, limit: int) -> int:
+    """Moves ``path`` aside to ``<path>.1`` when it has over ``limit`` bytes; returns how many it has now."""
+    try:
+        size = path.stat().st_size
+    except FileNotFoundError:
+        return 0
+    if size <= limit:
+        return size
+    path.replace(path.with_name(path.name + ".1"))
+    return 0
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+class FileLock:
+    """An flock(2) that dies with its holder; the file stays, and says who holds it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._handle = -1
+
+    def acquire(self) -> None:
+        """Raises HostHeld, with the holder's pid where it is known, when another process has it."""
+        handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = os.read(handle, 32).decode(errors="replace").strip()
+            os.close(handle)
+            if error.errno not in (errno.EAGAIN, errno.EACCES):
+                raise SystemFailure(f"cannot lock {self._path}: {error.strerror}") from error
+            pid = int(holder) if holder.isdecimal() else None
+            by = f"process {pid}" if pid else "another process"
+            raise HostHeld(f"this host is held by {by} (lock {self._path})", pid=pid) from None
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+        self._handle = handle
+
+    def release(self) -> None:
+        """Lets go."""
+        if self._handle >= 0:
+            os.ftruncate(self._handle, 0)
+            os.close(self._handle)
+            self._handle = -1

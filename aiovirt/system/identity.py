@@ -1,0 +1,28 @@
+"""Which machine this is, and which boot of it. Both block for a moment: for threads."""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+from typing import Final
+
+__all__ = ["boot_id", "host_uuid"]
+
+_NAMESPACE: Final = uuid.UUID("5d0f4b46-6b61-4c37-9b1e-1f2f3a5a8c70")
+
+
+def boot_id() -> str:
+    """This boot's id (random(4)), or "" where there is none."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+
+
+def host_uuid() -> uuid.UUID:
+    """The host's UUID: made from the machine id, which itself is not to be given away (machine-id(5))."""
+    try:
+        machine = Path("/etc/machine-id").read_text().strip()
+    except OSError:
+        machine = ""
+    return uuid.uuid5(_NAMESPACE, machine or f"node-{uuid.getnode():012x}")

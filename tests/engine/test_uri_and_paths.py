@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aiovirt.engine.paths import find_folders
+from aiovirt.engine.uri import Address, default_uri, parse_uri
+from aiovirt.errors import Error, ErrorCode, InvalidArgument, NoConnect, Unsupported
+
+
+@pytest.mark.parametrize("uri", ["qemu:///session", "qemu:///system", "test:///default"])
+def test_what_there_is(uri: str) -> None:
+    address = parse_uri(uri)
+    assert (address.driver, address.path, address.root) == (uri[:4], uri[7:], None)
+
+
+def test_an_engine_in_a_folder() -> None:
+    assert parse_uri("qemu:///embed?root=/srv/lab").root == Path("/srv/lab")
+
+
+@pytest.mark.parametrize(
+    ("uri", "kind", "code"),
+    [
+        ("foo:///x", NoConnect, ErrorCode.NO_CONNECT),
+        ("", NoConnect, ErrorCode.NO_CONNECT),
+        ("qemu", NoConnect, ErrorCode.NO_CONNECT),
+        ("qemu:///", NoConnect, ErrorCode.NO_CONNECT),
+        ("test:///session", NoConnect, ErrorCode.NO_CONNECT),
+        ("qemu+pigeon:///system", NoConnect, ErrorCode.NO_CONNECT),
+        ("qemu+ssh://root@host/system", Unsupported, ErrorCode.NO_SUPPORT),
+        ("qemu://host/system", Unsupported, ErrorCode.NO_SUPPORT),
+        ("qemu:///embed", InvalidArgument, ErrorCode.INVALID_ARG),
+        ("qemu:///embed?root=here", InvalidArgument, ErrorCode.INVALID_ARG),
+        ("qemu:///session?root=/x", InvalidArgument, ErrorCode.INVALID_ARG),
+        ("qemu:///system?mode=auto", InvalidArgument, ErrorCode.INVALID_ARG),
+        ("qemu://[::1/system", InvalidArgument, ErrorCode.INVALID_ARG),
+    ],
+)
+def test_what_there_is_not(uri: str, kind: type[Error], code: ErrorCode) -> None:
+    with pytest.raises(kind) as refused:
+        parse_uri(uri)
+    assert refused.value.code == code
+
+
+@given(st.text())
+def test_any_text_is_an_address_or_an_error_of_ours(uri: str) -> None:
+    try:
+        assert isinstance(parse_uri(uri), Address)
+    except Error:
+        pass
+
+
+def test_the_uri_where_none_is_given() -> None:
+    assert default_uri(None, is_root=True) == "qemu:///system"
+    assert default_uri(None, is_root=False) == "qemu:///session"
+    assert default_uri("test:///default", is_root=True) == "test:///default"
+
+
+def test_the_folders_of_each_kind() -> None:
+    session, system, embed = (parse_uri(uri) for uri in ("qemu:///session", "qemu:///system", "qemu:///embed?root=/r"))
+    home = {"HOME": "/home/me"}
+    found = find_folders(session, home, {})
+    assert [str(found.config), str(found.state), str(found.runtime)] == [
+        "/home/me/.config/aiovirt",
+        "/home/me/.local/state/aiovirt",
+        "/home/me/.cache/aiovirt/run",
+    ]
+    xdg = home | {"XDG_CONFIG_HOME": "/c", "XDG_STATE_HOME": "/s", "XDG_RUNTIME_DIR": "/run/user/1"}
+    found = find_folders(session, xdg, {})
+    assert [str(found.config), str(found.state), str(found.runtime)] == ["/c/aiovirt", "/s/aiovirt", "/run/user/1/aiovirt"]
+    assert str(find_folders(system, xdg, {}).runtime) == "/run/aiovirt"
+    assert str(find_folders(embed, xdg, {}).state) == "/r/state"
+
+
+def test_arguments_move_folders_and_so_does_the_environment() -> None:
+    address = parse_uri("qemu:///session")
+    environment = {"HOME": "/h", "AIOVIRT_STATE_DIR": "/from/env", "AIOVIRT_CONFIG_DIR": "/env/config"}
+    found = find_folders(address, environment, {"config": "/given", "state": None, "runtime": Path("/r")})
+    assert [str(found.config), str(found.state), str(found.runtime)] == ["/given", "/from/env", "/r"]
+    with pytest.raises(InvalidArgument, match="absolute"):
+        find_folders(address, environment, {"state": "relative"})

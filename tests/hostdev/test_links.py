@@ -1,0 +1,346 @@
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec import structs
+
+from aiovirt.events.types import NetdevAdded, NetdevChanged, NetdevEvent, NetdevRemoved, NetdevRenamed
+from aiovirt.hostdev.inventory import Reading
+from aiovirt.hostdev.links import ATTRIBUTES, Links, Survey, reading_of_link, reading_of_sysfs
+from aiovirt.model.netdev import OperState, Unreadable
+from aiovirt.system.sysfs import Attachment
+from aiovirt.wire.rtnetlink import LinkMessage
+from aiovirt.wire.uevent import Uevent
+
+CARD = "0000:01:00.0"
+
+Action = tuple[Any, ...]
+
+
+def link(ifindex: int, name: str = "a", *, removed: bool = False, **values: object) -> LinkMessage:
+    plain = LinkMessage(ifindex=ifindex, family=0, removed=removed, interrupted=False, flags=0, name=name)
+    return structs.replace(plain, **values)
+
+
+def nic(ifindex: int, name: str = "nic", **values: object) -> LinkMessage:
+    return structs.replace(link(ifindex, name), parent_dev_name=CARD, parent_dev_bus_name="pci", **values)
+
+
+def survey(*messages: LinkMessage, gone: Iterable[int] = (), drivers: Mapping[int, str | None] | None = None) -> Survey:
+    readings: dict[int, Reading | None] = dict.fromkeys(gone)
+    readings |= {message.ifindex: reading_of_link(message) for message in messages}
+    return Survey(readings=readings, attachments={ifindex: Attachment(CARD, driver) for ifindex, driver in (drivers or {}).items()})
+
+
+def hint(action: str, subsystem: str = "net", *, devpath: str = "/devices/x/net/a", **env: str) -> Uevent:
+    return Uevent(action=action, devpath=devpath, subsystem=subsystem, seqnum=1, env=env)
+
+
+def told(events: Iterable[NetdevEvent]) -> list[tuple[type[NetdevEvent], str]]:
+    return [(type(event), event.device.name) for event in events]
+
+
+def announced(*messages: LinkMessage, driver: str | None = None) -> Links:
+    """Links that know these devices already."""
+    links = Links()
+    with links.asking() as asked:
+        links.resynced(asked, survey(*messages, drivers={message.ifindex: driver for message in messages}))
+    return links
+
+
+# -- news --------------------------------------------------------------------------------------
+
+
+def test_a_device_of_no_bus_is_announced_at_once() -> None:
+    links = Links()
+    assert told(links.message(link(3))) == [(NetdevAdded, "a")]
+    assert told(links.message(link(3, "b"))) == [(NetdevRenamed, "b")]
+    assert told(links.message(link(3, "b", removed=True))) == [(NetdevRemoved, "b")]
+
+
+def test_a_device_of_a_bus_is_announced_with_its_driver() -> None:
+    links = Links()
+    assert links.message(nic(3)) == []
+    assert links.message(nic(3, mtu=9000)) == []
+    with links.asking() as asked:
+        pass
+    (added,) = links.attached(asked, {3: "nic"}, {3: Attachment(CARD, "igb")})
+    assert (added.device.driver, added.device.parent, added.device.mtu) == ("igb", CARD, 9000)
+    (changed,) = links.message(nic(3, mtu=1500))
+    assert changed.device.driver == "igb"
+
+
+def test_a_driver_is_taken_from_the_same_bus_device_only() -> None:
+    links = Links()
+    links.message(nic(3))
+    with links.asking() as asked:
+        pass
+    (added,) = links.attached(asked, {3: "nic"}, {3: Attachment("0000:02:00.0", "ice")})
+    assert added.device.driver is None
+
+
+def test_a_device_that_goes_while_it_waits_came_and_went() -> None:
+    links = Links()
+    links.message(nic(3))
+    assert told(links.message(nic(3, removed=True))) == [(NetdevAdded, "nic"), (NetdevRemoved, "nic")]
+    assert not links.is_dirty
+
+
+def test_the_driver_of_its_forerunner_is_not_taken() -> None:
+    links = Links()
+    links.message(nic(3))
+    with links.asking() as asked:
+        links.message(nic(3, removed=True))
+        links.message(nic(3))
+    assert links.attached(asked, {3: "nic"}, {3: Attachment(CARD, "igb")}) == []
+    assert list(links.waiting) == [3]
+
+
+def test_a_device_renamed_while_it_waits_waits_on() -> None:
+    links = Links()
+    links.message(nic(3, "eth0"))
+    with links.asking() as asked:
+        links.message(nic(3, "enp1s0"))
+    assert links.attached(asked, {3: "eth0"}, {}) == []
+    assert [reading.name for reading in links.waiting.values()] == ["enp1s0"]
+
+
+def test_a_device_that_cannot_be_read_is_announced_without_and_asked_about() -> None:
+    links = Links()
+    links.message(nic(3))
+    with links.asking() as asked:
+        pass
+    (added,) = links.attached(asked, {3: "nic"}, {})
+    assert added.device.driver is None
+    assert links.take_dirty(9) == [3]
+
+
+def test_a_parent_that_waits_is_announced_before_its_child() -> None:
+    links = Links()
+    links.message(nic(3))
+    assert told(links.message(link(4, "upper", link=3))) == [(NetdevAdded, "nic"), (NetdevAdded, "upper")]
+    assert links.take_dirty(9) == [3]
+
+
+@pytest.mark.parametrize("no_change", [{"family": 7, "removed": True}, {"wireless": True, "name": "a"}])
+def test_messages_that_are_not_about_the_link(no_change: dict[str, object]) -> None:
+    links = announced(link(3, mtu=1500))
+    assert links.message(structs.replace(link(3), **no_change)) == []
+    assert 3 in links.table
+
+
+# -- hints -------------------------------------------------------------------------------------
+
+
+def test_a_bus_device_marks_what_hangs_from_it() -> None:
+    links = announced(nic(3), link(4), driver="igb")
+    links.hint(hint("bind", "pci", devpath=f"/devices/pci0000:00/0000:00:01.0/{CARD}"))
+    links.hint(hint("unbind", "pci", devpath="/devices/pci0000:00/0000:02:00.0"))
+    assert links.take_dirty(9) == [3]
+    with links.asking() as asked:
+        pass
+    (changed,) = links.refreshed(asked, survey(nic(3), drivers={3: "vfio-pci"}))
+    assert isinstance(changed, NetdevChanged)
+    assert changed.changes == {"driver": ("igb", "vfio-pci")}
+
+
+def test_what_messages_told_needs_no_question() -> None:
+    links = Links()
+    links.hint(hint("add", IFINDEX="3", INTERFACE="a"))
+    links.message(link(3))
+    assert links.take_dirty(9) == []
+    links.hint(hint("move", IFINDEX="3", INTERFACE="b"))
+    assert links.take_dirty(9) == [3]
+    links.hint(hint("change", IFINDEX="3", INTERFACE="a"))
+    links.hint(hint("move", IFINDEX="3", INTERFACE="a"))
+    assert links.take_dirty(9) == [3]
+
+
+def test_the_end_of_a_device_that_is_known_to_be_gone_needs_no_question() -> None:
+    links = announced(link(3), link(4, "b"))
+    links.message(link(3, removed=True))
+    links.hint(hint("remove", IFINDEX="3", INTERFACE="a"))
+    links.hint(hint("remove", IFINDEX="4", INTERFACE="b"))
+    links.hint(hint("remove", IFINDEX="?"))
+    assert links.take_dirty(9) == [4]
+    with links.asking() as asked:
+        pass
+    assert told(links.refreshed(asked, survey(gone=[4]))) == [(NetdevRemoved, "b")]
+
+
+# -- answers and what came in meanwhile --------------------------------------------------------
+
+
+def test_an_answer_tells_what_no_message_did() -> None:
+    links = announced(nic(3, phys_port_id="aa"), driver="igb")
+    with links.asking() as asked:
+        pass
+    (changed,) = links.refreshed(asked, survey(nic(3, phys_port_id="bb"), drivers={3: "igb"}))
+    assert isinstance(changed, NetdevChanged)
+    assert changed.changes == {"phys_port_id": ("aa", "bb")}
+
+
+def test_an_answer_does_not_undo_what_came_meanwhile() -> None:
+    links = announced(nic(3, mtu=1), link(4), driver="old")
+    with links.asking() as asked:
+        links.message(nic(3, mtu=2))
+        links.message(link(4, removed=True))
+    (changed,) = links.refreshed(asked, survey(nic(3, mtu=1), link(4), drivers={3: "new"}))
+    assert isinstance(changed, NetdevChanged)
+    assert changed.changes == {"driver": ("old", "new")}
+
+
+def test_an_answer_does_not_remove_what_came_meanwhile() -> None:
+    links = Links()
+    with links.asking() as asked:
+        links.message(link(3))
+    assert links.refreshed(asked, survey(gone=[3])) == []
+    assert links.resynced(asked, survey()) == []
+    assert 3 in links.table
+
+
+def test_an_answer_about_a_device_is_not_about_the_next_of_its_number() -> None:
+    links = announced(nic(3), driver="old")
+    with links.asking() as asked:
+        links.message(nic(3, removed=True))
+        links.message(nic(3))
+    assert links.refreshed(asked, survey(nic(3), drivers={3: "old"})) == []
+    assert list(links.waiting) == [3]
+
+
+def test_an_answer_during_which_messages_were_lost_is_no_news() -> None:
+    links = announced(nic(3, mtu=1), driver="igb")
+    with links.asking() as asked:
+        links.lost()
+    assert links.refreshed(asked, survey(nic(3, mtu=2), drivers={3: "igb"})) == []
+    assert links.refreshed(asked, survey(gone=[3])) == []
+
+
+def test_a_survey_does_not_bring_back_what_went_meanwhile() -> None:
+    links = announced(link(3), link(4, "b"))
+    with links.asking() as asked:
+        links.message(link(3, removed=True))
+        links.message(link(5, "c"))
+        links.message(nic(6))
+    assert told(links.resynced(asked, survey(link(3), link(4, "b")))) == [(NetdevAdded, "nic")]
+    assert sorted(netdev.name for netdev in links.table) == ["b", "c", "nic"]
+
+
+def test_a_driver_that_cannot_be_read_now_is_as_known() -> None:
+    links = announced(nic(3), driver="igb")
+    with links.asking() as asked:
+        pass
+    assert links.resynced(asked, survey(nic(3))) == []
+
+
+# -- a device that no message can describe -----------------------------------------------------
+
+
+def test_a_device_out_of_sysfs() -> None:
+    attributes: dict[str, str | None | Unreadable] = dict.fromkeys(ATTRIBUTES)
+    attributes |= {"address": "52:54:00:aa:00:00", "mtu": "1500", "flags": "0x1003", "operstate": "up", "carrier": "1"}
+    attributes |= {"iflink": "3", "master/ifindex": "9", "phys_port_id": Unreadable("EIO")}
+    read = reading_of_sysfs(3, "nic", None, CARD, attributes)
+    assert (read.mac, read.mtu, read.flags, read.operstate, read.carrier) == ("52:54:00:aa:00:00", 1500, 0x1003, OperState.UP, True)
+    assert (read.master, read.parent, read.phys_port_name) == (9, CARD, None)
+    assert isinstance(read.phys_port_id, Unreadable)
+
+
+def test_a_device_that_is_down_out_of_sysfs() -> None:
+    down = dict.fromkeys(ATTRIBUTES, Unreadable("EINVAL"))
+    read = reading_of_sysfs(3, "nic", "veth", None, down)
+    assert (read.mac, read.mtu, read.carrier, read.operstate, read.kind) == ("", 0, None, OperState.UNKNOWN, "veth")
+
+
+# -- a kernel in miniature: whatever the order, the table ends up equal, and no change is told twice --
+
+
+class Kernel:
+    """Links, the messages about them that wait to be read, and the changes that there were."""
+
+    def __init__(self) -> None:
+        self.links: dict[int, LinkMessage] = {}
+        self.queue: list[LinkMessage] = []
+        self.changes = 0
+
+    def set(self, ifindex: int, mtu: int) -> None:
+        new = link(ifindex, f"n{ifindex}", mtu=mtu)
+        self.changes += self.links.get(ifindex) != new
+        self.links[ifindex] = new
+        self.queue.append(new)
+
+    def delete(self, ifindex: int) -> None:
+        if gone := self.links.pop(ifindex, None):
+            self.changes += 1
+            self.queue.append(structs.replace(gone, removed=True))
+
+
+setting = st.tuples(st.just("set"), st.integers(1, 3), st.integers(1, 2))
+deleting = st.tuples(st.just("delete"), st.integers(1, 3))
+doing = setting | deleting
+reading = st.tuples(st.just("read"), st.integers(1, 3))
+asking = st.tuples(st.just("ask"), st.lists(doing, max_size=4), st.lists(doing, max_size=4), st.booleans())
+losing = st.tuples(st.just("lose"), st.integers(0, 4))
+
+
+def do(kernel: Kernel, *action: object) -> None:
+    getattr(kernel, str(action[0]))(*action[1:])
+
+
+def read(kernel: Kernel, links: Links, most: int = 1000) -> list[NetdevEvent]:
+    events = []
+    for message in kernel.queue[:most]:
+        events += links.message(message)
+    del kernel.queue[:most]
+    return events
+
+
+def ask(kernel: Kernel, links: Links, before: list[Action], after: list[Action], *, everything: bool) -> list[NetdevEvent]:
+    events = read(kernel, links)
+    with links.asking() as asked:
+        for action in before:
+            do(kernel, *action)
+        events += read(kernel, links, 1)
+        dump = list(kernel.links.values())
+        for action in after:
+            do(kernel, *action)
+        events += read(kernel, links)
+    if everything:
+        return events + links.resynced(asked, survey(*dump))
+    return events + links.refreshed(asked, survey(*dump, gone={1, 2, 3} - {found.ifindex for found in dump}))
+
+
+@given(st.lists(doing | reading | asking, max_size=25))
+def test_each_change_is_told_once_however_news_and_answers_meet(script: list[Action]) -> None:
+    kernel, links = Kernel(), Links()
+    events: list[NetdevEvent] = []
+    for kind, *rest in script:
+        if kind == "read":
+            events += read(kernel, links, *rest)
+        elif kind == "ask":
+            before, after, everything = rest
+            events += ask(kernel, links, before, after, everything=everything)
+        else:
+            do(kernel, kind, *rest)
+    events += read(kernel, links)
+    assert len(events) == kernel.changes
+    assert {netdev.ifindex: netdev.mtu for netdev in links.table} == {found.ifindex: found.mtu for found in kernel.links.values()}
+
+
+@given(st.lists(doing | reading | losing, max_size=25))
+def test_after_a_loss_and_a_survey_the_table_is_what_is_there(script: list[Action]) -> None:
+    kernel, links = Kernel(), Links()
+    for kind, *rest in script:
+        if kind == "read":
+            read(kernel, links, *rest)
+        elif kind == "lose":
+            del kernel.queue[rest[0] :]
+            links.lost()
+        else:
+            do(kernel, kind, *rest)
+    ask(kernel, links, [], [], everything=True)
+    assert {netdev.ifindex: netdev.mtu for netdev in links.table} == {found.ifindex: found.mtu for found in kernel.links.values()}

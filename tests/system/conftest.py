@@ -1,0 +1,67 @@
+"""Real guests for tests: an engine in a folder of the test's own, and tiny guests that say when they are up."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio
+import pytest
+from msgspec.structs import replace
+
+import aiovirt
+from aiovirt.drivers.qemu.tinyguest import UP, image, tiny_guest
+from aiovirt.model.spec import Chardev, DomainSpec, SerialSpec, VirtType
+
+PATIENCE = 60
+
+
+class Place:
+    """A folder with an engine's files and its guests' disks."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.uri = f"qemu:///embed?root={folder}/engine"
+
+    def spec(self, name: str = "tiny", **changes: object) -> DomainSpec:
+        """A tiny guest under TCG, which is there everywhere, with a disk of its own."""
+        disk = self.folder / f"{name}.img"
+        disk.write_bytes(image())
+        return replace(tiny_guest(str(disk), name=name), type=VirtType.QEMU, **changes)
+
+    @asynccontextmanager
+    async def listening(self, name: str = "tiny", **changes: object) -> AsyncIterator[tuple[DomainSpec, anyio.Event]]:
+        """A tiny guest's spec, and an event that is set when the guest says that it is up."""
+        path = self.folder / f"{name}.com1"
+        port = SerialSpec(type=Chardev.UNIX, path=str(path), listen=False)
+        up = anyio.Event()
+
+        async def listen(stream: anyio.abc.ByteReceiveStream) -> None:
+            said = b""
+            async with stream:
+                async for part in stream:
+                    said += part
+                    if UP in said:
+                        up.set()
+
+        async with await anyio.create_unix_listener(path) as com1, anyio.create_task_group() as tasks:
+            tasks.start_soon(com1.serve, listen)
+            with anyio.fail_after(PATIENCE):
+                yield self.spec(name, serials=(port,), **changes), up
+            tasks.cancel_scope.cancel()
+
+
+@pytest.fixture
+def place() -> Iterator[Place]:
+    """In /tmp itself: a unix socket's path is short."""
+    with tempfile.TemporaryDirectory(prefix="aiovirt-") as folder:
+        yield Place(Path(folder))
+
+
+@pytest.fixture
+async def host(place: Place) -> AsyncIterator[aiovirt.Host]:
+    """An engine of its own, with no domain."""
+    async with aiovirt.connect(place.uri) as connected:
+        yield connected

@@ -1,0 +1,234 @@
+from __future__ import annotations
+
+import errno
+import socket
+import struct
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
+
+from aiovirt.errors import ProtocolError
+from aiovirt.model.netdev import OperState
+from aiovirt.wire.rtnetlink import End, LinkMessage, decode, dump_links, get_link
+
+NEWLINK, DELLINK = 16, 17
+PORT_ID = bytes.fromhex("026c6e0001000000")
+
+
+def attribute(kind: int, value: bytes) -> bytes:
+    return struct.pack("=HH", 4 + len(value), kind) + value + b"\0" * (-len(value) % 4)
+
+
+def message(kind: int, body: bytes, flags: int = 0) -> bytes:
+    return struct.pack("=IHHII", 16 + len(body), kind, flags, 0, 0) + body + b"\0" * (-len(body) % 4)
+
+
+def link(*attributes: bytes, kind: int = NEWLINK, family: int = 0, ifindex: int = 7, flags: int = 0) -> bytes:
+    return message(kind, struct.pack("=BxHiII", family, 1, ifindex, 0x1043, 0) + b"".join(attributes), flags)
+
+
+FULL = link(
+    attribute(1, bytes.fromhex("525400aa0000")),
+    attribute(3, b"enp1s0\0"),
+    attribute(4, struct.pack("=I", 9000)),
+    attribute(5, struct.pack("=I", 3)),
+    attribute(10, struct.pack("=I", 9)),
+    attribute(16, b"\x06"),
+    attribute(18 | 0x8000, attribute(1, b"macvlan\0") + attribute(2, b"\0" * 8)),
+    attribute(33, b"\x01"),
+    attribute(34, PORT_ID),
+    attribute(36, bytes.fromhex("aabbccdd")),
+    attribute(37, struct.pack("=i", 2)),
+    attribute(38, b"pf0vf3\0"),
+    attribute(54, bytes.fromhex("525400aa0001")),
+    attribute(56, b"0000:01:00.0\0"),
+    attribute(57, b"pci\0"),
+    attribute(23, b"\0" * 96),
+)
+
+
+def test_a_link_with_all_that_is_decoded() -> None:
+    assert decode(FULL) == [
+        LinkMessage(
+            ifindex=7,
+            family=0,
+            removed=False,
+            interrupted=False,
+            flags=0x1043,
+            name="enp1s0",
+            mac="52:54:00:aa:00:00",
+            perm_address="52:54:00:aa:00:01",
+            mtu=9000,
+            operstate=OperState.UP,
+            carrier=True,
+            kind="macvlan",
+            master=9,
+            link=3,
+            link_netnsid=2,
+            parent_dev_name="0000:01:00.0",
+            parent_dev_bus_name="pci",
+            phys_port_id="026c6e0001000000",
+            phys_port_name="pf0vf3",
+            phys_switch_id="aabbccdd",
+        )
+    ]
+
+
+def test_a_link_that_went_to_another_namespace() -> None:
+    (gone,) = decode(link(attribute(3, b"a\0"), attribute(45, struct.pack("=i", 1)), attribute(49, struct.pack("=i", 12)), kind=DELLINK))
+    assert isinstance(gone, LinkMessage)
+    assert (gone.removed, gone.new_netnsid, gone.new_ifindex) == (True, 1, 12)
+
+
+def test_what_is_no_change_of_a_link_can_be_told() -> None:
+    left_its_bridge, wireless = decode(link(kind=DELLINK, family=socket.AF_BRIDGE) + link(attribute(3, b"w\0"), attribute(11, b"\0" * 8)))
+    assert isinstance(left_its_bridge, LinkMessage)
+    assert isinstance(wireless, LinkMessage)
+    assert left_its_bridge.family == socket.AF_BRIDGE
+    assert wireless.wireless
+
+
+def test_a_dump_ends_with_its_errno_and_says_whether_it_was_disturbed() -> None:
+    done, error = decode(message(3, struct.pack("=i", -errno.EMSGSIZE), 0x10) + message(2, struct.pack("=i", -errno.ENODEV) + b"\0" * 16))
+    assert done == End(errno.EMSGSIZE, interrupted=True)
+    assert error == End(errno.ENODEV, interrupted=False)
+    (part,) = decode(link(flags=0x12))
+    assert part.interrupted
+
+
+def test_other_messages_are_passed_over() -> None:
+    assert decode(message(20, b"\0" * 8) + message(1, b"")) == []
+    assert decode(b"") == []
+
+
+def test_states_that_no_kernel_had_are_unknown() -> None:
+    (seen,) = decode(link(attribute(16, b"\x77")))
+    assert isinstance(seen, LinkMessage)
+    assert seen.operstate is OperState.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("datagram", "what"),
+    [
+        (FULL[:8], "header cut off"),
+        (FULL[:-4], "a message of"),
+        (struct.pack("=IHHII", 15, NEWLINK, 0, 0, 0), "a message of 15 bytes"),
+        (message(NEWLINK, b"\0" * 15), "wrong size"),
+        (link(b"\x01\0"), "attribute header cut off"),
+        (link(struct.pack("=HH", 3, 3)), "an attribute of 3 bytes"),
+        (link(struct.pack("=HH", 9, 3) + b"abcd"), "an attribute of 9 bytes"),
+        (link(attribute(18, struct.pack("=HH", 40, 1))), "an attribute of 40 bytes"),
+        (link(attribute(4, b"\0\0")), "wrong size"),
+        (link(attribute(16, b"")), "wrong size"),
+        (link(ifindex=0), "ifindex 0"),
+        (message(3, b"\0\0"), "wrong size"),
+        (message(2, struct.pack("=i", 5)), "the code 5"),
+    ],
+)
+def test_what_does_not_fit_is_refused_by_place(datagram: bytes, what: str) -> None:
+    with pytest.raises(ProtocolError, match=what):
+        decode(datagram)
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_messages_or_refused(datagram: bytes) -> None:
+    survives(datagram)
+
+
+@given(st.integers(0, len(FULL) - 1), st.integers(0, 255), st.integers(0, len(FULL)))
+def test_a_damaged_message_is_messages_or_refused(place: int, byte: int, end: int) -> None:
+    survives((FULL[:place] + bytes([byte]) + FULL[place + 1 :])[:end])
+
+
+@given(st.lists(st.tuples(st.integers(0, 70), st.binary(max_size=12)), max_size=6))
+def test_any_attributes_are_a_link_or_refused(attributes: list[tuple[int, bytes]]) -> None:
+    survives(link(*(attribute(kind, value) for kind, value in attributes)))
+
+
+def survives(datagram: bytes) -> None:
+    try:
+        messages = decode(datagram)
+    except ProtocolError:
+        return
+    assert all(isinstance(seen, LinkMessage | End) for seen in messages)
+
+
+# -- against pyroute2, on what this machine's kernel says ---------------------------------------
+
+
+def answers(request: bytes) -> list[bytes]:
+    datagrams: list[bytes] = []
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) as asked:
+        asked.sendto(request, (0, 0))
+        while not datagrams or not isinstance(decode(datagrams[-1])[-1], End):
+            datagrams.append(asked.recv(1 << 17))
+    return datagrams
+
+
+def reference(datagram: bytes) -> list[dict[str, Any]]:
+    """The links of a datagram, as pyroute2 decodes them."""
+    links, offset = [], 0
+    while offset < len(datagram):
+        length, kind = struct.unpack_from("=IH", datagram, offset)
+        if kind == NEWLINK:
+            decoded = ifinfmsg(datagram[offset : offset + length])
+            decoded.decode()
+            links.append(as_ours(decoded))
+        offset += length + 3 & ~3
+    return links
+
+
+def as_ours(theirs: ifinfmsg) -> dict[str, Any]:
+    info = theirs.get_attr("IFLA_LINKINFO")
+    carrier, master = theirs.get_attr("IFLA_CARRIER"), theirs.get_attr("IFLA_MASTER")
+    return {
+        "ifindex": theirs["index"],
+        "family": theirs["family"],
+        "flags": theirs["flags"],
+        "name": theirs.get_attr("IFLA_IFNAME"),
+        "mac": theirs.get_attr("IFLA_ADDRESS") or "",
+        "perm_address": theirs.get_attr("IFLA_PERM_ADDRESS"),
+        "mtu": theirs.get_attr("IFLA_MTU"),
+        "operstate": OperState[theirs.get_attr("IFLA_OPERSTATE")],
+        "carrier": None if carrier is None else bool(carrier),
+        "kind": info.get_attr("IFLA_INFO_KIND") if info else None,
+        "master": master,
+        "link": theirs.get_attr("IFLA_LINK"),
+        "link_netnsid": theirs.get_attr("IFLA_LINK_NETNSID"),
+        "parent_dev_name": theirs.get_attr("IFLA_PARENT_DEV_NAME"),
+        "parent_dev_bus_name": theirs.get_attr("IFLA_PARENT_DEV_BUS_NAME"),
+        "phys_port_id": without_colons(theirs.get_attr("IFLA_PHYS_PORT_ID")),
+        "phys_port_name": theirs.get_attr("IFLA_PHYS_PORT_NAME"),
+        "phys_switch_id": without_colons(theirs.get_attr("IFLA_PHYS_SWITCH_ID")),
+    }
+
+
+def without_colons(text: str | None) -> str | None:
+    return text and text.replace(":", "")
+
+
+def test_a_dump_of_this_machine_as_pyroute2_reads_it() -> None:
+    datagrams = answers(dump_links(1))
+    ours = [seen for datagram in datagrams for seen in decode(datagram) if isinstance(seen, LinkMessage)]
+    theirs = [seen for datagram in datagrams for seen in reference(datagram)]
+    assert "lo" in [seen.name for seen in ours]
+    assert [{field: getattr(seen, field) for field in theirs[0]} for seen in ours] == theirs
+
+
+def test_a_made_up_link_as_pyroute2_reads_it() -> None:
+    (ours,) = decode(FULL)
+    (theirs,) = reference(FULL)
+    assert {field: getattr(ours, field) for field in theirs} == theirs
+
+
+def test_one_link_of_this_machine() -> None:
+    seen, end = [seen for datagram in answers(get_link(1, 1)) for seen in decode(datagram)]
+    assert isinstance(seen, LinkMessage)
+    assert (seen.ifindex, seen.name, end) == (1, "lo", End(0))
+
+
+def test_a_link_that_is_not_there() -> None:
+    assert [seen for datagram in answers(get_link(0x7FFFFFF0, 1)) for seen in decode(datagram)] == [End(errno.ENODEV)]
