@@ -8,7 +8,7 @@ It runs on asyncio, uvloop and trio. Importing it loads no hypervisor, no netlin
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from aiovirt.errors import (
     AccessDenied,
@@ -89,7 +89,7 @@ _LAZY = {
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     """What is rarely needed at import is loaded when it is asked for."""
     from importlib import import_module
 

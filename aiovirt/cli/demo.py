@@ -12,33 +12,28 @@ import shutil
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final
 
 import anyio
-from anyio import to_thread
 from anyio.abc import ByteReceiveStream, TaskStatus
 from msgspec.structs import replace
 
 import aiovirt
+from aiovirt.cli.demo_device import plug
 from aiovirt.cli.main import run_on
 from aiovirt.cli.output import Output
 from aiovirt.drivers.qemu.tinyguest import UP, image, tiny_guest
-from aiovirt.events import Event, NetdevChanged, NetdevEvent, NetdevRemoved, NetdevRenamed
+from aiovirt.events import Event, NetdevEvent
 from aiovirt.events.cursor import parse_cursor
 from aiovirt.events.types import portrait
 from aiovirt.model.spec import Chardev, SerialSpec, VirtType
 from aiovirt.model.state import DomainState
 from aiovirt.system import namespace
 
-if TYPE_CHECKING:
-    from pyroute2 import IPRoute
-
 __all__ = ["demo"]
 
 GUESTS: Final = ("web", "db")
-NIC, PEER, RENAMED = "demo0", "demo1", "lan0"
 PATIENCE: Final = 30.0
 
 
@@ -82,7 +77,7 @@ async def _show(folder: Path, out: Output, *, devices: bool) -> int:
                         for name in GUESTS:
                             booting.start_soon(guests.start, functools.partial(_guest, host, folder, name, out))
                     if devices:
-                        await _plug(host, out)
+                        await plug(host, functools.partial(_say, out))
                     _say(out, "-- the guests' power buttons are pressed")
                     for name in GUESTS:
                         await host.domain(name).shutdown()
@@ -155,59 +150,6 @@ async def _listen(up: anyio.Event, stream: ByteReceiveStream) -> None:
             said = (said + part)[-200:]
             if UP in said:
                 up.set()
-
-
-async def _plug(host: aiovirt.Host, out: Output) -> None:
-    """A veth pair comes, changes and goes; each change is seen before the next is made."""
-    await to_thread.run_sync(_load_pyroute2)
-    changes: list[tuple[str, type[NetdevEvent], Callable[[Any], bool], Callable[[IPRoute], object]]] = [
-        ("a network device is plugged in", NetdevEvent, lambda e: e.device.name == NIC, _add),
-        (f"it is renamed to {RENAMED}", NetdevRenamed, lambda e: e.new.name == RENAMED, _set(NIC, ifname=RENAMED)),
-        ("it gets another MAC", NetdevChanged, lambda e: "mac" in e.changes, _set(RENAMED, address="52:54:00:de:40:01")),
-        ("and another MTU", NetdevChanged, lambda e: "mtu" in e.changes, _set(RENAMED, mtu=9000)),
-        ("both ends go up: it has a carrier", NetdevChanged, lambda e: e.new.carrier and e.new.name == RENAMED, _up),
-        ("its peer goes down: the carrier is lost", NetdevChanged, lambda e: not e.new.carrier and e.new.name == RENAMED, _set(PEER, state="down")),
-        ("it is unplugged", NetdevRemoved, lambda e: e.device.name == RENAMED, _delete),
-    ]
-    for words, kind, seen, change in changes:
-        _say(out, f"-- {words}")
-        async with host.events.expect(kind, where=seen):
-            await to_thread.run_sync(_with_route, change)
-
-
-def _load_pyroute2() -> None:
-    import pyroute2  # noqa: F401 - it takes a while, and is wanted soon
-
-
-def _with_route(change: Callable[[IPRoute], object]) -> None:
-    from pyroute2 import IPRoute
-
-    with IPRoute() as route:
-        change(route)
-
-
-def _add(route: IPRoute) -> None:
-    route.link("add", ifname=NIC, kind="veth", peer={"ifname": PEER})
-
-
-def _up(route: IPRoute) -> None:
-    _set(RENAMED, state="up")(route)
-    _set(PEER, state="up")(route)
-
-
-def _delete(route: IPRoute) -> None:
-    route.link("del", index=_index(route, RENAMED))
-
-
-def _set(name: str, **attributes: object) -> Callable[[IPRoute], None]:
-    def change(route: IPRoute) -> None:
-        route.link("set", index=_index(route, name), **attributes)
-
-    return change
-
-
-def _index(route: IPRoute, name: str) -> int:
-    return int(route.link_lookup(ifname=name)[0])
 
 
 def _say(out: Output, words: str, colour: str = "bold") -> None:

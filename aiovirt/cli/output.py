@@ -111,6 +111,6 @@ def _family_colour(event: Event) -> str:
 
 
 def _kind_colour(event: Event, what: str) -> str:
-    if isinstance(event, _ALARMS) or isinstance(event, NetdevRemoved):
+    if isinstance(event, (*_ALARMS, NetdevRemoved)):
         return "red"
     return _KINDS.get(what, "bold")

@@ -23,7 +23,7 @@ from aiovirt.engine.uri import Address, default_uri, parse_uri
 from aiovirt.errors import AccessDenied, Unsupported
 from aiovirt.events.bus import Bus
 from aiovirt.events.types import HostStarted
-from aiovirt.system.background import Background
+from aiovirt.system.background import Background, shielded
 from aiovirt.system.identity import boot_id, host_uuid
 
 if TYPE_CHECKING:
@@ -130,8 +130,7 @@ async def _enter(stack: AsyncExitStack, engine: LocalEngine) -> TaskGroup:
 
 
 async def _release(lock: FileLock) -> None:
-    with anyio.CancelScope(shield=True):
-        await to_thread.run_sync(lock.release)
+    await shielded(to_thread.run_sync(lock.release))
 
 
 async def _flush_last(store: Store) -> None:

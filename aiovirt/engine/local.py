@@ -8,6 +8,7 @@ waits for none.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from types import TracebackType
 from typing import Any, Final, TypeVar
 from uuid import UUID, uuid4
 
@@ -150,21 +151,16 @@ class LocalEngine:
         view = self.bus.state.domains.get(uuid)
         return view.state if view else DomainState.SHUTOFF
 
-    def _publish_step(self, entry: Entry, moved: Step, source_time: int | None) -> None:
-        self._publish_lifecycle(entry, moved.kind, moved.detail, moved.state, moved.reason, source_time)
-
-    def _publish_lifecycle(
-        self, entry: Entry, kind: Lifecycle, detail: Detail, state: DomainState, reason: Reason, source_time: int | None = None
-    ) -> None:
+    def _publish_step(self, entry: Entry, moved: Step, source_time: int | None = None) -> None:
         self.publish(
             DomainLifecycle(
                 uuid=entry.uuid,
                 name=entry.name,
-                kind=kind,
-                detail=detail,
-                state=state,
-                reason=reason,
-                id=entry.id if state.is_active else None,
+                kind=moved.kind,
+                detail=moved.detail,
+                state=moved.state,
+                reason=moved.reason,
+                id=entry.id if moved.state.is_active else None,
                 persistent=entry.config is not None,
                 source_time=source_time,
                 cause=entry.cause,
@@ -201,7 +197,7 @@ class LocalEngine:
             view = self.bus.state.domains.get(entry.uuid)
             detail = Detail.UPDATED if known and view and view.persistent else Detail.ADDED
             state, reason = (view.state, view.reason) if view else (DomainState.SHUTOFF, Reason.UNKNOWN)
-            self._publish_lifecycle(entry, Lifecycle.DEFINED, detail, state, reason)
+            self._publish_step(entry, Step(Lifecycle.DEFINED, detail, state, reason))
         return entry.uuid
 
     async def _undefine(self, request: orders.Undefine) -> None:
@@ -213,7 +209,7 @@ class LocalEngine:
                 await self._store.drop_definition(entry.name)
             entry.config = None
             view = self.bus.state.domains[entry.uuid]
-            self._publish_lifecycle(entry, Lifecycle.UNDEFINED, Detail.REMOVED, view.state, view.reason)
+            self._publish_step(entry, Step(Lifecycle.UNDEFINED, Detail.REMOVED, view.state, view.reason))
             self._note_run(entry)
         if not view.is_active:
             self.entries.drop(entry)
@@ -376,8 +372,8 @@ class _deadline:  # noqa: N801 - reads as a word in a with statement
     def __enter__(self) -> None:
         self._scope.__enter__()
 
-    def __exit__(self, *failure: Any) -> bool | None:
-        handled = self._scope.__exit__(*failure)
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool | None:
+        handled = self._scope.__exit__(kind, error, trace)
         if self._scope.cancelled_caught:
             raise OrderTimeout(self._message, sent=True)
         return handled

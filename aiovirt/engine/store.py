@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final, TypeVarTuple, Unpack
+from typing import Final, TypeVarTuple
 from uuid import UUID
 
 import anyio
@@ -22,6 +22,7 @@ from aiovirt.errors import DomainExists, Error, SystemFailure
 from aiovirt.model.record import RECORD_VERSION, RunRecord
 from aiovirt.model.spec import DomainSpec
 from aiovirt.system import files
+from aiovirt.system.background import shielded
 
 __all__ = ["Loaded", "Store"]
 
@@ -143,10 +144,9 @@ class Store:
         return self._folders.definitions / f"{name}.xml"
 
 
-async def _on_disk(work: Callable[[Unpack[Ts]], None], *arguments: Unpack[Ts]) -> None:
+async def _on_disk(work: Callable[[*Ts], None], *arguments: *Ts) -> None:
     """Runs blocking file ``work`` in a thread, to its end; an OSError becomes a SystemFailure."""
-    with anyio.CancelScope(shield=True):
-        try:
-            await to_thread.run_sync(work, *arguments)
-        except OSError as error:
-            raise SystemFailure(f"{error.filename or 'a file'}: {error.strerror}") from error
+    try:
+        await shielded(to_thread.run_sync(work, *arguments))
+    except OSError as error:
+        raise SystemFailure(f"{error.filename or 'a file'}: {error.strerror}") from error

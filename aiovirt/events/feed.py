@@ -120,9 +120,7 @@ class Events:
         return Subscription(self._bus, make_filter(types, subject), cast("Where | None", where), after)
 
     @overload
-    def watch(
-        self, *, subject: S = None, where: Callable[[Event], bool] | None = None, fold: bool = False
-    ) -> Watch[Event | Resync]: ...
+    def watch(self, *, subject: S = None, where: Callable[[Event], bool] | None = None, fold: bool = False) -> Watch[Event | Resync]: ...
     @overload
     def watch(
         self, a: type[A], /, *, subject: S = None, where: Callable[[A], bool] | None = None, fold: bool = False

@@ -62,9 +62,7 @@ class HostState:
             self.domains[event.uuid] = replace(before, monitor=event.health, as_of=event.cursor)
 
     def _apply_lifecycle(self, event: DomainLifecycle) -> None:
-        if event.kind is Lifecycle.UNDEFINED and not event.state.is_active:
-            self.domains.pop(event.uuid, None)
-        elif event.kind is Lifecycle.STOPPED and not event.persistent:
+        if (event.kind is Lifecycle.UNDEFINED and not event.state.is_active) or (event.kind is Lifecycle.STOPPED and not event.persistent):
             self.domains.pop(event.uuid, None)
         else:
             self.domains[event.uuid] = _view(event, self.domains.get(event.uuid))

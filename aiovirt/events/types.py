@@ -185,7 +185,7 @@ class NetdevEvent(DeviceEvent, frozen=True, kw_only=True, gc=False):
 class NetdevAdded(NetdevEvent, frozen=True, kw_only=True, gc=False, tag="netdev.added"):
     """A network device is there."""
 
-    device: Netdev
+    device: Netdev  # pyright: ignore[reportIncompatibleMethodOverride] - read-only too: the struct is frozen
 
     def describe(self) -> tuple[str, str, str]:
         return self.device.name, "added", portrait(self.device)
@@ -194,7 +194,7 @@ class NetdevAdded(NetdevEvent, frozen=True, kw_only=True, gc=False, tag="netdev.
 class NetdevRemoved(NetdevEvent, frozen=True, kw_only=True, gc=False, tag="netdev.removed"):
     """A network device is gone; ``device`` is how it was last."""
 
-    device: Netdev
+    device: Netdev  # pyright: ignore[reportIncompatibleMethodOverride] - as of NetdevAdded
 
     def describe(self) -> tuple[str, str, str]:
         return self.device.name, "removed", ""

@@ -1,0 +1,1 @@
+"""What things are: frozen values and state tables. No I/O, no clock."""

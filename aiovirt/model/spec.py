@@ -49,11 +49,15 @@ class Action(StrEnum):
 
 
 class DiskBus(StrEnum):
+    """``<target bus=…>``."""
+
     IDE = "ide"
     VIRTIO = "virtio"
 
 
 class DiskDevice(StrEnum):
+    """``<disk device=…>``."""
+
     DISK = "disk"
     CDROM = "cdrom"
 
@@ -73,8 +77,6 @@ def check_name(name: str) -> None:
         raise InvalidArgument("a domain needs a name")
     if "/" in name or name in (".", ".."):
         raise InvalidArgument(f"the name {name!r} may not contain '/' nor be a folder's own")
-    if any(ord(char) < 32 or ord(char) == 127 for char in name):
-        raise InvalidArgument(f"the name {name!r} has control characters")
     if len(name.encode(errors="surrogatepass")) > MAX_NAME_BYTES:
         raise InvalidArgument(f"a domain's name has at most {MAX_NAME_BYTES} bytes")
     if not name.isprintable():

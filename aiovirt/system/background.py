@@ -6,13 +6,16 @@ A plain task group wraps what its body raises in an ExceptionGroup. Users' bodie
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar, cast
 
 import anyio
 from anyio.abc import TaskGroup
 
-__all__ = ["Background", "first_failure"]
+__all__ = ["Background", "first_failure", "shielded"]
+
+T = TypeVar("T")
 
 
 class Background:
@@ -45,7 +48,16 @@ class Background:
             raise first_failure(failures) from None
 
 
+async def shielded(work: Awaitable[T]) -> T:
+    """Awaits ``work`` to its end, whatever is cancelled around it: for what must not stop half-way."""
+    with anyio.CancelScope(shield=True):
+        return await work
+    raise AssertionError("a shield swallows nothing")  # pragma: no cover
+
+
 def first_failure(failures: BaseExceptionGroup[BaseException]) -> BaseException:
     """The first failure that is no group: one task failed, and the rest were cancelled for it."""
     inner = failures.exceptions[0]
-    return first_failure(inner) if isinstance(inner, BaseExceptionGroup) else inner
+    if isinstance(inner, BaseExceptionGroup):
+        return first_failure(cast("BaseExceptionGroup[BaseException]", inner))
+    return inner

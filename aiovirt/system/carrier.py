@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Final, Protocol, Self
 
@@ -120,10 +120,8 @@ def listen_unix(path: str) -> socket.socket:
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
         with _reachable(path) as short:
-            try:
-                os.unlink(short)  # noqa: PTH108 - a path under /proc/self/fd
-            except FileNotFoundError:
-                pass
+            with suppress(FileNotFoundError):
+                os.unlink(short)
             os.fchmod(sock.fileno(), 0o600)  # the mode that bind gives the file
             sock.bind(short)
         sock.listen(8)

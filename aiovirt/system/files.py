@@ -17,8 +17,10 @@ __all__ = ["FileLock", "make_private", "read_bounded", "remove", "rotate", "writ
 
 
 def make_private(folder: Path) -> None:
-    """Makes ``folder`` with mode 0700, and its parents; raises AccessDenied (also when others may write
-    in it), SystemFailure."""
+    """Makes ``folder`` with mode 0700, and its parents.
+
+    Raises AccessDenied, also when others may write in a folder that is there; SystemFailure.
+    """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = folder.stat()
@@ -39,7 +41,7 @@ def write_whole(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.rename(new, path)  # noqa: PTH104
+        os.rename(new, path)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
             new.unlink()

@@ -59,7 +59,7 @@ class Process:
         """Returns when it has ended; one task at a time."""
         await anyio.wait_readable(self._pidfd)
         try:
-            ended = os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED | os.WNOHANG)
+            ended = os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED | os.WNOHANG)  # noqa: ASYNC222 - WNOHANG
         except ChildProcessError:  # found, not started by us
             return ExitStatus()
         if ended is None:

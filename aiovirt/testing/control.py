@@ -1,8 +1,8 @@
 """Hands on a ``test:///default`` host: what the world does to it, as calls.
 
-    async with aiovirt.connect("test:///default") as host:
-        world = aiovirt.testing.control(host)
-        world.add_netdev("eth9", phys_port_id="c0ffee")
+async with aiovirt.connect("test:///default") as host:
+world = aiovirt.testing.control(host)
+world.add_netdev("eth9", phys_port_id="c0ffee")
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Control:
 
     # -- devices ---------------------------------------------------------------------------
 
-    def add_netdev(
+    def add_netdev(  # noqa: PLR0913 - a device has so many attributes
         self,
         name: str,
         *,

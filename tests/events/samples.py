@@ -40,7 +40,9 @@ def started(number: int = 0) -> DomainLifecycle:
     return lifecycle(number, Lifecycle.STARTED, Detail.BOOTED, DomainState.RUNNING, Reason.BOOTED)
 
 
-def lifecycle(number: int, kind: Lifecycle, detail: Detail, state: DomainState, reason: Reason, *, persistent: bool = True) -> DomainLifecycle:
+def lifecycle(
+    number: int, kind: Lifecycle, detail: Detail, state: DomainState, reason: Reason, *, persistent: bool = True
+) -> DomainLifecycle:
     return DomainLifecycle(
         uuid=UUIDS[number],
         name=f"d{number}",

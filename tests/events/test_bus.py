@@ -96,7 +96,18 @@ def test_a_cursor_of_another_epoch_or_of_the_future_is_a_gap(bus: Bus, *, ahead:
     assert gap.value.missed is None
 
 
-@pytest.mark.parametrize("cursor", ["", "3", "x:y", "01M81ZVW3XKGW4EMTQQQ6K1X6K", "01M81ZVW3XKGW4EMTQQQ6K1X6K:1", "01M81ZVW3XKGW4EMTQQQ6K1X6K:١٢٣٤٥٦٧٨٩٠١٢٣٤٥٦", "a" * 10_000])
+@pytest.mark.parametrize(
+    "cursor",
+    [
+        "",
+        "3",
+        "x:y",
+        "01M81ZVW3XKGW4EMTQQQ6K1X6K",
+        "01M81ZVW3XKGW4EMTQQQ6K1X6K:1",
+        "01M81ZVW3XKGW4EMTQQQ6K1X6K:١٢٣٤٥٦٧٨٩٠١٢٣٤٥٦",
+        "a" * 10_000,
+    ],
+)
 def test_what_is_no_cursor_is_refused(bus: Bus, cursor: str) -> None:
     with pytest.raises(InvalidArgument):
         bus.seek(cursor)

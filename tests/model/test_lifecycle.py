@@ -61,7 +61,7 @@ def walk(facts: list[Fact], order: Request[None] | None, state: DomainState = S.
             [Fact.PM_SUSPENDED, Fact.WOKEN],
             [("pmsuspended", "memory", "pmsuspended", "unknown"), ("started", "event wakeup", "running", "event wakeup")],
         ),
-        # on_poweroff=restart
+        # a guest that is started again when it powers off
         (
             None,
             S.RUNNING,
@@ -70,7 +70,9 @@ def walk(facts: list[Fact], order: Request[None] | None, state: DomainState = S.
         ),
     ],
 )
-def test_what_facts_lead_to(order: Request[None] | None, state: DomainState, facts: list[Fact], told: list[tuple[str, str, str, str]]) -> None:
+def test_what_facts_lead_to(
+    order: Request[None] | None, state: DomainState, facts: list[Fact], told: list[tuple[str, str, str, str]]
+) -> None:
     assert walk(facts, order, state) == told
 
 

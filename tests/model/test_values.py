@@ -49,7 +49,9 @@ def test_details() -> None:
 # -- sizes and specs ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("size", "text"), [(0, "0 B"), (513, "513 B"), (KiB, "1 KiB"), (512 * MiB, "512 MiB"), (GiB, "1 GiB"), (TiB, "1 TiB")])
+@pytest.mark.parametrize(
+    ("size", "text"), [(0, "0 B"), (513, "513 B"), (KiB, "1 KiB"), (512 * MiB, "512 MiB"), (GiB, "1 GiB"), (TiB, "1 TiB")]
+)
 def test_sizes_for_people(size: int, text: str) -> None:
     assert format_size(size) == text
 

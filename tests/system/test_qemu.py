@@ -16,7 +16,17 @@ from qemu.qmp.qmp_client import ExecuteError
 
 import aiovirt
 from aiovirt import DomainState
-from aiovirt.events import DomainEvent, DomainLifecycle, DomainReboot, Event, Lifecycle, MonitorHealth, MonitorLost, MonitorResumed, MonitorStalled
+from aiovirt.events import (
+    DomainEvent,
+    DomainLifecycle,
+    DomainReboot,
+    Event,
+    Lifecycle,
+    MonitorHealth,
+    MonitorLost,
+    MonitorResumed,
+    MonitorStalled,
+)
 from aiovirt.model.spec import Action
 from tests.system.conftest import PATIENCE, Place
 
@@ -239,12 +249,12 @@ async def test_the_guest_has_a_session_of_its_own_and_only_its_descriptors(host:
         pid = pid_of(place, domain)
         assert os.getsid(pid) == pid
         assert os.getpgid(pid) == pid
-        targets = [os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir() if link.name in "012"]
-        assert sorted(targets)[0] == "/dev/null"
-        assert {Path(target).name for target in targets} == {"null", "tiny.log"}
-        ours = {os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd") if Path(f"/proc/self/fd/{fd}").is_symlink()}
-        theirs = {os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir()}
-        assert not {target for target in ours & theirs if target.startswith("pipe:")}
+        targets = {link.name: str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir()}
+        log = str(place.folder / "engine/state/log/tiny.log")
+        assert [targets[number] for number in "012"] == ["/dev/null", log, log]
+        ours = {str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()}
+        shared = {target for target in ours & set(targets.values()) if not target.startswith(("anon_inode:", "/dev/"))}
+        assert shared == set()
         status = Path(f"/proc/{pid}/status").read_text()
         assert "Seccomp:\t2" in status
         for file in (place.folder / "engine").rglob("*"):

@@ -27,6 +27,7 @@ from aiovirt.model.record import RunRecord
 from aiovirt.model.spec import DomainSpec, VirtType
 from aiovirt.model.state import MonitorHealth
 from aiovirt.system import files, process
+from aiovirt.system.background import shielded
 from aiovirt.system.carrier import connect_unix, listen_unix
 
 __all__ = ["QemuDriver"]
@@ -37,8 +38,11 @@ ADOPT_TIMEOUT: Final = 5.0
 
 
 class QemuDriver:
-    """Guests as QEMU processes. ``run_dir`` has their monitors' sockets, ``log_dir`` their logs;
-    both exist. The guests' watching tasks live in ``tasks``."""
+    """Guests as QEMU processes.
+
+    ``run_dir`` has their monitors' sockets, ``log_dir`` their logs; both exist. The guests' watching
+    tasks live in ``tasks``.
+    """
 
     name = "qemu"
 
@@ -71,13 +75,10 @@ class QemuDriver:
         run = replace(run, monitor=str(self._run_dir / f"{run.uuid}.monitor"))
         await save(run)
         begin = await to_thread.run_sync(files.rotate, log, LOG_LIMIT)
-        guest = await self._launch(run, spec, emulator, log)
+        guest = await shielded(self._launch(run, spec, emulator, log))
         try:
             await save(guest.run)
-            with anyio.move_on_after(timeout) as deadline:
-                await self._bring_up(guest, paused=paused, timeout=timeout)
-            if deadline.cancelled_caught:
-                raise OrderTimeout(f"QEMU was not ready within {timeout:g} s", sent=True)
+            await self._bring_up(guest, paused=paused, timeout=timeout)
         except BaseException as error:
             with anyio.CancelScope(shield=True):
                 await self._abandon(guest)
@@ -86,16 +87,20 @@ class QemuDriver:
             raise
 
     async def _launch(self, run: RunRecord, spec: DomainSpec, emulator: str, log: Path) -> Guest:
-        """The process and the task that watches over it. Not to be cancelled half-way: a process without its guest."""
-        with anyio.CancelScope(shield=True):
-            listener = await to_thread.run_sync(listen_unix, run.monitor)
-            with listener:
-                argv = command_line.command_line(spec, run.uuid, emulator=emulator, monitor_fd=listener.fileno())
-                try:
-                    started = await process.spawn(argv, log=log, keep=[listener])
-                except OSError as error:
-                    raise GuestFailed(f"cannot start {emulator}: {error.strerror}") from error
-            return await self._hold(replace(run, process=started.identity), spec, started)
+        """The process and the task that watches over it."""
+        started = await self._spawn(run, spec, emulator, log)
+        return await self._hold(replace(run, process=started.identity), spec, started)
+
+    async def _spawn(self, run: RunRecord, spec: DomainSpec, emulator: str, log: Path) -> process.Process:
+        """The process, with the listening end of its monitor in its hands only."""
+        listener = await to_thread.run_sync(listen_unix, run.monitor)
+        try:
+            argv = command_line.command_line(spec, run.uuid, emulator=emulator, monitor_fd=listener.fileno())
+            return await process.spawn(argv, log=log, keep=[listener])
+        except OSError as error:
+            raise GuestFailed(f"cannot start {emulator}: {error.strerror}") from error
+        finally:
+            listener.close()
 
     async def _hold(self, run: RunRecord, spec: DomainSpec, held: process.Process) -> Guest:
         guest = Guest(run, spec, held, self._sink, self._on_ended)
@@ -104,11 +109,14 @@ class QemuDriver:
         return guest
 
     async def _bring_up(self, guest: Guest, *, paused: bool, timeout: float) -> None:
-        await guest.open_monitor(await connect_unix(guest.run.monitor), timeout)
-        guest.tried.set()
-        self._sink.fact(guest.run.uuid, Fact.LAUNCHED)
-        if not paused:
-            await guest.execute("cont", timeout)
+        with anyio.move_on_after(timeout) as deadline:
+            await guest.open_monitor(await connect_unix(guest.run.monitor), timeout)
+            guest.tried.set()
+            self._sink.fact(guest.run.uuid, Fact.LAUNCHED)
+            if not paused:
+                await guest.execute("cont", timeout)
+        if deadline.cancelled_caught:
+            raise OrderTimeout(f"QEMU was not ready within {timeout:g} s", sent=True)
 
     async def _abandon(self, guest: Guest) -> None:
         try:

@@ -26,7 +26,7 @@ def _both() -> type[CommandFailed]:
     class QMPCommandFailed(CommandFailed, ExecuteError):
         """A QMP command that QEMU refused."""
 
-        error_class = ""  # a plain attribute again: qemu.qmp has a read-only property of that name
+        error_class = ""  # pyright: ignore[reportIncompatibleMethodOverride] - a plain attribute again: qemu.qmp has a read-only property of that name
 
         def __init__(self, command: str, error_class: str, description: str) -> None:
             CommandFailed.__init__(self, command, error_class, description)

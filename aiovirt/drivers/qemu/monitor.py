@@ -24,8 +24,11 @@ T = TypeVar("T")
 
 
 class Monitor:
-    """The session. ``on_event`` gets each event in order; ``on_heard`` is told False when a deadline
-    passed in complete silence, and True when something is heard again."""
+    """The session.
+
+    ``on_event`` gets each event in order; ``on_heard`` is told False when a deadline passed in complete
+    silence, and True when something is heard again.
+    """
 
     def __init__(self, carrier: ByteCarrier, *, on_event: Callable[[QMPEvent], None], on_heard: Callable[[bool], None]) -> None:
         self._carrier = carrier

@@ -22,7 +22,7 @@ class Heard(Struct, frozen=True):
 class _Data(Struct):
     """The members of event data that decide anything (QAPI: run-state.json, block-core.json)."""
 
-    guest: bool = False
+    guest: bool | None = None
     action: str = ""
 
 
@@ -33,6 +33,14 @@ _PLAIN: Final = {
     "SUSPEND_DISK": Fact.PM_SUSPENDED_DISK,
     "WAKEUP": Fact.WOKEN,
     "GUEST_PANICKED": Fact.PANICKED,
+}
+
+# event -> ``guest`` (who did it) or ``action`` (what QEMU did about it) -> the fact; any other action changes no state
+_DECIDED_BY_DATA: Final[dict[str, dict[str | bool, Fact]]] = {
+    "SHUTDOWN": {True: Fact.GUEST_POWEROFF, False: Fact.HOST_POWEROFF},
+    "RESET": {True: Fact.RESET, False: Fact.RESET},
+    "WATCHDOG": {"pause": Fact.WATCHDOG},
+    "BLOCK_IO_ERROR": {"stop": Fact.IO_ERROR},
 }
 
 # QAPI's RunState -> the fact that leads there. What is not here (migration, snapshots) tells nothing yet.
@@ -54,17 +62,8 @@ def heard(event: QMPEvent) -> Heard | None:
     """
     if (plain := _PLAIN.get(event.name)) is not None:
         return Heard(plain)
-    if event.name not in ("SHUTDOWN", "RESET", "WATCHDOG", "BLOCK_IO_ERROR"):
+    if event.name not in _DECIDED_BY_DATA:
         return None
     data = decode_body(event.body, _Data)
-    match event.name, data.action:
-        case "SHUTDOWN", _:
-            return Heard(Fact.GUEST_POWEROFF if data.guest else Fact.HOST_POWEROFF, data.guest)
-        case "RESET", _:
-            return Heard(Fact.RESET, data.guest)
-        case "WATCHDOG", "pause":
-            return Heard(Fact.WATCHDOG)
-        case "BLOCK_IO_ERROR", "stop":
-            return Heard(Fact.IO_ERROR)
-        case _:
-            return None
+    fact = _DECIDED_BY_DATA[event.name].get(data.action if data.guest is None else data.guest)
+    return Heard(fact, data.guest or False) if fact else None

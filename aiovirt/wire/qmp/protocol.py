@@ -20,6 +20,8 @@ DEFAULT_LIMIT: Final = 64 * 1024 * 1024
 
 
 class Phase(Enum):
+    """Where a conversation is; the table below says how it moves."""
+
     GREETING = "greeting"
     NEGOTIATING = "negotiating"
     READY = "ready"

@@ -143,7 +143,10 @@ async def test_when_the_peer_hangs_up_every_waiter_is_told() -> None:
             await one.monitor.execute("query-status", returns=object, timeout=1)
 
 
-@pytest.mark.parametrize("garbage", [b"\xff\xfe\r\n", b"{}\r\n", b'{"return": {}\r\n', b'{"QMP": {"version": {"qemu": {"major": 7, "minor": 2, "micro": 0}}}}\r\n'])
+@pytest.mark.parametrize(
+    "garbage",
+    [b"\xff\xfe\r\n", b"{}\r\n", b'{"return": {}\r\n', b'{"QMP": {"version": {"qemu": {"major": 7, "minor": 2, "micro": 0}}}}\r\n'],
+)
 async def test_garbage_ends_the_session_with_its_reason(garbage: bytes) -> None:
     async with session() as one:
         one.peer.send_bytes(garbage)

@@ -28,7 +28,10 @@ def event(line: str) -> QMPEvent:
         ('{"event": "RESET", "data": {"guest": true, "reason": "guest-reset"}}', Heard(Fact.RESET, by_guest=True)),
         ('{"event": "WATCHDOG", "data": {"action": "pause"}}', Heard(Fact.WATCHDOG)),
         ('{"event": "WATCHDOG", "data": {"action": "reset"}}', None),
-        ('{"event": "BLOCK_IO_ERROR", "data": {"device": "", "operation": "write", "action": "stop", "reason": "x"}}', Heard(Fact.IO_ERROR)),
+        (
+            '{"event": "BLOCK_IO_ERROR", "data": {"device": "", "operation": "write", "action": "stop", "reason": "x"}}',
+            Heard(Fact.IO_ERROR),
+        ),
         ('{"event": "BLOCK_IO_ERROR", "data": {"device": "", "operation": "write", "action": "report", "reason": "x"}}', None),
         ('{"event": "GUEST_PANICKED", "data": {"action": "pause"}}', Heard(Fact.PANICKED)),
         ('{"event": "SUSPEND"}', Heard(Fact.PM_SUSPENDED)),

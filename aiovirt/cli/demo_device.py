@@ -1,0 +1,79 @@
+"""The demo's network device: a veth pair comes, changes and goes, each step seen before the next is taken."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Protocol, cast
+
+from anyio import to_thread
+from msgspec import Struct
+
+from aiovirt import Host
+from aiovirt.events import NetdevAdded, NetdevChanged, NetdevEvent, NetdevRemoved, NetdevRenamed
+
+__all__ = ["plug"]
+
+NIC, PEER, RENAMED = "demo0", "demo1", "lan0"
+
+
+class Step(Struct, frozen=True):
+    """What is done (rtnetlink's verb, device and attributes, one after another), and by what it is known to have happened."""
+
+    words: str
+    kind: type[NetdevEvent]
+    seen: Callable[[Any], bool]
+    requests: tuple[tuple[str, str, dict[str, object]], ...]
+
+
+_STEPS: Final = (
+    Step(
+        "a network device is plugged in",
+        NetdevAdded,
+        lambda event: event.device.name == NIC,
+        (("add", NIC, {"kind": "veth", "peer": {"ifname": PEER}}),),
+    ),
+    Step(f"it is renamed to {RENAMED}", NetdevRenamed, lambda event: event.new.name == RENAMED, (("set", NIC, {"ifname": RENAMED}),)),
+    Step("it gets another MAC", NetdevChanged, lambda event: "mac" in event.changes, (("set", RENAMED, {"address": "52:54:00:de:40:01"}),)),
+    Step("and another MTU", NetdevChanged, lambda event: "mtu" in event.changes, (("set", RENAMED, {"mtu": 9000}),)),
+    Step(
+        "both ends go up: it has a carrier",
+        NetdevChanged,
+        lambda event: event.new.name == RENAMED and event.new.carrier,
+        (("set", RENAMED, {"state": "up"}), ("set", PEER, {"state": "up"})),
+    ),
+    Step(
+        "its peer goes down: the carrier is lost",
+        NetdevChanged,
+        lambda event: event.new.name == RENAMED and not event.new.carrier,
+        (("set", PEER, {"state": "down"}),),
+    ),
+    Step("it is unplugged", NetdevRemoved, lambda event: event.device.name == RENAMED, (("del", RENAMED, {}),)),
+)
+
+
+class Route(Protocol):
+    """The two calls of pyroute2's IPRoute that are used here."""
+
+    def link(self, command: str, /, **attributes: object) -> object: ...
+
+    def link_lookup(self, *, ifname: str) -> Sequence[int]: ...
+
+
+async def plug(host: Host, say: Callable[[str], object]) -> None:
+    """Goes through the steps, announcing each; the last of them leaves nothing behind."""
+    await to_thread.run_sync(_change, ())  # pyroute2 takes a while to load: not within the first step
+    for step in _STEPS:
+        say(f"-- {step.words}")
+        async with host.events.expect(step.kind, where=step.seen):
+            await to_thread.run_sync(_change, step.requests)
+
+
+def _change(requests: tuple[tuple[str, str, dict[str, object]], ...]) -> None:
+    """Asks the kernel. Blocks: for threads."""
+    from pyroute2 import IPRoute
+
+    with IPRoute() as connected:
+        route = cast("Route", connected)
+        for command, name, attributes in requests:
+            which = {"ifname": name} if command == "add" else {"index": route.link_lookup(ifname=name)[0]}
+            route.link(command, **which, **attributes)

@@ -1,0 +1,1 @@
+"""This host's devices: what the kernel tells, folded into an inventory. Its Linux half is imported on use."""

@@ -1,0 +1,188 @@
+"""The inventory of network devices: readings go in, the events that they amount to come out.
+
+Pure: no I/O, no clock, no source. Whoever learns of devices (the kernel's messages, a driver in
+memory) makes readings; a reading that changes nothing amounts to nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from msgspec import Struct, structs
+
+from aiovirt.events.types import NetdevAdded, NetdevChanged, NetdevEvent, NetdevRemoved, NetdevRenamed
+from aiovirt.model.netdev import Netdev, OperState, Unreadable
+
+__all__ = ["NetdevTable", "Reading", "parents_first"]
+
+MAX_REMEMBERED: Final = 65_536
+"""Numbers of devices that are gone whose incarnation is remembered one by one."""
+
+
+class Reading(Struct, frozen=True, kw_only=True, gc=False):
+    """All that is known of one network device at one moment: :class:`Netdev` without its identity.
+
+    ``link`` is the ifindex, in the same namespace, of the device it lies upon (a macvlan's lower
+    device, a veth's peer); it is no attribute of the Netdev, and only puts parents before children.
+    """
+
+    ifindex: int
+    name: str
+    mac: str = ""
+    mtu: int = 0
+    flags: int = 0
+    operstate: OperState = OperState.UNKNOWN
+    carrier: bool | None = None
+    kind: str | None = None
+    master: int | None = None
+    parent: str | None = None
+    driver: str | None = None
+    phys_port_id: str | None | Unreadable = None
+    phys_port_name: str | None | Unreadable = None
+    phys_switch_id: str | None | Unreadable = None
+    link: int | None = None
+
+    def netdev(self, identity: str) -> Netdev:
+        """The device of this identity, as read."""
+        return Netdev(
+            id=identity,
+            ifindex=self.ifindex,
+            name=self.name,
+            mac=self.mac,
+            mtu=self.mtu,
+            flags=self.flags,
+            operstate=self.operstate,
+            carrier=self.carrier,
+            kind=self.kind,
+            master=self.master,
+            parent=self.parent,
+            driver=self.driver,
+            phys_port_id=self.phys_port_id,
+            phys_port_name=self.phys_port_name,
+            phys_switch_id=self.phys_switch_id,
+        )
+
+
+class NetdevTable:
+    """ifindex -> network device. Its events are unnumbered; ids never name two devices.
+
+    The first device with an ifindex is incarnation 1 of it, the next one that the kernel gives the same
+    number to is 2. (Once more than MAX_REMEMBERED numbers are forgotten, new ones start higher.)
+    """
+
+    def __init__(self) -> None:
+        self._readings: dict[int, Reading] = {}
+        self._netdevs: dict[int, Netdev] = {}
+        self._incarnations: dict[int, int] = {}
+        self._forgotten = 0  # the highest incarnation of any number that is no longer remembered
+
+    def __iter__(self) -> Iterator[Netdev]:
+        return iter(self._netdevs.values())
+
+    def __len__(self) -> int:
+        return len(self._netdevs)
+
+    def __contains__(self, ifindex: object) -> bool:
+        return ifindex in self._netdevs
+
+    def get(self, ifindex: int) -> Netdev | None:
+        """The device with this number, or None."""
+        return self._netdevs.get(ifindex)
+
+    def reading(self, ifindex: int) -> Reading | None:
+        """What was last read of the device with this number, or None."""
+        return self._readings.get(ifindex)
+
+    def observe(self, reading: Reading) -> list[NetdevEvent]:
+        """A device is there, and is so: added, or renamed, or changed, or first the one and then the other.
+
+        A device of another kind is another device, as a kind never changes: its forerunner is removed.
+        """
+        old = self._netdevs.get(reading.ifindex)
+        if old is None:
+            return [self._add(reading)]
+        if old.kind != reading.kind:
+            return [*self.remove(reading.ifindex), self._add(reading)]
+        new = reading.netdev(old.id)
+        self._readings[reading.ifindex] = reading
+        if not old.changes_to(new):
+            return []
+        self._netdevs[reading.ifindex] = new
+        return _differences(old, new)
+
+    def remove(self, ifindex: int) -> list[NetdevEvent]:
+        """The device with this number is gone; nothing when there was none."""
+        netdev = self._netdevs.pop(ifindex, None)
+        if netdev is None:
+            return []
+        del self._readings[ifindex]
+        self._forget_some()
+        return [NetdevRemoved(device=netdev)]
+
+    def sync(self, readings: Iterable[Reading]) -> list[NetdevEvent]:
+        """These devices are there, and no others: what is removed first, then renamed, added, changed.
+
+        Children are removed before their parents, and added after them. Names of the old and the new state
+        may meet on the way (two devices that swapped theirs); the ids tell them apart.
+        """
+        fresh = parents_first(readings)
+        gone = parents_first(self._readings[ifindex] for ifindex in self._netdevs.keys() - {r.ifindex for r in fresh})
+        events = [event for reading in reversed(gone) for event in self.remove(reading.ifindex)]
+        events += [event for reading in fresh for event in self.observe(reading)]
+        return sorted(events, key=_sync_order)
+
+    def _add(self, reading: Reading) -> NetdevEvent:
+        ifindex = reading.ifindex
+        incarnation = self._incarnations.get(ifindex, self._forgotten) + 1
+        netdev = reading.netdev(f"{ifindex}.{incarnation}")
+        self._incarnations[ifindex] = incarnation
+        self._readings[ifindex] = reading
+        self._netdevs[ifindex] = netdev
+        return NetdevAdded(device=netdev)
+
+    def _forget_some(self) -> None:
+        if len(self._incarnations) - len(self._netdevs) > MAX_REMEMBERED:
+            self._forgotten = max(self._forgotten, *self._incarnations.values())
+            self._incarnations = {ifindex: self._incarnations[ifindex] for ifindex in self._netdevs}
+
+
+def parents_first(readings: Iterable[Reading]) -> list[Reading]:
+    """By ifindex, but each after its master and what it lies upon, where those are among them.
+
+    Where they form a ring (veth peers do), one of them has to come first. Of two readings of one number
+    the last counts.
+    """
+    by_index = {reading.ifindex: reading for reading in readings}
+    ordered: list[Reading] = []
+    entered: set[int] = set()
+    stack = [(ifindex, False) for ifindex in sorted(by_index, reverse=True)]
+    while stack:
+        ifindex, parents_done = stack.pop()
+        reading = by_index[ifindex]
+        if parents_done:
+            ordered.append(reading)
+        elif ifindex not in entered:
+            entered.add(ifindex)
+            stack.append((ifindex, True))
+            stack += [(parent, False) for parent in (reading.link, reading.master) if parent in by_index]
+    return ordered
+
+
+def _differences(old: Netdev, new: Netdev) -> list[NetdevEvent]:
+    """A rename, if any, and then every other change, if any."""
+    events: list[NetdevEvent] = []
+    if old.name != new.name:
+        renamed = structs.replace(old, name=new.name)
+        events.append(NetdevRenamed(old=old, new=renamed))
+        old = renamed
+    if old.changes_to(new):
+        events.append(NetdevChanged(old=old, new=new))
+    return events
+
+
+def _sync_order(event: NetdevEvent) -> int:
+    return _SYNC_ORDER[type(event)]
+
+
+_SYNC_ORDER: Final[dict[type[NetdevEvent], int]] = {NetdevRemoved: 0, NetdevRenamed: 1, NetdevAdded: 2, NetdevChanged: 3}

@@ -1,0 +1,282 @@
+"""Link messages, hints and surveys, joined by identity into one inventory.
+
+Pure: the watcher reads sockets and files, and hands in what they said. Three things arrive here, in
+any order: link messages (the truth about links, in the kernel's order), uevents (hints that something
+may have changed that no message tells), and answers to questions that were asked meanwhile.
+
+An answer is older or newer than the messages that came in while it was on its way, and nobody can
+tell which. So a question is a :class:`Round`, opened when every message sent before it has been
+read: a device of which a message came during the round is as that message says, and only of the
+others is the answer news. With that, no device flickers, and none comes back from the dead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Final
+
+from msgspec import Struct, structs
+
+from aiovirt.events.types import NetdevEvent
+from aiovirt.hostdev.inventory import NetdevTable, Reading, parents_first
+from aiovirt.model.netdev import OperState, Unreadable
+from aiovirt.system.sysfs import Attachment
+from aiovirt.wire.rtnetlink import AF_UNSPEC, LinkMessage
+from aiovirt.wire.uevent import Uevent
+
+__all__ = ["ATTRIBUTES", "Links", "Round", "Survey", "reading_of_link", "reading_of_sysfs"]
+
+ATTRIBUTES: Final = (
+    "address",
+    "mtu",
+    "flags",
+    "operstate",
+    "carrier",
+    "iflink",
+    "master/ifindex",
+    "phys_port_id",
+    "phys_port_name",
+    "phys_switch_id",
+)
+"""What :func:`reading_of_sysfs` is made of."""
+
+_TOLD_BY_MESSAGES: Final = frozenset({"add", "move"})
+
+
+class Survey(Struct, frozen=True, kw_only=True):
+    """An answer: ``readings`` by ifindex (None: there is no such device) and what they hang from, where it could be read.
+
+    The readings' drivers are not filled in: that is what ``attachments`` are for.
+    """
+
+    readings: Mapping[int, Reading | None]
+    attachments: Mapping[int, Attachment]
+
+
+class Round:
+    """A question on its way: of which devices messages came since it was asked, and whether messages were lost."""
+
+    def __init__(self) -> None:
+        self.touched: set[int] = set()
+        self.removed: set[int] = set()
+        self.void = False
+
+
+class Links:
+    """The fold. Methods that return events have changed the table accordingly; publish them in that order.
+
+    A device that hangs from a bus device waits, unannounced, for :meth:`attached` to tell its driver. It is
+    announced without one as soon as another device's events refer to it, or when it goes.
+    """
+
+    def __init__(self) -> None:
+        self.table = NetdevTable()
+        self.waiting: dict[int, Reading] = {}
+        """Devices seen and not announced yet, as last read."""
+        self._dirty: dict[int, str | None] = {}  # ifindex -> the name that makes the question needless, if any
+        self._parents: dict[int, str] = {}
+        self._rounds: list[Round] = []
+
+    # -- news ----------------------------------------------------------------------------------
+
+    def message(self, message: LinkMessage) -> list[NetdevEvent]:
+        """A link message, in the order in which the kernel sent it."""
+        if message.family != AF_UNSPEC or message.wireless:
+            return []
+        for asked in self._rounds:
+            asked.touched.add(message.ifindex)
+        return self._gone(message.ifindex) if message.removed else self._seen(reading_of_link(message))
+
+    def hint(self, uevent: Uevent) -> None:
+        """A uevent: marks as dirty what it may tell of."""
+        if uevent.subsystem == "net":
+            self._hint_netdev(uevent)
+        else:
+            parent = uevent.devpath.rpartition("/")[2]
+            self._dirty |= {ifindex: None for ifindex, name in self._parents.items() if name == parent}
+
+    def lost(self) -> None:
+        """Messages were lost: what is being asked now cannot be told from what came after."""
+        for asked in self._rounds:
+            asked.void = True
+
+    # -- questions and answers -----------------------------------------------------------------
+
+    @property
+    def is_dirty(self) -> bool:
+        """Whether :meth:`take_dirty` may have something."""
+        return bool(self._dirty)
+
+    def take_dirty(self, most: int) -> list[int]:
+        """Up to so many numbers of devices to ask about, once all messages are read: what those told needs no question."""
+        taken: list[int] = []
+        while self._dirty and len(taken) < most:
+            ifindex, name = self._dirty.popitem()
+            known = self._current(ifindex)
+            if name is None or known is None or known.name != name:
+                taken.append(ifindex)
+        return taken
+
+    def clear_dirty(self) -> None:
+        """All devices are about to be asked about."""
+        self._dirty.clear()
+
+    @contextmanager
+    def asking(self) -> Iterator[Round]:
+        """A round, open within the block. Ask when all messages are read; read them all again before using the answer."""
+        asked = Round()
+        self._rounds.append(asked)
+        try:
+            yield asked
+        finally:
+            self._rounds.remove(asked)
+
+    def attached(self, asked: Round, names: Mapping[int, str], attachments: Mapping[int, Attachment]) -> list[NetdevEvent]:
+        """Announces devices that waited, by the names they were asked under. Who was renamed meanwhile waits on."""
+        events: list[NetdevEvent] = []
+        for ifindex, name in names.items():
+            reading = self.waiting.get(ifindex)
+            if reading is None or ifindex in asked.removed:
+                continue
+            if ifindex in attachments:
+                events += self._announce(self._hung(reading, attachments))
+            elif reading.name == name:
+                events += self._announce_unread(ifindex)
+        return events
+
+    def refreshed(self, asked: Round, survey: Survey) -> list[NetdevEvent]:
+        """What was asked about single devices."""
+        events: list[NetdevEvent] = []
+        for ifindex, answer in survey.readings.items():
+            outdated = asked.void or ifindex in asked.touched
+            reading = self._current(ifindex) if outdated else answer
+            if reading is not None and ifindex not in asked.removed:
+                events += self._announce(self._hung(reading, survey.attachments))
+            elif not outdated:
+                events += self._gone(ifindex)
+        return events
+
+    def resynced(self, asked: Round, survey: Survey) -> list[NetdevEvent]:
+        """What was asked about all devices: those that the survey does not have are gone."""
+        events = [event for ifindex in asked.touched & self.waiting.keys() for event in self._announce_unread(ifindex)]
+        self.waiting.clear()
+        known = {netdev.ifindex: self.table.reading(netdev.ifindex) for netdev in self.table if netdev.ifindex in asked.touched}
+        readings = {ifindex: reading for ifindex, reading in survey.readings.items() if ifindex not in asked.touched} | known
+        current = [self._hung(reading, survey.attachments) for reading in readings.values() if reading is not None]
+        self._parents = {reading.ifindex: reading.parent for reading in current if reading.parent is not None}
+        return events + self.table.sync(current)
+
+    # -- inside --------------------------------------------------------------------------------
+
+    def _seen(self, reading: Reading) -> list[NetdevEvent]:
+        ifindex = reading.ifindex
+        if reading.parent is not None:
+            self._parents[ifindex] = reading.parent
+        if known := self.table.reading(ifindex):
+            return self._announce(structs.replace(reading, driver=known.driver))
+        if reading.parent is None:
+            return self._announce(reading)
+        self.waiting[ifindex] = reading
+        return []
+
+    def _gone(self, ifindex: int) -> list[NetdevEvent]:
+        events = self._announce_unread(ifindex)
+        for asked in self._rounds:
+            asked.removed.add(ifindex)
+        self._dirty.pop(ifindex, None)
+        self._parents.pop(ifindex, None)
+        return events + self.table.remove(ifindex)
+
+    def _announce(self, reading: Reading) -> list[NetdevEvent]:
+        """Into the table, after those that it refers to."""
+        self.waiting.pop(reading.ifindex, None)
+        upon = [self.waiting[ifindex] for ifindex in (reading.link, reading.master) if ifindex in self.waiting]
+        events = [event for other in parents_first(upon) for event in self._announce_unread(other.ifindex)]
+        return events + self.table.observe(reading)
+
+    def _announce_unread(self, ifindex: int) -> list[NetdevEvent]:
+        """A device that waited, as far as it is known; the rest is asked for."""
+        reading = self.waiting.pop(ifindex, None)
+        if reading is None:
+            return []
+        self._dirty[ifindex] = None
+        return self._announce(reading)
+
+    def _hint_netdev(self, uevent: Uevent) -> None:
+        number = uevent.env.get("IFINDEX", "")
+        if not (number.isascii() and number.isdecimal()):
+            return
+        ifindex = int(number)
+        if uevent.action in _TOLD_BY_MESSAGES and self._dirty.get(ifindex, "") is not None:
+            self._dirty[ifindex] = uevent.env.get("INTERFACE")
+        elif uevent.action != "remove" or self._current(ifindex):
+            self._dirty[ifindex] = None
+
+    def _current(self, ifindex: int) -> Reading | None:
+        return self.waiting.get(ifindex) or self.table.reading(ifindex)
+
+    def _hung(self, reading: Reading, attachments: Mapping[int, Attachment]) -> Reading:
+        """With its driver: as just read from below the same bus device, or else as known."""
+        attachment = attachments.get(reading.ifindex)
+        if attachment is not None and attachment.parent == reading.parent:
+            return structs.replace(reading, driver=attachment.driver)
+        known = self.table.reading(reading.ifindex)
+        return structs.replace(reading, driver=known.driver if known else None)
+
+
+def reading_of_link(message: LinkMessage) -> Reading:
+    """What a link message says of a device."""
+    return Reading(
+        ifindex=message.ifindex,
+        name=message.name,
+        mac=message.mac,
+        mtu=message.mtu,
+        flags=message.flags,
+        operstate=message.operstate,
+        carrier=message.carrier,
+        kind=message.kind,
+        master=message.master,
+        parent=message.parent_dev_name,
+        phys_port_id=message.phys_port_id,
+        phys_port_name=message.phys_port_name,
+        phys_switch_id=message.phys_switch_id,
+        link=message.link if message.link_netnsid is None else None,
+    )
+
+
+def reading_of_sysfs(
+    ifindex: int, name: str, kind: str | None, parent: str | None, attributes: Mapping[str, str | None | Unreadable]
+) -> Reading:
+    """What :data:`ATTRIBUTES` say of a device that no link message can describe (its driver fails to answer).
+
+    sysfs does not tell the ``kind``: it is taken as known.
+    """
+    return Reading(
+        ifindex=ifindex,
+        name=name,
+        mac=attributes["address"] or "",
+        mtu=_number(attributes["mtu"]) or 0,
+        flags=_number(attributes["flags"]) or 0,
+        operstate=_OPERSTATES.get(attributes["operstate"] or "", OperState.UNKNOWN),
+        carrier=_CARRIERS.get(attributes["carrier"] or ""),
+        kind=kind,
+        master=_number(attributes["master/ifindex"]),
+        parent=parent,
+        phys_port_id=attributes["phys_port_id"],
+        phys_port_name=attributes["phys_port_name"],
+        phys_switch_id=attributes["phys_switch_id"],
+        link=_number(attributes["iflink"]),
+    )
+
+
+def _number(text: str | None | Unreadable) -> int | None:
+    """A number as sysfs writes it (``1500``, ``0x1003``), or None."""
+    try:
+        return int(text or "", 0)
+    except ValueError:
+        return None
+
+
+_OPERSTATES: Final = {str(state): state for state in OperState}
+_CARRIERS: Final = {"0": False, "1": True}
