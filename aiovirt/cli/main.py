@@ -12,6 +12,7 @@ from importlib import import_module, metadata
 from typing import Final
 
 import anyio
+import structlog
 
 import aiovirt
 from aiovirt.cli.output import Output
@@ -43,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.verb is None:
         parser.print_help()
         return USAGE
-    logging.basicConfig(level=os.environ.get("AIOVIRT_LOG", "WARNING").upper(), format="%(name)s: %(message)s", stream=sys.stderr)
+    _configure_logs()
     try:
         return _run(arguments)
     except (aiovirt.Error, TimeoutError) as error:
@@ -82,6 +83,14 @@ async def _connected(arguments: argparse.Namespace, verb: Verb, out: Output) -> 
     async with aiovirt.connect(arguments.connect) as host:
         await verb(host, arguments, out)
     return DONE
+
+
+def _configure_logs() -> None:
+    """Warnings and errors go to stderr, one line each; AIOVIRT_LOG asks for more."""
+    wanted = os.environ.get("AIOVIRT_LOG", "WARNING").upper()
+    level = wanted if wanted in logging.getLevelNamesMapping() else "WARNING"
+    logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    structlog.configure(processors=[structlog.processors.KeyValueRenderer(key_order=["event"], repr_native_str=False)])
 
 
 def _status(error: BaseException) -> int:

@@ -58,7 +58,7 @@ class Output:
         widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
         first, *rest = (_row(row, widths) for row in [header, *rows])
         self.line(first)
-        self.line("-" * (sum(widths) + 3 * len(widths) + 1))
+        self.line("-" * (sum(widths) + 3 * len(widths)))
         for text in rest:
             self.line(text)
         self.line()

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import anyio
+from anyio.abc import TaskStatus
 
 from aiovirt import Domain, Host
 from aiovirt.cli.domains import settle
@@ -55,12 +56,13 @@ async def _until_interrupted() -> AsyncIterator[None]:
     with anyio.CancelScope() as block:
         async with Background() as background:
 
-            async def listen() -> None:
+            async def listen(*, task_status: TaskStatus[None]) -> None:
                 with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+                    task_status.started()
                     async for _ in signals:
                         block.cancel()
 
-            background.group.start_soon(listen)
+            await background.group.start(listen)
             yield
 
 

@@ -6,7 +6,6 @@ else. Changes of one kind are written one after another, the newest of each doma
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, TypeVarTuple
@@ -14,7 +13,6 @@ from uuid import UUID
 
 import anyio
 import msgspec
-import structlog
 from anyio import to_thread
 
 from aiovirt.engine.paths import Folders
@@ -23,12 +21,13 @@ from aiovirt.model.record import RECORD_VERSION, RunRecord
 from aiovirt.model.spec import DomainSpec
 from aiovirt.system import files
 from aiovirt.system.background import shielded
+from aiovirt.system.log import get_logger
 
 __all__ = ["Loaded", "Store"]
 
 LIMIT: Final = 4 * 1024 * 1024
 Ts = TypeVarTuple("Ts")
-log = structlog.wrap_logger(logging.getLogger("aiovirt.engine"))
+log = get_logger("engine")
 
 
 class Loaded(msgspec.Struct, frozen=True):
