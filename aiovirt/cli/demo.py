@@ -26,7 +26,7 @@ from aiovirt.cli.output import Output
 from aiovirt.drivers.qemu.tinyguest import UP, image, tiny_guest
 from aiovirt.events import Event, NetdevEvent
 from aiovirt.events.cursor import parse_cursor
-from aiovirt.events.types import portrait
+from aiovirt.events.words import portrait
 from aiovirt.model.spec import Chardev, SerialSpec, VirtType
 from aiovirt.model.state import DomainState
 from aiovirt.system import namespace
@@ -68,7 +68,7 @@ async def _show(folder: Path, out: Output, *, devices: bool) -> int:
         for device in host.devices.netdevs():
             _say(out, f"{'':12}  {device.name:<15}  {'present':<9}  {portrait(device)}", "dim")
         _say(out, "-- two guests boot")
-        reader = Reader(out)
+        reader = _Reader(out)
         async with anyio.create_task_group() as tasks:
             await tasks.start(reader.read, host)
             with anyio.fail_after(PATIENCE):
@@ -86,7 +86,7 @@ async def _show(folder: Path, out: Output, *, devices: bool) -> int:
     return reader.sum_up()
 
 
-class Reader:
+class _Reader:
     """The one reader: prints every event, and counts."""
 
     def __init__(self, out: Output) -> None:

@@ -16,7 +16,7 @@ __all__ = ["plug"]
 NIC, PEER, RENAMED = "demo0", "demo1", "lan0"
 
 
-class Step(Struct, frozen=True):
+class _Step(Struct, frozen=True):
     """What is done (rtnetlink's verb, device and attributes, one after another), and by what it is known to have happened."""
 
     words: str
@@ -26,32 +26,34 @@ class Step(Struct, frozen=True):
 
 
 _STEPS: Final = (
-    Step(
+    _Step(
         "a network device is plugged in",
         NetdevAdded,
         lambda event: event.device.name == NIC,
         (("add", NIC, {"kind": "veth", "peer": {"ifname": PEER}}),),
     ),
-    Step(f"it is renamed to {RENAMED}", NetdevRenamed, lambda event: event.new.name == RENAMED, (("set", NIC, {"ifname": RENAMED}),)),
-    Step("it gets another MAC", NetdevChanged, lambda event: "mac" in event.changes, (("set", RENAMED, {"address": "52:54:00:de:40:01"}),)),
-    Step("and another MTU", NetdevChanged, lambda event: "mtu" in event.changes, (("set", RENAMED, {"mtu": 9000}),)),
-    Step(
+    _Step(f"it is renamed to {RENAMED}", NetdevRenamed, lambda event: event.new.name == RENAMED, (("set", NIC, {"ifname": RENAMED}),)),
+    _Step(
+        "it gets another MAC", NetdevChanged, lambda event: "mac" in event.changes, (("set", RENAMED, {"address": "52:54:00:de:40:01"}),)
+    ),
+    _Step("and another MTU", NetdevChanged, lambda event: "mtu" in event.changes, (("set", RENAMED, {"mtu": 9000}),)),
+    _Step(
         "both ends go up: it has a carrier",
         NetdevChanged,
         lambda event: event.new.name == RENAMED and event.new.carrier,
         (("set", RENAMED, {"state": "up"}), ("set", PEER, {"state": "up"})),
     ),
-    Step(
+    _Step(
         "its peer goes down: the carrier is lost",
         NetdevChanged,
         lambda event: event.new.name == RENAMED and not event.new.carrier,
         (("set", PEER, {"state": "down"}),),
     ),
-    Step("it is unplugged", NetdevRemoved, lambda event: event.device.name == RENAMED, (("del", RENAMED, {}),)),
+    _Step("it is unplugged", NetdevRemoved, lambda event: event.device.name == RENAMED, (("del", RENAMED, {}),)),
 )
 
 
-class Route(Protocol):
+class _Route(Protocol):
     """The two calls of pyroute2's IPRoute that are used here."""
 
     def link(self, command: str, /, **attributes: object) -> object: ...
@@ -73,7 +75,7 @@ def _change(requests: tuple[tuple[str, str, dict[str, object]], ...]) -> None:
     from pyroute2 import IPRoute
 
     with IPRoute() as connected:
-        route = cast("Route", connected)
+        route = cast("_Route", connected)
         for command, name, attributes in requests:
             which = {"ifname": name} if command == "add" else {"index": route.link_lookup(ifname=name)[0]}
             route.link(command, **which, **attributes)

@@ -6,7 +6,7 @@ import argparse
 
 from aiovirt import Host
 from aiovirt.cli.output import Output, netdev_fields
-from aiovirt.events.types import show
+from aiovirt.events.words import show
 
 __all__ = ["nodedev_list"]
 

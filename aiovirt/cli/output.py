@@ -10,7 +10,7 @@ from typing import Any, Final, TextIO
 import msgspec
 
 from aiovirt.events import DeviceEvent, DomainEvent, Event, MonitorLost, MonitorStalled, NetdevRemoved, WatcherLost, encode
-from aiovirt.events.types import clock
+from aiovirt.events.words import clock
 from aiovirt.model.netdev import Netdev
 from aiovirt.model.view import DomainView
 

@@ -16,7 +16,7 @@ from aiovirt.cli.output import Output, netdev_fields, view_fields
 from aiovirt.errors import InvalidArgument, NoSuchDevice, NoSuchDomain
 from aiovirt.events import DomainEvent, Event, Resync
 from aiovirt.events.codec import event_types
-from aiovirt.events.types import portrait
+from aiovirt.events.words import portrait
 from aiovirt.model.netdev import Netdev
 from aiovirt.model.view import HostView
 from aiovirt.system.background import Background

@@ -23,7 +23,7 @@ VERSION: Final = ".v1"
 _ENVELOPE: Final = frozenset(Event.__struct_fields__)
 
 
-class CloudEvent(msgspec.Struct, kw_only=True):
+class _CloudEvent(msgspec.Struct, kw_only=True):
     """The envelope; ``time`` has microseconds by its standard, ``timens`` all we know."""
 
     specversion: str = "1.0"
@@ -47,14 +47,14 @@ def event_types() -> dict[str, type[Event]]:
 
 
 _TYPES: Final = event_types()
-_decoder: Final = msgspec.json.Decoder(CloudEvent)
+_decoder: Final = msgspec.json.Decoder(_CloudEvent)
 
 
 def encode(event: Event) -> bytes:
     """One line of JSON, without the newline."""
     seconds, nanos = divmod(event.time, 1_000_000_000)
     moment = datetime.datetime.fromtimestamp(seconds, datetime.UTC).replace(microsecond=nanos // 1000)
-    outside = CloudEvent(
+    outside = _CloudEvent(
         id=event.cursor,
         source=f"/hosts/{event.host}",
         type=f"{TYPE_PREFIX}{event.topic}{VERSION}",

@@ -25,7 +25,7 @@ from aiovirt.events.folding import folded
 from aiovirt.events.types import Event
 from aiovirt.model.view import HostView
 
-__all__ = ["Resync", "StreamStatistics", "Subscription", "Watch"]
+__all__ = ["Resync", "Stream", "StreamStatistics", "Subscription", "Watch"]
 
 E_co = TypeVar("E_co", covariant=True)
 Where = Callable[[Event], bool]

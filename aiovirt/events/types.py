@@ -6,13 +6,13 @@ An event is made by what learned of it, without a number; the bus stamps ``curso
 
 from __future__ import annotations
 
-import datetime
 from typing import ClassVar, TypeVar
 from uuid import UUID
 
 from msgspec import Struct
 
-from aiovirt.model.netdev import LinkFlags, Netdev
+from aiovirt.events.words import changes, clock, portrait
+from aiovirt.model.netdev import Netdev
 from aiovirt.model.state import Detail, DomainState, Lifecycle, MonitorHealth, Reason
 
 __all__ = [
@@ -74,12 +74,6 @@ class Event(Struct, frozen=True, kw_only=True, gc=False):
     def __str__(self) -> str:
         who, what, detail = self.describe()
         return f"{clock(self.time)}  {who}  {what}" + (f"  {detail}" if detail else "")
-
-
-def clock(time_ns: int) -> str:
-    """``time_ns`` as local wall time with milliseconds: ``14:03:12.345``."""
-    moment = datetime.datetime.fromtimestamp(time_ns // 1_000_000_000)  # noqa: DTZ006 - local time, for people
-    return f"{moment:%H:%M:%S}.{time_ns // 1_000_000 % 1000:03d}"
 
 
 # -- domains -----------------------------------------------------------------------------------
@@ -230,35 +224,7 @@ class NetdevChanged(NetdevEvent, frozen=True, kw_only=True, gc=False, tag="netde
         return self.old.changes_to(self.new)
 
     def describe(self) -> tuple[str, str, str]:
-        return self.new.name, "changed", _inline({name: _change(name, *values) for name, values in self.changes.items()})
-
-
-def show(attribute: str, value: object) -> str:
-    """An attribute's value for people; what the driver does not have is ``unsupported``."""
-    if value is None:
-        return "unsupported" if attribute.startswith("phys_") else "none"
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    return str(value)
-
-
-def _change(attribute: str, old: object, new: object) -> str:
-    """How an attribute moved: ``1500 -> 9000``; of flags, those that came and went: ``+up -running``."""
-    if attribute == "flags" and isinstance(old, int) and isinstance(new, int):
-        moved = [flag for flag in LinkFlags if (old ^ new) & flag]
-        return " ".join(f"{'+' if new & flag else '-'}{str(flag.name).lower()}" for flag in moved) or f"{old:#x} -> {new:#x}"
-    return f"{show(attribute, old)} -> {show(attribute, new)}"
-
-
-def portrait(device: Netdev) -> str:
-    """A network device for people, in one line: what it has, and its phys_port_id in any case."""
-    names = ["mac", "mtu", "operstate", "phys_port_id"]
-    names += [n for n in ("phys_port_name", "phys_switch_id", "parent", "driver") if getattr(device, n) is not None]
-    return _inline({name: show(name, getattr(device, name)) for name in names if getattr(device, name) != ""})
-
-
-def _inline(parts: dict[str, str]) -> str:
-    return "  ".join(f"{name} {value}" for name, value in parts.items())
+        return self.new.name, "changed", changes(self.changes)
 
 
 # -- the host itself ---------------------------------------------------------------------------

@@ -116,11 +116,11 @@ class Netdev(Struct, frozen=True, kw_only=True, gc=False):
         return {
             name: (before, after)
             for name in self.__struct_fields__
-            if name != "id" and not same(before := getattr(self, name), after := getattr(new, name))
+            if name != "id" and not _same(before := getattr(self, name), after := getattr(new, name))
         }
 
 
-def same(before: object, after: object) -> bool:
+def _same(before: object, after: object) -> bool:
     """Whether two readings say the same: also two failures for the same reason (unequal as values)."""
     if isinstance(before, Unreadable) and isinstance(after, Unreadable):
         return before.why == after.why

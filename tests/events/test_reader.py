@@ -124,10 +124,11 @@ async def test_a_gap_is_raised_and_stays(bus: Bus, events: Events) -> None:
     async with events.subscribe() as stream:
         for _ in range(100):
             bus.publish(started(0))
-        for _ in range(2):
-            with pytest.raises(EventGap) as gap:
-                await stream.receive()
-            assert gap.value.missed == 36
+        with pytest.raises(EventGap) as gap:
+            await stream.receive()
+        assert gap.value.missed == 36
+        with pytest.raises(EventGap):
+            await stream.receive()
     async with events.subscribe(after=gap.value.resume) as stream:
         assert (await stream.receive()).cursor == gap.value.first_available
 
@@ -213,11 +214,12 @@ async def test_a_long_backlog_lets_others_run(bus: Bus, events: Events) -> None:
         tasks.start_soon(count)
         while not turns:
             await anyio.lowlevel.checkpoint()
-        for _ in range(64):
-            bus.publish(started(0))
         before = turns
-        for _ in range(64):
-            await stream.receive()
+        for _ in range(4):
+            for _ in range(64):
+                bus.publish(started(0))
+            for _ in range(64):
+                await stream.receive()
         assert turns > before
         tasks.cancel_scope.cancel()
 

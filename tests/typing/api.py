@@ -1,0 +1,86 @@
+"""The contract as types: checked by mypy and pyright, run by nobody.
+
+What has no ``async`` does no I/O; streams have the exact union of the types that were asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from contextlib import AbstractAsyncContextManager
+from typing import assert_type
+from uuid import UUID
+
+import aiovirt
+from aiovirt import Domain, DomainState, DomainStatus, Host, MiB
+from aiovirt.events import (
+    DomainEvent,
+    DomainLifecycle,
+    Event,
+    Lifecycle,
+    MonitorLost,
+    NetdevAdded,
+    NetdevChanged,
+    NetdevRemoved,
+    Resync,
+    Subscription,
+    Watch,
+)
+from aiovirt.model.netdev import Netdev, Unreadable
+from aiovirt.model.spec import DomainSpec
+
+
+def connecting() -> None:
+    manager: AbstractAsyncContextManager[Host] = aiovirt.connect()
+    manager = aiovirt.connect("qemu:///session", config_dir="/c", state_dir=None, runtime_dir="/r")
+    print(manager)
+
+
+def plain(host: Host, domain: Domain) -> None:
+    assert_type(host.domain("test"), Domain)
+    assert_type(host.domain(UUID(int=1)), Domain)
+    assert_type(host.domains(active=True, persistent=None), list[Domain])
+    assert_type(domain.name, str)
+    assert_type(domain.uuid, UUID)
+    assert_type(domain.id, int | None)
+    assert_type(domain.state, DomainState)
+    assert_type(domain.status, DomainStatus)
+    assert_type(host.devices.netdevs(), list[Netdev])
+    assert_type(host.devices.netdev("eth0").phys_port_id, str | None | Unreadable)
+    assert_type(host.events.cursor, str)
+    size: int = 512 * MiB
+    print(size)
+
+
+async def orders(host: Host, domain: Domain, spec: DomainSpec) -> None:
+    start: Coroutine[object, object, None] = domain.start(paused=True, autodestroy=True)
+    await start
+    assert_type(await domain.suspend(timeout=3.0), None)
+    assert_type(await domain.xml(), str)
+    assert_type(await domain.spec(), DomainSpec)
+    assert_type(await domain.qmp("query-status"), object)
+    assert_type(await domain.qmp("query-block", {"query-nodes": True}, returns=list[int]), list[int])
+    assert_type(await host.define("<domain/>"), Domain)
+    assert_type(await host.create(spec, paused=True), Domain)
+    assert_type(await host.devices.read_phys_port_id("eth0"), str | None)
+    async with host.run(spec) as running:
+        assert_type(running, Domain)
+    await domain.wait_for_state(DomainState.SHUTOFF)
+
+
+async def streams(host: Host, domain: Domain) -> None:
+    assert_type(host.events.subscribe(), Subscription[Event])
+    assert_type(host.events.subscribe(DomainLifecycle, subject=domain), Subscription[DomainLifecycle])
+    assert_type(host.events.subscribe(DomainLifecycle, MonitorLost), Subscription[DomainLifecycle | MonitorLost])
+    assert_type(
+        host.events.subscribe(NetdevAdded, NetdevRemoved, NetdevChanged, subject="netdev/"),
+        Subscription[NetdevAdded | NetdevRemoved | NetdevChanged],
+    )
+    assert_type(host.events.watch(DomainEvent, fold=True), Watch[DomainEvent | Resync])
+    async with host.events.subscribe(DomainLifecycle, where=lambda event: event.kind is Lifecycle.STARTED) as events:
+        assert_type(events.cursor, str)
+        async for event in events:
+            assert_type(event, DomainLifecycle)
+            assert_type(event.kind, Lifecycle)
+    async with domain.expect(DomainLifecycle) as seen:
+        await domain.shutdown()
+    assert_type(seen.value, DomainLifecycle)
