@@ -41,6 +41,7 @@ ATTRIBUTES: Final = (
 )
 """What :func:`reading_of_sysfs` is made of."""
 
+_MAX_IFINDEX: Final = 2**31 - 1
 _TOLD_BY_MESSAGES: Final = frozenset({"add", "move"})
 
 
@@ -204,10 +205,9 @@ class Links:
         return self._announce(reading)
 
     def _hint_netdev(self, uevent: Uevent) -> None:
-        number = uevent.env.get("IFINDEX", "")
-        if not (number.isascii() and number.isdecimal()):
+        ifindex = _number(uevent.env.get("IFINDEX"))
+        if ifindex is None or not 0 < ifindex <= _MAX_IFINDEX:
             return
-        ifindex = int(number)
         if uevent.action in _TOLD_BY_MESSAGES and self._dirty.get(ifindex, "") is not None:
             self._dirty[ifindex] = uevent.env.get("INTERFACE")
         elif uevent.action != "remove" or self._current(ifindex):

@@ -5,7 +5,7 @@ Attributes carry the kernel's names (Documentation/ABI/testing/sysfs-class-net).
 
 from __future__ import annotations
 
-from enum import IntEnum, IntFlag
+from enum import IntFlag, StrEnum
 from typing import Literal, final
 
 from msgspec import Struct
@@ -31,19 +31,16 @@ class LinkFlags(IntFlag):
     DORMANT = 0x20000
 
 
-class OperState(IntEnum):
-    """RFC 2863's ``ifOperStatus`` as the kernel counts it (``IF_OPER_*`` in linux/if.h)."""
+class OperState(StrEnum):
+    """RFC 2863's ``ifOperStatus`` in sysfs's words, in the order of the kernel's numbers (``IF_OPER_*`` in linux/if.h)."""
 
-    UNKNOWN = 0
-    NOTPRESENT = 1
-    DOWN = 2
-    LOWERLAYERDOWN = 3
-    TESTING = 4
-    DORMANT = 5
-    UP = 6
-
-    def __str__(self) -> str:
-        return self.name.lower()
+    UNKNOWN = "unknown"
+    NOTPRESENT = "notpresent"
+    DOWN = "down"
+    LOWERLAYERDOWN = "lowerlayerdown"
+    TESTING = "testing"
+    DORMANT = "dormant"
+    UP = "up"
 
 
 @final

@@ -186,7 +186,7 @@ def _flag(value: bytes) -> bool:
 
 def _operstate(value: bytes) -> OperState:
     (number,) = _U8.unpack(value)
-    return OperState(number) if number in _OPERSTATES else OperState.UNKNOWN
+    return _OPERSTATES[number] if number < len(_OPERSTATES) else OperState.UNKNOWN
 
 
 def _kind(value: bytes) -> str | None:
@@ -196,7 +196,7 @@ def _kind(value: bytes) -> str | None:
     return None
 
 
-_OPERSTATES: Final = frozenset(int(state) for state in OperState)
+_OPERSTATES: Final = tuple(OperState)
 
 _READERS: Final[dict[int, tuple[str, Callable[[bytes], object]]]] = {
     1: ("mac", _address),  # IFLA_ADDRESS

@@ -165,7 +165,8 @@ def test_the_end_of_a_device_that_is_known_to_be_gone_needs_no_question() -> Non
     links.message(link(3, removed=True))
     links.hint(hint("remove", IFINDEX="3", INTERFACE="a"))
     links.hint(hint("remove", IFINDEX="4", INTERFACE="b"))
-    links.hint(hint("remove", IFINDEX="?"))
+    for number in ("?", "-1", "0", "2147483648"):
+        links.hint(hint("change", IFINDEX=number))
     assert links.take_dirty(9) == [4]
     with links.asking() as asked:
         pass

@@ -5,8 +5,11 @@ Neither needs a daemon: both run inside the ``virsh`` process.
 
 from __future__ import annotations
 
+import os
 import subprocess
-from typing import TYPE_CHECKING
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -16,10 +19,8 @@ from aiovirt.domainxml import parse, render
 from aiovirt.model.spec import Action, Chardev, DiskBus, DiskDevice, DiskSpec, DomainSpec, OsSpec, SerialSpec, VirtType
 from aiovirt.model.units import GiB, KiB, MiB
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 TEST = "test:///default"
+NOBODY = 65534 if os.geteuid() == 0 else None
 ID = UUID("4dea22b3-1d52-d8f3-2516-782e98ab3fa0")
 SMALL = DomainSpec(name="small", memory=64 * MiB, uuid=ID, type=VirtType.TEST)
 FULL = DomainSpec(
@@ -52,12 +53,25 @@ FULL = DomainSpec(
 NAMES = ["a", "ünï-código", "日本語", "🦀 crab", "-dash", "a b", "'", '"&<>', "x" * 200, "%s$(id)`;"]
 
 
-def libvirts_own(spec: DomainSpec, folder: Path, uri: str) -> str:
+def libvirts_own(spec: DomainSpec, folder: Path, uri: str, *, user: int | None = None) -> str:
     """What libvirt makes of ``spec``: checked against its schema, defined, and printed again."""
     path = folder / "domain.xml"
     path.write_text(render(spec))
     orders = f"define --validate {path}; dumpxml {spec.uuid}"
-    return subprocess.run(["virsh", "--quiet", "--connect", uri, orders], check=True, capture_output=True, text=True).stdout
+    virsh = ["virsh", "--quiet", "--connect", uri, orders]
+    groups = [] if user is not None else None
+    environment = os.environ | {"HOME": str(folder)}
+    done = subprocess.run(virsh, check=False, capture_output=True, text=True, user=user, group=user, extra_groups=groups, env=environment)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture
+def nobodys() -> Iterator[Path]:
+    """A folder that is open to nobody: as root, libvirt's QEMU driver would want a user of its own to be there."""
+    with tempfile.TemporaryDirectory(prefix="aiovirt-") as folder:
+        Path(folder).chmod(0o777)
+        yield Path(folder)
 
 
 @pytest.mark.parametrize("spec", [SMALL, FULL], ids=["small", "full"])
@@ -86,11 +100,10 @@ def test_libvirt_places_ide_disks_where_we_let_them_be(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("machine", ["pc", "q35"])
-def test_libvirts_qemu_driver_keeps_it(machine: str, tmp_path: Path) -> None:
-    os = replace(FULL.os, machine=machine)
-    spec = replace(FULL, type=VirtType.QEMU, os=os, on_poweroff=Action.DESTROY, on_reboot=Action.RESTART)
+def test_libvirts_qemu_driver_keeps_it(machine: str, nobodys: Path) -> None:
+    spec = replace(FULL, type=VirtType.QEMU, os=replace(FULL.os, machine=machine), on_poweroff=Action.DESTROY, on_reboot=Action.RESTART)
 
-    seen = parse(libvirts_own(spec, tmp_path, f"qemu:///embed?root={tmp_path}/root"))
+    seen = parse(libvirts_own(spec, nobodys, f"qemu:///embed?root={nobodys}/root", user=NOBODY))
 
     assert seen.os.machine.startswith("pc-")
     assert replace(seen, os=replace(seen.os, machine=machine)) == spec

@@ -1,0 +1,184 @@
+"""Netlink sockets: one to listen on from the loop, one to converse over in a worker thread.
+
+Bytes only; what they mean is in ``wire/``. A request to the kernel may wait for the lock that all
+network configuration takes (RTNL), for seconds and in the very call that sends it: so requests never
+run on the loop, and the socket that listens makes none. The module imports everywhere, and works on Linux.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Callable
+from types import TracebackType
+from typing import Final, Self, TypeVar
+
+import anyio
+from anyio import to_thread
+
+from aiovirt.errors import SystemFailure, Unsupported
+
+__all__ = [
+    "KOBJECT_UEVENT",
+    "RECEIVE_BUFFER",
+    "ROUTE",
+    "RTNLGRP_LINK",
+    "UEVENT_KERNEL",
+    "NetlinkChannel",
+    "NetlinkSocket",
+    "Overrun",
+    "converse",
+]
+
+ROUTE: Final = 0
+"""NETLINK_ROUTE"""
+KOBJECT_UEVENT: Final = 15
+"""NETLINK_KOBJECT_UEVENT"""
+
+RTNLGRP_LINK: Final = 1
+"""The group of link messages, as a bit."""
+UEVENT_KERNEL: Final = 1
+"""The group of the kernel's own uevents, as a bit."""
+
+RECEIVE_BUFFER: Final = 32 << 20
+"""Bytes the kernel may queue for a listener, where it is allowed to say so; memory is used only as messages wait."""
+
+_MAX_DATAGRAM: Final = 128 << 10  # the kernel's dumps are at most 32 KiB a piece
+_SO_RCVBUFFORCE: Final = 33  # asm-generic/socket.h; Python has no name for it
+_HOLES: Final = frozenset({errno.ENOBUFS, errno.EMSGSIZE})
+_NOTHING: Final = frozenset({errno.EAGAIN, errno.EINTR})
+
+T = TypeVar("T")
+
+
+class Overrun(SystemFailure):
+    """Messages are lost, and nobody knows which; the socket goes on, and what it told is to be read again.
+
+    ``reason`` is ``ENOBUFS`` (the queue was full), ``EMSGSIZE`` (the kernel could not describe a device)
+    or ``MSG_TRUNC`` (a message larger than any should be). Messages from before the hole may still be queued.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"netlink: messages were lost ({reason})")
+        self.reason = reason
+
+
+class NetlinkSocket:
+    """``async with NetlinkSocket(protocol, groups) as heard:`` a non-blocking listener on ``groups`` (bits).
+
+    Only the kernel's datagrams are handed out. Raises Unsupported where there is no netlink,
+    SystemFailure where the system refuses.
+    """
+
+    def __init__(self, protocol: int, groups: int, *, receive_buffer: int = RECEIVE_BUFFER) -> None:
+        self._protocol = protocol
+        self._groups = groups
+        self._receive_buffer = receive_buffer
+        self._buffer = bytearray(_MAX_DATAGRAM)
+        self._socket: socket.socket | None = None
+
+    async def __aenter__(self) -> Self:
+        self._socket = _open(self._protocol, self._groups, self._receive_buffer)
+        self._socket.setblocking(False)
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._socket is not None:
+            opened, self._socket = self._socket, None
+            anyio.notify_closing(opened)
+            opened.close()
+
+    async def wait_readable(self) -> None:
+        """Returns when :meth:`receive_nowait` has something to say; one task at a time."""
+        await anyio.wait_readable(self._opened())
+
+    def receive_nowait(self) -> bytes | None:
+        """The next datagram, or None when none waits. Raises Overrun, and SystemFailure when it is over."""
+        opened = self._opened()
+        while True:
+            try:
+                size, from_kernel = _receive(opened, self._buffer)
+            except OSError as failure:
+                if failure.errno in _NOTHING:
+                    return None
+                raise SystemFailure(f"netlink: cannot receive: {failure.strerror}") from failure
+            if from_kernel:
+                return bytes(memoryview(self._buffer)[:size])
+
+    def _opened(self) -> socket.socket:
+        if self._socket is None:
+            raise anyio.ClosedResourceError
+        return self._socket
+
+
+class NetlinkChannel:
+    """A blocking socket for requests, as :func:`converse` lends it to what runs in a worker thread."""
+
+    def __init__(self, opened: socket.socket) -> None:
+        self._socket = opened
+        self._buffer = bytearray(_MAX_DATAGRAM)
+
+    def send(self, request: bytes) -> None:
+        """Sends one request to the kernel, which may carry it out, or wait to, before this returns."""
+        self._socket.sendto(request, (0, 0))
+
+    def receive(self) -> bytes:
+        """The next datagram of the answer. Raises Overrun when part of it is lost."""
+        while True:
+            size, from_kernel = _receive(self._socket, self._buffer)
+            if from_kernel:
+                return bytes(memoryview(self._buffer)[:size])
+
+
+async def converse(protocol: int, talk: Callable[[NetlinkChannel], T]) -> T:
+    """What ``talk`` returns, run in a worker thread over a socket of its own; cancelled, it is left to itself.
+
+    Raises Overrun, and SystemFailure where the system refuses.
+    """
+    return await to_thread.run_sync(_converse, protocol, talk, abandon_on_cancel=True)
+
+
+def _converse(protocol: int, talk: Callable[[NetlinkChannel], T]) -> T:
+    with _open(protocol, 0, RECEIVE_BUFFER) as opened:
+        try:
+            return talk(NetlinkChannel(opened))
+        except OSError as failure:
+            raise SystemFailure(f"netlink: a request failed: {failure.strerror}") from failure
+
+
+def _open(protocol: int, groups: int, receive_buffer: int) -> socket.socket:
+    family = getattr(socket, "AF_NETLINK", None)
+    if family is None:
+        raise Unsupported("this system has no netlink: host devices are watched on Linux only")
+    try:
+        opened = socket.socket(family, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
+        try:
+            _enlarge(opened, receive_buffer)
+            opened.bind((0, groups))
+        except BaseException:
+            opened.close()
+            raise
+    except OSError as failure:
+        raise SystemFailure(f"netlink: cannot listen (protocol {protocol}): {failure.strerror}") from failure
+    return opened
+
+
+def _enlarge(opened: socket.socket, size: int) -> None:
+    """Past net.core.rmem_max where we may (CAP_NET_ADMIN in the initial user namespace), else up to it."""
+    try:
+        opened.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, size)
+    except PermissionError:
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
+
+
+def _receive(opened: socket.socket, buffer: bytearray) -> tuple[int, bool]:
+    """(bytes, whether the kernel sent them). Raises Overrun for a hole, else OSError."""
+    try:
+        size, _, flags, (sender, _) = opened.recvmsg_into([buffer])
+    except OSError as failure:
+        if failure.errno in _HOLES:
+            raise Overrun(errno.errorcode[failure.errno]) from None
+        raise
+    if flags & socket.MSG_TRUNC:
+        raise Overrun("MSG_TRUNC")
+    return size, sender == 0

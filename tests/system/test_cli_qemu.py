@@ -1,0 +1,138 @@
+"""The command line over real guests: one command starts, the next ones find it. And the demo."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from aiovirt.domainxml import render
+from aiovirt.events import decode
+from tests.system.conftest import Place
+
+
+@pytest.fixture
+def place() -> Iterator[Place]:
+    with tempfile.TemporaryDirectory(prefix="aiovirt-") as folder:
+        yield Place(Path(folder))
+
+
+def aiovirt(place: Place, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "aiovirt", "-c", place.uri, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+
+def test_a_life_in_commands(place: Place) -> None:
+    xml = place.folder / "tiny.xml"
+    xml.write_text(render(place.spec()))
+    words = []
+    for command in (
+        ("define", str(xml)),
+        ("start", "tiny"),
+        ("domstate", "tiny"),
+        ("suspend", "tiny"),
+        ("domstate", "tiny", "--reason"),
+        ("list",),
+        ("destroy", "tiny"),
+        ("list", "--all"),
+        ("undefine", "tiny"),
+    ):
+        done = aiovirt(place, *command)
+        assert (done.returncode, done.stderr) == (0, ""), command
+        words.append(done.stdout.strip().splitlines()[-1].strip())
+    assert words == [
+        f"Domain 'tiny' defined from {xml}",
+        "Domain 'tiny' started",
+        "running",
+        "Domain 'tiny' suspended",
+        "paused (user)",
+        "1    tiny   paused",
+        "Domain 'tiny' powered off; the definition stays",
+        "-    tiny   shut off",
+        "Domain 'tiny' has been undefined",
+    ]
+
+
+def test_what_goes_wrong_is_one_line(place: Place) -> None:
+    xml = place.folder / "tiny.xml"
+    xml.write_text(render(place.spec()).replace("machine='pc'", "machine='none-such'"))
+    failed = aiovirt(place, "create", str(xml))
+    assert (failed.returncode, failed.stdout) == (1, "")
+    assert failed.stderr.startswith("error: QEMU exited with status 1: unsupported machine type")
+    assert failed.stderr.count("\n") == 1
+    assert aiovirt(place, "list", "--all", "--name").stdout == ""
+
+
+def test_a_host_that_is_held_says_by_whom(place: Place) -> None:
+    command = [sys.executable, "-m", "aiovirt", "-c", place.uri, "watch"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as watching:
+        assert watching.stdout is not None
+        watching.stdout.readline()
+        refused = aiovirt(place, "list")
+        assert refused.returncode == 1
+        assert f"held by process {watching.pid}" in refused.stderr
+        watching.send_signal(signal.SIGINT)
+        assert watching.wait(60) == 0
+
+
+def test_ctrl_c_in_the_terminal_reaches_no_guest(place: Place) -> None:
+    """A terminal signals its whole foreground group: so does this test."""
+    xml = place.folder / "tiny.xml"
+    xml.write_text(render(place.spec()))
+    assert aiovirt(place, "create", str(xml)).returncode == 0
+    command = [sys.executable, "-m", "aiovirt", "-c", place.uri, "watch"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, process_group=0) as watching:
+        assert watching.stdout is not None
+        while "Ctrl-C" not in watching.stdout.readline():
+            pass
+        os.killpg(watching.pid, signal.SIGINT)
+        assert watching.wait(60) == 0
+    assert "running" in aiovirt(place, "domstate", "tiny").stdout
+    assert aiovirt(place, "destroy", "tiny").stdout == "Domain 'tiny' powered off; it was transient, and is gone\n"
+
+
+# -- the demo ----------------------------------------------------------------------------------
+
+
+def demo(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "aiovirt", *arguments, "demo"]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=100)
+
+
+def test_the_demo_shows_guests_and_a_device_on_both_backends() -> None:
+    shown = demo()
+    assert (shown.returncode, shown.stderr) == (0, "")
+    first, second = shown.stdout.split("== on trio ==")
+    assert first.startswith("== on asyncio ==")
+    for part in (first, second):
+        for words in (
+            "started    booted",
+            "added",
+            "renamed    from demo0",
+            "mtu 1500 -> 9000",
+            "carrier on -> off",
+            "removed",
+            "stopped    shutdown",
+        ):
+            assert words in part
+        last = part.strip().splitlines()[-1]
+        assert "2 netdev added" in last
+        assert last.endswith("contiguous, nothing missing.")
+        assert all("phys_port_id unsupported" in line for line in part.splitlines() if "  added  " in line)
+    assert "\x1b[" not in shown.stdout
+
+
+def test_the_demo_as_json_is_events_only() -> None:
+    shown = demo("--json")
+    assert shown.returncode == 0
+    cursors = [decode(line).cursor for line in shown.stdout.splitlines()]
+    assert len(cursors) > 30
+    assert len({json.loads(line)["id"].split(":")[0] for line in shown.stdout.splitlines()}) == 2
+    assert cursors == sorted(cursors)

@@ -1,0 +1,486 @@
+"""The watch over a real kernel's network devices, in this process's own network namespace (tests/lab/sandbox.py)."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import anyio
+import pytest
+from msgspec import structs
+
+from aiovirt.events.types import (
+    Event,
+    NetdevAdded,
+    NetdevChanged,
+    NetdevEvent,
+    NetdevRemoved,
+    NetdevRenamed,
+    SourceResynced,
+    WatcherLost,
+)
+from aiovirt.hostdev import links, survey, watcher
+from aiovirt.hostdev.inventory import Reading
+from aiovirt.hostdev.links import Survey
+from aiovirt.hostdev.watcher import watch_netdevs
+from aiovirt.model.netdev import Netdev, OperState
+from aiovirt.system import netlink
+from aiovirt.system.sysfs import Attachment, Sysfs
+from aiovirt.wire.rtnetlink import LinkMessage
+from tests.lab import sandbox
+
+pytestmark = pytest.mark.anyio
+
+E = TypeVar("E", bound=Event)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def inside() -> None:
+    sandbox.require()
+
+
+@pytest.fixture(autouse=True)
+def only_lo() -> Iterator[None]:
+    """Each test finds and leaves a namespace with lo alone."""
+    yield
+    rest = [link["ifname"] for link in json.loads(output("ip", "-j", "link")) if link["ifname"] != "lo"]
+    if rest:
+        ip(*(f"set {name} group 77" for name in rest))
+        ip("del group 77")
+    ip("set lo mtu 65536")
+
+
+def run(*command: str) -> None:
+    subprocess.run(command, check=True)
+
+
+def output(*command: str) -> str:
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def ip(*lines: str) -> None:
+    """Carries out lines of ip-link in one process."""
+    subprocess.run(["ip", "-batch", "-"], input="".join(f"link {line}\n" for line in lines), text=True, check=True)
+
+
+class Heard:
+    """What a watch published, and the inventory that a reader who has nothing else makes of it."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.netdevs: dict[str, Netdev] = {}
+        self._news = anyio.Event()
+
+    def publish(self, event: Event) -> None:
+        self.events.append(event)
+        if isinstance(event, NetdevAdded):
+            assert event.device.id not in self.netdevs
+            self.netdevs[event.device.id] = event.device
+        elif isinstance(event, NetdevRemoved):
+            assert self.netdevs.pop(event.device.id) == event.device
+        elif isinstance(event, NetdevRenamed | NetdevChanged):
+            assert self.netdevs[event.old.id] == event.old
+            self.netdevs[event.new.id] = event.new
+        self._news.set()
+
+    def of(self, kind: type[E]) -> list[E]:
+        return [event for event in self.events if isinstance(event, kind)]
+
+    def names(self) -> list[str]:
+        return sorted(netdev.name for netdev in self.netdevs.values())
+
+    def netdev(self, name: str) -> Netdev | None:
+        return next((netdev for netdev in self.netdevs.values() if netdev.name == name), None)
+
+    async def until(self, holds: Callable[[], object]) -> None:
+        with anyio.fail_after(30):
+            while not holds():
+                self._news = anyio.Event()
+                await self._news.wait()
+
+    async def until_is(self, name: str, **attributes: object) -> Netdev:
+        """The device of this name, once it has these attributes."""
+
+        def found() -> Netdev | None:
+            device = self.netdev(name)
+            return device if device and all(getattr(device, a) == value for a, value in attributes.items()) else None
+
+        await self.until(found)
+        device = found()
+        assert device is not None
+        return device
+
+    async def until_as_the_kernel(self) -> None:
+        """Until the inventory is what ip says; ip is asked again after each event."""
+        await self.until(lambda: portraits(self.netdevs.values()) == portraits_of_ip())
+
+
+def portraits(netdevs: Iterable[Netdev]) -> list[dict[str, object]]:
+    return sorted(
+        (
+            {
+                "ifindex": netdev.ifindex,
+                "ifname": netdev.name,
+                "mtu": netdev.mtu,
+                "operstate": str(netdev.operstate).upper(),
+                "address": netdev.mac,
+                "kind": netdev.kind,
+                "up": netdev.is_up,
+                "master": netdev.master,
+            }
+            for netdev in netdevs
+        ),
+        key=str,
+    )
+
+
+def portraits_of_ip() -> list[dict[str, object]]:
+    links = json.loads(output("ip", "-j", "-d", "link"))
+    numbers = {link["ifname"]: link["ifindex"] for link in links}
+    return sorted(
+        (
+            {
+                "ifindex": link["ifindex"],
+                "ifname": link["ifname"],
+                "mtu": link["mtu"],
+                "operstate": link["operstate"],
+                "address": link["address"],
+                "kind": link.get("linkinfo", {}).get("info_kind"),
+                "up": "UP" in link["flags"],
+                "master": numbers.get(link.get("master")),
+            }
+            for link in links
+        ),
+        key=str,
+    )
+
+
+@asynccontextmanager
+async def watching(*, sysfs: Sysfs | None = None, receive_buffer: int = netlink.RECEIVE_BUFFER) -> AsyncIterator[Heard]:
+    heard = Heard()
+    async with anyio.create_task_group() as tasks:
+
+        async def watch(*, task_status: anyio.abc.TaskStatus[None]) -> None:
+            await watch_netdevs(heard.publish, sysfs=sysfs, receive_buffer=receive_buffer, task_status=task_status)
+
+        await tasks.start(watch)
+        yield heard
+        tasks.cancel_scope.cancel()
+
+
+# -- what there is and what comes and goes -----------------------------------------------------
+
+
+async def test_the_first_inventory_is_there_at_the_start() -> None:
+    ip("add v0 type veth peer name v1", "add br0 type bridge", "set v0 master br0")
+    async with watching() as heard:
+        assert portraits(heard.netdevs.values()) == portraits_of_ip()
+        assert all(isinstance(event, NetdevAdded) for event in heard.events)
+        names = [event.device.name for event in heard.of(NetdevAdded)]
+        assert names.index("br0") < names.index("v0")
+
+
+async def test_devices_come_and_go() -> None:
+    async with watching() as heard:
+        ip("add v0 type veth peer name v1")
+        await heard.until(lambda: heard.names() == ["lo", "v0", "v1"])
+        device = heard.netdev("v0")
+        assert device is not None
+        assert (device.kind, device.parent, device.driver, device.phys_port_id) == ("veth", None, None, None)
+        ip("del v0")
+        await heard.until(lambda: heard.names() == ["lo"])
+        assert sorted(event.device.name for event in heard.of(NetdevRemoved)) == ["v0", "v1"]
+
+
+async def test_a_rename_is_one_event_and_the_same_device() -> None:
+    ip("add v0 type veth peer name v1")
+    async with watching() as heard:
+        ip("set v0 name w0")
+        await heard.until_is("w0")
+        (renamed,) = heard.of(NetdevRenamed)
+        assert renamed.old.changes_to(renamed.new) == {"name": ("v0", "w0")}
+
+
+@pytest.mark.parametrize(
+    ("change", "attribute", "new"),
+    [("set v0 mtu 1400", "mtu", 1400), ("set v0 address 52:54:00:aa:00:00", "mac", "52:54:00:aa:00:00")],
+)
+async def test_a_change_tells_old_and_new(change: str, attribute: str, new: object) -> None:
+    ip("add v0 type veth peer name v1")
+    async with watching() as heard:
+        before = heard.netdev("v0")
+        ip(change)
+        await heard.until(lambda: heard.of(NetdevChanged))
+        (changed,) = heard.of(NetdevChanged)
+        assert changed.changes == {attribute: (getattr(before, attribute), new)}
+
+
+async def test_carrier_follows_the_peer() -> None:
+    ip("add v0 type veth peer name v1", "set v0 up")
+    async with watching() as heard:
+        for peer, carrier, state in [("up", True, OperState.UP), ("down", False, OperState.LOWERLAYERDOWN)]:
+            ip(f"set v1 {peer}")
+            device = await heard.until_is("v0", operstate=state)
+            assert device.carrier is carrier
+
+
+async def test_leaving_a_bridge_is_not_the_end() -> None:
+    ip("add v0 type veth peer name v1", "add br0 type bridge")
+    async with watching() as heard:
+        bridge = heard.netdev("br0")
+        assert bridge is not None
+        ip("set v0 master br0")
+        await heard.until_is("v0", master=bridge.ifindex)
+        ip("set v0 nomaster", "set v0 mtu 1400")
+        device = await heard.until_is("v0", mtu=1400)
+        assert device.master is None
+        assert heard.of(NetdevRemoved) == []
+
+
+async def test_a_device_of_the_same_name_is_another_device() -> None:
+    ip("add v0 type veth peer name v1")
+    async with watching() as heard:
+        first = heard.netdev("v0")
+        ip("del v0", "add v0 type veth peer name v1")
+        await heard.until(lambda: len(heard.of(NetdevAdded)) == 5)
+        second = heard.netdev("v0")
+        assert first is not None
+        assert second is not None
+        assert first.id != second.id
+        about = [event for event in heard.events if isinstance(event, NetdevEvent) and event.device.id in (first.id, second.id)]
+        kinds = [type(event) for event in about]
+        assert kinds.index(NetdevRemoved) < len(kinds) - 1 - kinds[::-1].index(NetdevAdded)
+
+
+async def test_a_device_of_the_same_number_is_another_device() -> None:
+    ip("add v0 index 7777 type veth peer name v1")
+    async with watching() as heard:
+        ip("del v0", "add br0 index 7777 type bridge")
+        device = await heard.until_is("br0")
+        assert device.id == "7777.2"
+        assert [event.device.id for event in heard.of(NetdevRemoved) if event.device.name == "v0"] == ["7777.1"]
+
+
+async def test_a_device_that_moves_away_and_back() -> None:
+    run("ip", "netns", "add", "elsewhere")
+    try:
+        ip("add v0 type veth peer name v1")
+        async with watching() as heard:
+            first = heard.netdev("v0")
+            assert first is not None
+            ip("set v0 netns elsewhere")
+            await heard.until(lambda: heard.of(NetdevRemoved))
+            run("ip", "-n", "elsewhere", "link", "set", "v0", "netns", "1")
+            second = await heard.until_is("v0")
+            assert (first.id, second.id) == (f"{first.ifindex}.1", f"{first.ifindex}.2")
+            assert [event.device.id for event in heard.of(NetdevRemoved)] == [first.id]
+            await heard.until_as_the_kernel()
+    finally:
+        run("ip", "netns", "del", "elsewhere")
+
+
+async def test_a_hint_that_changes_nothing_says_nothing() -> None:
+    async with watching() as heard:
+        before = list(heard.events)
+        await anyio.Path("/sys/class/net/lo/uevent").write_text("change")
+        ip("add v0 type veth peer name v1")
+        await heard.until(lambda: heard.names() == ["lo", "v0", "v1"])
+        assert [type(event) for event in heard.events[len(before) :]] == [NetdevAdded, NetdevAdded]
+
+
+# -- devices of a bus --------------------------------------------------------------------------
+
+
+class Card(Sysfs):
+    """A sysfs in which every network device hangs from one card, and that answers only when it is let."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answers = anyio.Event()
+        self.driver = "igb"
+
+    async def read_attachments(self, netdevs: Mapping[int, str]) -> dict[int, Attachment]:
+        driver = self.driver
+        await self.answers.wait()
+        return {ifindex: Attachment("card", driver) for ifindex in netdevs}
+
+
+@pytest.fixture
+def nics_hang_from_a_card(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No virtual device hangs from a bus: those named nic… are made to say that they do."""
+    told = links.reading_of_link
+
+    def reading(message: LinkMessage) -> Reading:
+        read = told(message)
+        return structs.replace(read, parent="card") if read.name.startswith("nic") else read
+
+    monkeypatch.setattr(links, "reading_of_link", reading)
+    monkeypatch.setattr(survey, "reading_of_link", reading)
+
+
+@pytest.mark.usefixtures("nics_hang_from_a_card")
+async def test_a_nic_is_announced_with_its_driver_and_nobody_waits_for_it() -> None:
+    card = Card()
+    async with watching(sysfs=card) as heard:
+        ip("add nic0 type bridge", "add br0 type bridge", "set nic0 mtu 1400")
+        await heard.until_is("br0")
+        assert heard.netdev("nic0") is None
+        card.answers.set()
+        await heard.until_is("nic0")
+        (added,) = [event.device for event in heard.of(NetdevAdded) if event.device.name == "nic0"]
+        assert (added.parent, added.driver, added.mtu) == ("card", "igb", 1400)
+
+
+@pytest.mark.usefixtures("nics_hang_from_a_card")
+async def test_a_driver_that_takes_too_long_to_read_comes_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watcher, "ATTACH_WAIT", 0.01)
+    card = Card()
+    async with watching(sysfs=card) as heard:
+        ip("add nic0 type bridge")
+        await heard.until_is("nic0")
+        card.answers.set()
+        await heard.until(lambda: heard.of(NetdevChanged))
+        assert [event.changes for event in heard.of(NetdevChanged)] == [{"driver": (None, "igb")}]
+
+
+@pytest.mark.usefixtures("nics_hang_from_a_card")
+async def test_a_uevent_has_the_driver_read_again() -> None:
+    ip("add nic0 type bridge")
+    card = Card()
+    card.answers.set()
+    async with watching(sysfs=card) as heard:
+        assert [netdev.driver for netdev in heard.netdevs.values()] == [None, "igb"]
+        card.driver = "vfio-pci"
+        await anyio.Path("/sys/class/net/nic0/uevent").write_text("change")
+        await heard.until(lambda: heard.of(NetdevChanged))
+        assert [event.changes for event in heard.of(NetdevChanged)] == [{"driver": ("igb", "vfio-pci")}]
+
+
+# -- losses ------------------------------------------------------------------------------------
+
+STORM = [f"add s{n} group 5 type veth peer name t{n}" for n in range(60)]
+STORM += (
+    [f"set s{n} name r{n}" for n in range(60)] + [f"set t{n} mtu {1400 + n}" for n in range(60)] + [f"set r{n} group 6" for n in range(9)]
+)
+STORM += ["del group 5"]
+
+
+async def test_after_a_loss_the_inventory_is_what_is_there() -> None:
+    async with watching(receive_buffer=4096) as heard:
+        ip(*STORM)  # while the watch, on this same thread, cannot read
+        await heard.until(lambda: any(event.source == "rtnetlink" for event in heard.of(SourceResynced)))
+        await heard.until_as_the_kernel()
+        assert {(event.reason, event.lost) for event in heard.of(SourceResynced)} == {("ENOBUFS", None)}
+        ip("add last type bridge")
+        await heard.until_is("last")
+
+
+async def test_the_differences_come_before_the_word_of_the_loss() -> None:
+    async with watching(receive_buffer=4096) as heard:
+        ip(*(f"add s{n} type veth peer name t{n}" for n in range(30)))
+        await heard.until(lambda: heard.of(SourceResynced))
+        assert len(heard.names()) == 61
+
+
+async def test_losses_while_it_asks_again_are_made_good(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The answer is older than a loss: it must be thrown away and asked for again."""
+    asked = 0
+
+    async def slow(sysfs: Sysfs, known: survey.Known) -> Survey:
+        nonlocal asked
+        asked += 1
+        answer = await survey.ask_about_all(sysfs, known)
+        if asked == 2:
+            ip("del group 5", *(f"add u{n} type veth peer name w{n}" for n in range(30)))
+        return answer
+
+    monkeypatch.setattr(watcher, "ask_about_all", slow)
+    async with watching(receive_buffer=4096) as heard:
+        ip(*(f"add s{n} group 5 type veth peer name t{n}" for n in range(30)))
+        await heard.until(lambda: any(event.source == "rtnetlink" for event in heard.of(SourceResynced)))
+        assert asked >= 3
+        assert heard.names() == ["lo", *sorted(f"{side}{n}" for side in "uw" for n in range(30))]
+
+
+async def test_a_storm_that_is_kept_up_with_is_told_change_by_change() -> None:
+    storm = [*STORM, "del group 6"]
+    async with watching() as heard:
+        for turn in range(3):
+            for start in range(0, len(storm), 20):
+                barrier = 60_000 - 1000 * turn - start
+                await anyio.to_thread.run_sync(partial(ip, *storm[start : start + 20], f"set lo mtu {barrier}"))
+                await heard.until_is("lo", mtu=barrier)
+        counts = [len(heard.of(kind)) for kind in (NetdevAdded, NetdevRenamed, NetdevRemoved, SourceResynced)]
+        assert counts == [1 + 3 * 120, 3 * 60, 3 * 120, 0]
+        assert {frozenset(event.changes) for event in heard.of(NetdevChanged)} == {frozenset({"mtu"})}
+
+
+async def test_what_a_dump_lacks_is_found_in_sysfs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when a driver fails to answer: the kernel's dump ends there, without those behind it."""
+    dump = survey._dump
+    monkeypatch.setattr(survey, "_dump", lambda channel: ({1: dump(channel)[0][1]}, False))
+    ip("add v0 type veth peer name v1")
+    async with watching() as heard:
+        assert portraits(heard.netdevs.values()) == portraits_of_ip()
+
+
+async def test_what_rtnetlink_cannot_describe_is_read_from_sysfs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(survey, "_dump", lambda _: ({}, False))
+    monkeypatch.setattr(survey, "_get_each", lambda _, ifindexes: ({}, list(ifindexes)))
+    ip("add br0 type bridge", "add v0 type veth peer name v1", "set v0 mtu 1400 master br0 up")
+    async with watching() as heard:
+        without_kind = [{**portrait, "kind": None} for portrait in portraits_of_ip()]
+        assert sorted(portraits(heard.netdevs.values()), key=str) == sorted(without_kind, key=str)
+
+
+# -- beginning and end -------------------------------------------------------------------------
+
+
+async def test_cancelling_closes_what_it_opened() -> None:
+    async with watching():
+        pass
+    before = open_files()
+    for _ in range(3):
+        async with watching() as heard:
+            ip("add v0 type veth peer name v1")
+            await heard.until_is("v0")
+            ip("del v0")
+    assert open_files() == before
+
+
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+async def test_a_watch_that_cannot_begin_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watcher, "KOBJECT_UEVENT", 31)
+    async with watching() as heard:
+        (lost,) = heard.of(WatcherLost)
+        assert (lost.source, "protocol 31" in lost.why) == ("uevent", True)
+
+
+async def test_a_watch_whose_source_fails_says_so_and_returns(monkeypatch: pytest.MonkeyPatch) -> None:
+    heard = Heard()
+    async with anyio.create_task_group() as tasks:
+
+        async def watch(*, task_status: anyio.abc.TaskStatus[None]) -> None:
+            await watch_netdevs(heard.publish, task_status=task_status)
+
+        await tasks.start(watch)
+
+        def broken(*_: object) -> None:
+            raise OSError(5, "Input/output error")
+
+        monkeypatch.setattr(netlink, "_receive", broken)
+        ip("add v0 type veth peer name v1")
+    (lost,) = heard.of(WatcherLost)
+    assert (lost.source, lost.why) == ("rtnetlink", "netlink: cannot receive: Input/output error")
+
+
+async def test_phys_port_id_of_a_device_that_has_none() -> None:
+    assert await Sysfs().read_phys_port_id("lo") is None

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+
+import anyio
+import pytest
+from msgspec.structs import replace
+
+from aiovirt.system.process import ExitStatus, adopt, spawn
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_a_process_of_its_own_session_and_its_log(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    script = "echo out; echo err >&2; ps -o sid= -p $$; ls /proc/self/fd | wc -l; exit 3"
+    async with await spawn(["/bin/sh", "-c", script], log=log) as process:
+        with anyio.fail_after(20):
+            assert await process.wait() == ExitStatus(code=3)
+    out, err, session, descriptors = log.read_text().split()
+    assert (out, err) == ("out", "err")
+    assert int(session) == process.pid
+    assert int(descriptors) == 4  # 0, 1, 2 and the folder that ls reads
+    assert log.stat().st_mode & 0o777 == 0o600
+
+
+async def test_it_is_given_what_it_is_to_keep(tmp_path: Path) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        script = f"import os; os.write({theirs.fileno()}, b'hello')"
+        async with await spawn([sys.executable, "-c", script], log=tmp_path / "log", keep=[theirs]) as process:
+            assert await process.wait() == ExitStatus(code=0)
+        assert ours.recv(10, socket.MSG_DONTWAIT) == b"hello"
+
+
+async def test_a_signal(tmp_path: Path) -> None:
+    async with await spawn(["/bin/sleep", "600"], log=tmp_path / "log") as process:
+        process.send_signal(signal.SIGTERM)
+        with anyio.fail_after(20):
+            status = await process.wait()
+    assert status == ExitStatus(signal=signal.SIGTERM)
+    assert str(status) == "killed by SIGTERM"
+    process.send_signal(signal.SIGKILL)  # to whom it may concern: nobody
+
+
+async def test_a_command_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        await spawn(["/no/such/command"], log=tmp_path / "log")
+
+
+async def test_closing_lets_it_live_and_adopting_finds_it(tmp_path: Path) -> None:
+    async with await spawn(["/bin/sleep", "600"], log=tmp_path / "log") as process:
+        identity = process.identity
+    os.kill(identity.pid, 0)
+    found = await adopt(identity)
+    assert found is not None
+    async with found:
+        found.send_signal(signal.SIGKILL)
+        with anyio.fail_after(20):
+            await found.wait()
+    assert await adopt(identity) is None
+
+
+async def test_another_process_of_that_pid_is_not_adopted(tmp_path: Path) -> None:
+    async with await spawn(["/bin/sleep", "600"], log=tmp_path / "log") as process:
+        identity = process.identity
+        assert await adopt(replace(identity, start_time=identity.start_time - 1)) is None
+        assert await adopt(replace(identity, boot_id="another")) is None
+        process.send_signal(signal.SIGKILL)
+        await process.wait()
+        assert await adopt(identity) is None
+
+
+async def test_a_name_with_parentheses(tmp_path: Path) -> None:
+    odd = tmp_path / "a) R (b"
+    odd.symlink_to("/bin/sleep")
+    async with await spawn([str(odd), "600"], log=tmp_path / "log") as process:
+        found = await adopt(process.identity)
+        assert found is not None
+        found.close()
+        process.send_signal(signal.SIGKILL)
+        await process.wait()
+
+
+async def test_no_descriptor_is_left(tmp_path: Path) -> None:
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(3):
+        async with await spawn(["/bin/true"], log=tmp_path / "log") as process:
+            await process.wait()
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before + 1  # a loop may have made itself one
