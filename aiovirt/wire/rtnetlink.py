@@ -185,7 +185,7 @@ def _flag(value: bytes) -> bool:
 
 
 def _operstate(value: bytes) -> OperState:
-    (number,) = _U8.unpack(value)
+    number = int(_U8.unpack(value)[0])
     return _OPERSTATES[number] if number < len(_OPERSTATES) else OperState.UNKNOWN
 
 
@@ -196,7 +196,7 @@ def _kind(value: bytes) -> str | None:
     return None
 
 
-_OPERSTATES: Final = tuple(OperState)
+_OPERSTATES: Final[tuple[OperState, ...]] = tuple(OperState)
 
 _READERS: Final[dict[int, tuple[str, Callable[[bytes], object]]]] = {
     1: ("mac", _address),  # IFLA_ADDRESS

@@ -13,7 +13,7 @@ from aiovirt.model.units import KiB, MiB, TiB
 CONTROL = "".join(chr(code) for code in range(32) if chr(code) not in "\t\n\r")
 
 xml_text = st.text(st.characters(codec="utf-8", exclude_characters=CONTROL + "\ufffe\uffff"), max_size=40)
-filled_text = xml_text.filter(bool)
+filled_text = xml_text.filter(str.strip)
 paths = xml_text.map("/".__add__)
 names = (
     st.text(st.characters(codec="utf-8", exclude_characters="/").filter(str.isprintable), min_size=1, max_size=50)

@@ -59,7 +59,7 @@ def libvirts_own(spec: DomainSpec, folder: Path, uri: str, *, user: int | None =
     path.write_text(render(spec))
     orders = f"define --validate {path}; dumpxml {spec.uuid}"
     virsh = ["virsh", "--quiet", "--connect", uri, orders]
-    groups = [] if user is not None else None
+    groups: list[int] | None = [] if user is not None else None
     environment = os.environ | {"HOME": str(folder)}
     done = subprocess.run(virsh, check=False, capture_output=True, text=True, user=user, group=user, extra_groups=groups, env=environment)
     assert done.returncode == 0, done.stderr
