@@ -45,6 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.print_help()
         return USAGE
     _configure_logs()
+    if (reconfigure := getattr(sys.stdout, "reconfigure", None)) is not None:
+        reconfigure(errors="backslashreplace")  # a name that the terminal cannot show is shown all the same
     try:
         return _run(arguments)
     except (aiovirt.Error, TimeoutError) as error:

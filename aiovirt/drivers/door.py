@@ -52,10 +52,10 @@ class Driver(Protocol):
         nothing is left running.
         """
 
-    async def find(self, run: RunRecord, spec: DomainSpec) -> bool:
+    async def find(self, run: RunRecord, spec: DomainSpec) -> RunRecord | None:
         """Takes hold of the process of a guest that was left running; asks the kernel only.
 
-        Reports EXITED, and returns False, when it has ended.
+        Returns its record, complete. Reports EXITED, and returns None, when it has ended.
         """
         ...
 

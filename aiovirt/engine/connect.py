@@ -96,9 +96,11 @@ async def _open_qemu(address: Address, folders: Folders, stack: AsyncExitStack) 
     from aiovirt.drivers.qemu.driver import QemuDriver
     from aiovirt.engine.store import Store
     from aiovirt.hostdev.source import HostDevices
+    from aiovirt.system.files import FileLock
 
-    lock = await to_thread.run_sync(_prepare, folders)
-    stack.push_async_callback(_release, lock)
+    locks = [FileLock(path) for path in folders.locks]
+    stack.push_async_callback(_release, locks)
+    await shielded(to_thread.run_sync(_prepare, folders, locks))
     store = Store(folders)
     loaded = await store.load()
     engine = LocalEngine(address.uri, Bus(host=await to_thread.run_sync(host_uuid)), store)
@@ -111,8 +113,8 @@ async def _open_qemu(address: Address, folders: Folders, stack: AsyncExitStack) 
     _seed(engine, loaded)
     await _begin(engine, tasks)
     for run, spec in loaded.runs:
-        if await driver.find(run, spec):
-            tasks.start_soon(_meet_again, engine, run)
+        if await engine.meet_again(run, spec):
+            tasks.start_soon(_go_on, engine, run)
     return engine
 
 
@@ -123,14 +125,15 @@ async def _enter(stack: AsyncExitStack, engine: LocalEngine) -> TaskGroup:
 
     async def end_owned() -> None:
         with anyio.move_on_after(CLOSING_TIMEOUT, shield=True):
-            await engine.destroy_all_owned()
+            await engine.close()
 
     stack.push_async_callback(end_owned)
     return background.group
 
 
-async def _release(lock: FileLock) -> None:
-    await shielded(to_thread.run_sync(lock.release))
+async def _release(locks: list[FileLock]) -> None:
+    for lock in reversed(locks):
+        await shielded(to_thread.run_sync(lock.release))
 
 
 async def _flush_last(store: Store) -> None:
@@ -145,7 +148,7 @@ async def _begin(engine: LocalEngine, tasks: TaskGroup) -> None:
     await tasks.start(_watch_devices, engine)
 
 
-async def _meet_again(engine: LocalEngine, run: RunRecord) -> None:
+async def _go_on(engine: LocalEngine, run: RunRecord) -> None:
     """A guest that was left running goes on; one that lived for its connection alone ends."""
     if run.autodestroy:
         await engine.destroy_owned(run.uuid)
@@ -164,14 +167,13 @@ def _seed(engine: LocalEngine, loaded: Loaded) -> None:
         engine.seed_run(run, spec)
 
 
-def _prepare(folders: Folders) -> FileLock:
-    from aiovirt.system.files import FileLock, make_private
+def _prepare(folders: Folders, locks: list[FileLock]) -> None:
+    from aiovirt.system.files import make_private
 
     for folder in folders.all():
         make_private(folder)
-    lock = FileLock(folders.lock)
-    lock.acquire()
-    return lock
+    for lock in locks:
+        lock.acquire()
 
 
 def _is_root() -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
 
@@ -18,7 +18,7 @@ from aiovirt.model.orders import Destroy, Request
 from aiovirt.model.record import RunRecord
 from aiovirt.model.spec import DomainSpec
 
-__all__ = ["Entries", "Entry"]
+__all__ = ["Entries", "Entry", "Turn"]
 
 
 class Entry:
@@ -53,27 +53,42 @@ class Entry:
         return current[1] if current else None
 
     @asynccontextmanager
-    async def turn(self, request: Request[Any]) -> AsyncIterator[None]:
-        """One changing order at a time; raises OrderTimeout(sent=False) when its turn does not come."""
+    async def turn(self, request: Request[Any]) -> AsyncIterator[Turn]:
+        """One changing order at a time; raises OrderTimeout(sent=False) when its turn does not come.
+
+        The domain may be another one, or gone, by then: see :meth:`Entries.check`.
+        """
+        turn = Turn(request)
         with anyio.move_on_after(request.timeout) as deadline:
             await self._turn.acquire()
         if deadline.cancelled_caught:
             raise OrderTimeout(f"another order on {self.name} has not ended", sent=False, subject=self.subject)
         self._pending = (request, _order_id())
         try:
-            yield
+            yield turn
         finally:
             self._pending = None
             self._turn.release()
 
-    @contextmanager
-    def ending(self, request: Destroy) -> Iterator[None]:
-        """A destroy is under way, whatever else is."""
-        self._ending = (request, _order_id())
-        try:
-            yield
-        finally:
-            self._ending = None
+    def ending_by(self, request: Destroy) -> None:
+        """A destroy is under way, whatever else is; what follows up to the end of the process is its doing."""
+        self._ending = self._ending or (request, _order_id())
+
+    def ended(self) -> None:
+        """Its process is gone, or a destroy found none."""
+        self._ending = None
+
+
+class Turn:
+    """An order's time: its deadline counts from when it was asked, however long its turn took to come."""
+
+    def __init__(self, request: Request[Any]) -> None:
+        self._until = anyio.current_time() + request.timeout
+
+    @property
+    def left(self) -> float:
+        """Seconds that are left, never quite none: what is asked with them fails in its own words."""
+        return max(self._until - anyio.current_time(), 0.001)
 
 
 class Entries:
@@ -102,11 +117,17 @@ class Entries:
         return entry
 
     def drop(self, entry: Entry) -> None:
-        """Forgets it."""
-        self._all.pop(entry.uuid, None)
+        """Forgets it; another one that has taken its place stays."""
+        if self._all.get(entry.uuid) is entry:
+            del self._all[entry.uuid]
 
-    def claim(self, spec: DomainSpec) -> tuple[Entry, bool]:
-        """(entry, whether it was there) for a definition; raises DomainExists when its name or uuid is another's."""
+    def check(self, entry: Entry) -> None:
+        """Raises NoSuchDomain when it was forgotten while its order waited for its turn."""
+        if self._all.get(entry.uuid) is not entry:
+            raise NoSuchDomain(f"domain {entry.name!r} is gone", subject=entry.subject)
+
+    def claim(self, spec: DomainSpec) -> Entry:
+        """The entry for a definition, new or the one it is to replace; raises DomainExists when its name or uuid is another's."""
         assert spec.uuid is not None
         named = next((entry for entry in self._all.values() if entry.name == spec.name), None)
         if named is not None and named.uuid != spec.uuid:
@@ -114,14 +135,13 @@ class Entries:
         known = self._all.get(spec.uuid)
         if known is not None and known.name != spec.name:
             raise DomainExists(f"domain {known.name!r} is already defined with uuid {spec.uuid}", subject=known.subject)
-        return (known, True) if known else (self.add(Entry(spec.uuid, spec.name)), False)
+        return known or self.add(Entry(spec.uuid, spec.name))
 
     def claim_new(self, spec: DomainSpec) -> Entry:
         """An entry for a transient domain; raises DomainExists when there is one already."""
-        entry, known = self.claim(spec)
-        if known:
-            raise DomainExists(f"domain {spec.name!r} already exists with uuid {entry.uuid}", subject=entry.subject)
-        return entry
+        if spec.uuid in self._all:
+            raise DomainExists(f"domain {spec.name!r} already exists with uuid {spec.uuid}", subject=f"domain/{spec.uuid}")
+        return self.claim(spec)
 
 
 def _order_id() -> str:

@@ -7,8 +7,8 @@ waits for none.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from types import TracebackType
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar
 from uuid import UUID, uuid4
 
@@ -17,9 +17,9 @@ from anyio import to_thread
 from msgspec.structs import replace
 
 from aiovirt.drivers.door import DeviceSource, Driver
-from aiovirt.engine.entries import Entries, Entry
+from aiovirt.engine.entries import Entries, Entry, Turn
 from aiovirt.engine.store import Store
-from aiovirt.errors import InvalidArgument, OperationInvalid, OrderTimeout
+from aiovirt.errors import Error, HostGone, InvalidArgument, OperationInvalid, OrderTimeout
 from aiovirt.events.bus import Bus
 from aiovirt.events.feed import Events
 from aiovirt.events.types import (
@@ -39,11 +39,14 @@ from aiovirt.model.record import RunRecord
 from aiovirt.model.spec import DomainSpec
 from aiovirt.model.state import Detail, DomainState, Lifecycle, MonitorHealth, Reason
 from aiovirt.model.view import DomainView
+from aiovirt.system.background import shielded
+from aiovirt.system.log import get_logger
 
 __all__ = ["LocalEngine"]
 
 R = TypeVar("R")
 CLOSING_TIMEOUT: Final = 10.0
+log = get_logger("engine")
 
 
 class LocalEngine:
@@ -59,6 +62,9 @@ class LocalEngine:
         self._store = store
         self._events = Events(bus)
         self._last_id = 0
+        self._closing = False
+        self._calls: set[anyio.CancelScope] = set()
+        self._call_ended = anyio.Event()
         self._handlers: dict[type[Request[Any]], Callable[[Any], Awaitable[Any]]] = {
             orders.Define: self._define,
             orders.Create: self._create,
@@ -80,11 +86,34 @@ class LocalEngine:
         return self.bus.host
 
     async def call(self, request: Request[R]) -> R:
-        """Does what is asked; raises errors of :mod:`aiovirt.errors`."""
+        """Does what is asked; raises errors of :mod:`aiovirt.errors`, HostGone when the engine ends first."""
         if not request.timeout > 0:
             raise InvalidArgument(f"a timeout of {request.timeout:g} s is not possible")
-        answer: R = await self._handlers[type(request)](request)
-        return answer
+        if self._closing:
+            raise HostGone(self.bus.cursor)
+        scope = anyio.CancelScope()
+        self._calls.add(scope)
+        try:
+            with scope:
+                answer: R = await self._handlers[type(request)](request)
+                return answer
+        finally:
+            self._calls.discard(scope)
+            self._call_ended.set()
+        raise HostGone(self.bus.cursor)
+
+    async def close(self) -> None:
+        """Takes no more calls, gives up those under way and waits for them, then ends the guests that are its own."""
+        self._closing = True
+        for scope in self._calls:
+            scope.cancel()
+        while self._calls:
+            self._call_ended = anyio.Event()
+            await self._call_ended.wait()
+        owned = [entry.uuid for entry in self.entries if entry.run and entry.run.autodestroy]
+        async with anyio.create_task_group() as tasks:
+            for uuid in owned:
+                tasks.start_soon(self.destroy_owned, uuid)
 
     # -- what was there before ---------------------------------------------------------------
 
@@ -168,11 +197,18 @@ class LocalEngine:
         )
 
     def _ended(self, entry: Entry) -> None:
+        """Nothing runs of it any more."""
         entry.live, entry.run, entry.id = None, None, None
-        if entry.config is None and not isinstance(entry.order, orders.Create):
-            self.entries.drop(entry)
+        entry.ended()
+        self._forget_unless_wanted(entry)
         if self._store:
             self._store.note_run(entry.uuid, None)
+
+    def _forget_unless_wanted(self, entry: Entry) -> None:
+        """An entry is there for a definition, a run, or an order that is about to make it one."""
+        wanted = entry.config or self.state_of(entry.uuid).is_active or isinstance(entry.order, orders.Define | orders.Create)
+        if not wanted:
+            self.entries.drop(entry)
 
     def _note_run(self, entry: Entry) -> None:
         view = self.bus.state.domains.get(entry.uuid)
@@ -185,34 +221,43 @@ class LocalEngine:
 
     async def _define(self, request: orders.Define) -> UUID:
         spec = await self._read(request.xml)
-        entry, known = self.entries.claim(spec)
-        async with entry.turn(request):
+        while True:
+            entry = self.entries.claim(spec)
             try:
-                await self._keep(spec)
-            except BaseException:
-                if not known:
-                    self.entries.drop(entry)
-                raise
-            entry.config = spec
-            view = self.bus.state.domains.get(entry.uuid)
-            detail = Detail.UPDATED if known and view and view.persistent else Detail.ADDED
-            state, reason = (view.state, view.reason) if view else (DomainState.SHUTOFF, Reason.UNKNOWN)
-            self._publish_step(entry, Step(Lifecycle.DEFINED, detail, state, reason))
-        return entry.uuid
+                async with entry.turn(request):
+                    if self.entries.find(entry.uuid) is entry:
+                        await shielded(self._keep(entry, spec))
+                        return entry.uuid
+            finally:
+                self._forget_unless_wanted(entry)
+
+    async def _keep(self, entry: Entry, spec: DomainSpec) -> None:
+        """The file and the state, one with the other."""
+        if self._store:
+            await self._store.put_definition(spec.name, await to_thread.run_sync(_render, spec, None))
+        detail = Detail.UPDATED if entry.config else Detail.ADDED
+        entry.config = spec
+        view = self.bus.state.domains.get(entry.uuid)
+        state, reason = (view.state, view.reason) if view else (DomainState.SHUTOFF, Reason.UNKNOWN)
+        self._publish_step(entry, Step(Lifecycle.DEFINED, detail, state, reason))
+        self._note_run(entry)
 
     async def _undefine(self, request: orders.Undefine) -> None:
         entry = self.entries.get(request.uuid)
         async with entry.turn(request):
+            self.entries.check(entry)
             if entry.config is None:
                 raise OperationInvalid("a transient domain has no definition to forget", subject=entry.subject)
-            if self._store:
-                await self._store.drop_definition(entry.name)
-            entry.config = None
-            view = self.bus.state.domains[entry.uuid]
-            self._publish_step(entry, Step(Lifecycle.UNDEFINED, Detail.REMOVED, view.state, view.reason))
-            self._note_run(entry)
-        if not view.is_active:
-            self.entries.drop(entry)
+            await shielded(self._forget(entry))
+
+    async def _forget(self, entry: Entry) -> None:
+        if self._store:
+            await self._store.drop_definition(entry.name)
+        entry.config = None
+        view = self.bus.state.domains[entry.uuid]
+        self._publish_step(entry, Step(Lifecycle.UNDEFINED, Detail.REMOVED, view.state, view.reason))
+        self._note_run(entry)
+        self._forget_unless_wanted(entry)
 
     async def _read(self, xml: str) -> DomainSpec:
         """The spec, with its uuid; raises XMLInvalid, ConfigUnsupported."""
@@ -221,32 +266,28 @@ class LocalEngine:
         self.driver.check(spec)
         return spec
 
-    async def _keep(self, spec: DomainSpec) -> None:
-        if self._store:
-            await self._store.put_definition(spec.name, await to_thread.run_sync(_render, spec, None))
-
     # -- running -----------------------------------------------------------------------------
 
     async def _start(self, request: orders.Start) -> None:
         entry = self.entries.get(request.uuid)
-        async with entry.turn(request):
+        async with entry.turn(request) as turn:
+            self.entries.check(entry)
             if entry.config is None or self.state_of(entry.uuid).is_active:
                 raise OperationInvalid("the domain is already running", subject=entry.subject)
-            await self._boot(entry, entry.config, request)
+            await self._boot(entry, entry.config, request, turn)
 
     async def _create(self, request: orders.Create) -> UUID:
         spec = await self._read(request.xml)
         entry = self.entries.claim_new(spec)
         try:
-            async with entry.turn(request):
-                await self._boot(entry, spec, request)
-        except BaseException:
-            if not self.state_of(entry.uuid).is_active:
-                self.entries.drop(entry)
-            raise
+            async with entry.turn(request) as turn:
+                self.entries.check(entry)
+                await self._boot(entry, spec, request, turn)
+        finally:
+            self._forget_unless_wanted(entry)
         return entry.uuid
 
-    async def _boot(self, entry: Entry, spec: DomainSpec, request: orders.Start | orders.Create) -> None:
+    async def _boot(self, entry: Entry, spec: DomainSpec, request: orders.Start | orders.Create, turn: Turn) -> None:
         live = self.driver.check(spec)
         entry.live, entry.id = live, self._next_id()
         entry.run = RunRecord(
@@ -264,61 +305,59 @@ class LocalEngine:
                 await self._store.save_run(run)
 
         try:
-            start = self.driver.start(entry.run, live, paused=request.paused, save=save, timeout=request.timeout)
-            await self._until(entry, request, start, lambda: self.state_of(entry.uuid).is_active)
+            start = self.driver.start(entry.run, live, paused=request.paused, save=save, timeout=turn.left)
+            await self._until(entry, turn, start, _STARTED)
         except BaseException:
             if not self.state_of(entry.uuid).is_active:
                 self._ended(entry)
             raise
 
     async def _suspend(self, request: orders.Suspend) -> None:
-        entry = self._active(request)
-        async with entry.turn(request):
-            if self._still_active(entry) is not DomainState.PAUSED:
-                order = self.driver.suspend(entry.uuid, timeout=request.timeout)
-                await self._until(entry, request, order, lambda: self.state_of(entry.uuid) is not DomainState.RUNNING)
+        async with self._running(request) as (entry, turn):
+            if self._expect_state(entry, DomainState.RUNNING, DomainState.PAUSED) is DomainState.RUNNING:
+                await self._until(entry, turn, self.driver.suspend(entry.uuid, timeout=turn.left), _SUSPENDED)
 
     async def _resume(self, request: orders.Resume) -> None:
-        entry = self._active(request)
-        async with entry.turn(request):
-            if self._still_active(entry) is DomainState.RUNNING:
-                raise OperationInvalid("the domain is already running", subject=entry.subject)
-            order = self.driver.resume(entry.uuid, timeout=request.timeout)
-            await self._until(entry, request, order, lambda: self.state_of(entry.uuid) is not DomainState.PAUSED)
+        async with self._running(request) as (entry, turn):
+            self._expect_state(entry, DomainState.PAUSED, DomainState.SHUTDOWN, DomainState.CRASHED)
+            await self._until(entry, turn, self.driver.resume(entry.uuid, timeout=turn.left), _RESUMED)
 
     async def _shutdown(self, request: orders.Shutdown) -> None:
-        entry = self._active(request)
-        async with entry.turn(request):
-            self._still_active(entry)
-            await self.driver.shutdown(entry.uuid, timeout=request.timeout)
+        async with self._running(request) as (entry, turn):
+            await self.driver.shutdown(entry.uuid, timeout=turn.left)
 
     async def _reset(self, request: orders.Reset) -> None:
-        entry = self._active(request)
-        async with entry.turn(request):
-            self._still_active(entry)
-            with _deadline(request, "reset"):
-                async with self._events.expect(DomainReboot, subject=entry.subject):
-                    await self.driver.reset(entry.uuid, timeout=request.timeout)
+        async with self._running(request) as (entry, turn):
+            await self._until(entry, turn, self.driver.reset(entry.uuid, timeout=turn.left), _RESET)
 
     async def _destroy(self, request: orders.Destroy) -> None:
         entry = self._active(request)
-        with entry.ending(request):
-            order = self.driver.destroy(entry.uuid, timeout=request.timeout)
-            await self._until(entry, request, order, lambda: not self.state_of(entry.uuid).is_active)
-
-    async def destroy_all_owned(self) -> None:
-        """Ends the guests that were started with autodestroy: they live as long as this engine."""
-        owned = [entry.uuid for entry in self.entries if entry.run and entry.run.autodestroy]
-        async with anyio.create_task_group() as tasks:
-            for uuid in owned:
-                tasks.start_soon(self.destroy_owned, uuid)
+        turn = Turn(request)
+        entry.ending_by(request)
+        try:
+            await self._until(entry, turn, self.driver.destroy(entry.uuid, timeout=turn.left), _STOPPED)
+        except OperationInvalid:
+            entry.ended()  # there was nothing to end: what comes next is not this order's doing
+            raise
 
     async def destroy_owned(self, uuid: UUID) -> None:
-        """Ends one of them."""
+        """Ends a guest that lives for its connection alone; one that has ended, or cannot, keeps nobody."""
         try:
             await self._destroy(orders.Destroy(uuid=uuid, timeout=CLOSING_TIMEOUT))
-        except (OrderTimeout, OperationInvalid):
-            return  # it ended by itself, or cannot end; its record stays, and the next engine meets it
+        except Error as error:
+            log.info("a guest was not ended", domain=str(uuid), error=str(error))
+
+    async def meet_again(self, run: RunRecord, spec: DomainSpec) -> bool:
+        """Finds a guest that was left running; returns whether it is there. Nothing about it keeps the others from being found."""
+        try:
+            found = await self.driver.find(run, spec)
+        except (Error, OSError) as error:
+            self.monitor(run.uuid, MonitorHealth.DEGRADED, str(error))
+            return False
+        if found is not None:
+            self.entries.get(run.uuid).run = found
+            self._note_run(self.entries.get(run.uuid))
+        return found is not None
 
     # -- questions ---------------------------------------------------------------------------
 
@@ -349,34 +388,54 @@ class LocalEngine:
             raise OperationInvalid("the domain is not running", subject=entry.subject)
         return state
 
-    async def _until(self, entry: Entry, request: Request[Any], order: Awaitable[None], reached: Callable[[], bool]) -> None:
-        """Gives ``order`` and waits for the news that it is done, armed before it is given."""
+    @asynccontextmanager
+    async def _running(self, request: DomainOrder) -> AsyncIterator[tuple[Entry, Turn]]:
+        """The turn of an order that is for running domains; raises OperationInvalid when it does not run, before or by then."""
+        entry = self._active(request)
+        async with entry.turn(request) as turn:
+            self.entries.check(entry)
+            self._still_active(entry)
+            yield entry, turn
+
+    def _expect_state(self, entry: Entry, *possible: DomainState) -> DomainState:
+        state = self._still_active(entry)
+        if state not in possible:
+            already = "already " if state is DomainState.RUNNING else ""
+            raise OperationInvalid(f"the domain is {already}{state}", subject=entry.subject)
+        return state
+
+    async def _until(self, entry: Entry, turn: Turn, order: Awaitable[None], done: Callable[[DomainEvent], bool]) -> None:
+        """Gives ``order`` and waits for the news that it is done, armed before it is given.
+
+        Raises OperationInvalid when the domain ended instead, OrderTimeout(sent=True) when nothing is heard in time.
+        """
         async with self._events.subscribe(DomainEvent, subject=entry.subject) as news:
             await order
-            with _deadline(request, type(request).__name__.lower()):
-                while not reached():
-                    await news.receive()
+            with anyio.move_on_after(turn.left):
+                while not done(event := await news.receive()):
+                    if _STOPPED(event):
+                        raise OperationInvalid("the domain ended first", subject=entry.subject)
+                return
+        raise OrderTimeout("its outcome was not seen in time", sent=True, subject=entry.subject)
 
     def _next_id(self) -> int:
         self._last_id += 1
         return self._last_id
 
 
-class _deadline:  # noqa: N801 - reads as a word in a with statement
-    """``with _deadline(request, "suspend"):`` raises OrderTimeout(sent=True) when the request's time passes."""
+def _lifecycle(*kinds: Lifecycle) -> Callable[[DomainEvent], bool]:
+    return lambda event: isinstance(event, DomainLifecycle) and event.kind in kinds
 
-    def __init__(self, request: Request[Any], what: str) -> None:
-        self._scope = anyio.move_on_after(request.timeout)
-        self._message = f"{what}: its outcome was not seen within {request.timeout:g} s"
 
-    def __enter__(self) -> None:
-        self._scope.__enter__()
+_STARTED: Final = _lifecycle(Lifecycle.STARTED)
+_SUSPENDED: Final = _lifecycle(Lifecycle.SUSPENDED)
+_RESUMED: Final = _lifecycle(Lifecycle.RESUMED)
+_STOPPED: Final = _lifecycle(Lifecycle.STOPPED)
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool | None:
-        handled = self._scope.__exit__(kind, error, trace)
-        if self._scope.cancelled_caught:
-            raise OrderTimeout(self._message, sent=True)
-        return handled
+
+def _RESET(event: DomainEvent) -> bool:  # noqa: N802 - one of the above
+    """Where the definition makes a power-off of a reboot, that is how it ends."""
+    return isinstance(event, DomainReboot) or _STOPPED(event)
 
 
 def _monitor_event(view: DomainView, health: MonitorHealth, why: str) -> MonitorEvent:

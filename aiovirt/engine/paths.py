@@ -43,8 +43,9 @@ class Folders(Struct, frozen=True):
         return self.runtime / "qemu"
 
     @property
-    def lock(self) -> Path:
-        return self.runtime / "engine.lock"
+    def locks(self) -> tuple[Path, ...]:
+        """One in each folder that can be moved alone: two engines share none of them. The last names the holder to others."""
+        return self.state / "engine.lock", self.config / "engine.lock", self.runtime / "engine.lock"
 
     def all(self) -> tuple[Path, ...]:
         """Every folder that has to be there, outer ones first."""
@@ -58,7 +59,7 @@ def find_folders(address: Address, environment: Mapping[str, str], given: Mappin
         moved = given.get(which) or environment.get(f"AIOVIRT_{which.upper()}_DIR")
         if moved:
             places[which] = Path(moved)
-        if not places[which].is_absolute():
+        if not places[which].is_absolute() or "\0" in os.fspath(places[which]):
             raise InvalidArgument(f"the {which} folder must be an absolute path, not {os.fspath(places[which])!r}")
     return Folders(**places)
 

@@ -31,11 +31,12 @@ log = get_logger("engine")
 
 
 class Loaded(msgspec.Struct, frozen=True):
-    """What was on disk: each definition, each run with the spec it runs, and the names not to be touched."""
+    """What was on disk: each definition, each run with the spec it runs, and the names and uuids not to be touched."""
 
     definitions: tuple[DomainSpec, ...]
     runs: tuple[tuple[RunRecord, DomainSpec], ...]
     unreadable: frozenset[str]
+    unread_runs: frozenset[str]
 
 
 class Store:
@@ -47,11 +48,12 @@ class Store:
         self._dirty: dict[UUID, RunRecord | None] = {}
         self._news = anyio.Event()
         self._unreadable: frozenset[str] = frozenset()
+        self._unread_runs: frozenset[str] = frozenset()
 
     async def load(self) -> Loaded:
         """Reads everything; reports what it cannot read."""
         loaded = await to_thread.run_sync(self._load)
-        self._unreadable = loaded.unreadable
+        self._unreadable, self._unread_runs = loaded.unreadable, loaded.unread_runs
         return loaded
 
     # -- definitions -----------------------------------------------------------------------
@@ -72,26 +74,40 @@ class Store:
 
     def note_run(self, uuid: UUID, run: RunRecord | None) -> None:
         """``run`` is how it stands now (None: it has ended); :meth:`write_runs` puts it on disk soon."""
-        self._dirty[uuid] = run
-        self._news.set()
+        if str(uuid) not in self._unread_runs:
+            self._dirty[uuid] = run
+            self._news.set()
 
     async def save_run(self, run: RunRecord) -> None:
-        """Puts ``run`` on disk now; raises SystemFailure."""
+        """Puts ``run`` on disk now; raises SystemFailure, also where a record that cannot be read is in its place."""
+        path = self._run(run.uuid)
+        if path.stem in self._unread_runs:
+            raise SystemFailure(f"{path} is there and cannot be read: its guest may be running; mend it or move it away first")
         self.note_run(run.uuid, run)
-        await self.flush()
+        if (failure := (await self.flush()).get(run.uuid)) is not None:
+            raise failure
 
-    async def flush(self) -> None:
-        """Puts all that was noted on disk; raises SystemFailure, and keeps what was not written."""
+    async def flush(self) -> dict[UUID, SystemFailure]:
+        """Puts all that was noted on disk; returns what could not be written, which stays noted."""
+        failures: dict[UUID, SystemFailure] = {}
         async with self._lock:
-            while self._dirty:
-                uuid, run = next(iter(self._dirty.items()))
-                path = self._folders.runs / f"{uuid}.json"
-                if run is None:
-                    await _on_disk(files.remove, path)
+            while waiting := [uuid for uuid in self._dirty if uuid not in failures]:
+                uuid = waiting[0]
+                run = self._dirty[uuid]
+                try:
+                    await self._write_run(uuid, run)
+                except SystemFailure as failure:
+                    failures[uuid] = failure
                 else:
-                    await _on_disk(files.write_whole, path, msgspec.json.format(msgspec.json.encode(run)))
-                if self._dirty.get(uuid) is run:
-                    del self._dirty[uuid]
+                    if self._dirty.get(uuid) is run:
+                        del self._dirty[uuid]
+        return failures
+
+    async def _write_run(self, uuid: UUID, run: RunRecord | None) -> None:
+        if run is None:
+            await _on_disk(files.remove, self._run(uuid))
+        else:
+            await _on_disk(files.write_whole, self._run(uuid), msgspec.json.format(msgspec.json.encode(run)))
 
     async def write_runs(self) -> None:
         """Writes what is noted, whenever something is, until cancelled."""
@@ -102,42 +118,52 @@ class Store:
 
     async def try_flush(self) -> None:
         """Writes what is noted; where that fails it is logged, and kept for the next time."""
-        try:
-            await self.flush()
-        except SystemFailure as error:
-            log.error("run records are not written", error=str(error))
+        for uuid, failure in (await self.flush()).items():
+            log.error("a run record is not written", domain=str(uuid), error=str(failure))
 
     # -- reading back ----------------------------------------------------------------------
 
     def _load(self) -> Loaded:
         unreadable: set[str] = set()
         definitions = tuple(self._load_definitions(unreadable))
-        return Loaded(definitions, tuple(self._load_runs()), frozenset(unreadable))
+        unread: set[str] = set()
+        runs = tuple(self._load_runs(unread))
+        return Loaded(definitions, runs, frozenset(unreadable), frozenset(unread))
 
     def _load_definitions(self, unreadable: set[str]) -> Iterator[DomainSpec]:
         from aiovirt.domainxml import parse
 
-        for path in sorted(self._folders.definitions.glob("[!.]*.xml")):
+        seen: dict[UUID, str] = {}
+        for path in sorted(self._folders.definitions.glob("*.xml")):
             try:
                 spec = parse(files.read_bounded(path, LIMIT))
                 if spec.uuid is None or spec.name != path.stem:
                     raise SystemFailure(f"it must have a uuid and the name {path.stem!r}")
+                if spec.uuid in seen:
+                    raise SystemFailure(f"its uuid is that of {seen[spec.uuid]!r}")
+                seen[spec.uuid] = spec.name
                 yield spec
             except (Error, OSError) as error:
                 unreadable.add(path.stem)
                 log.error("a definition is left alone", file=str(path), error=str(error))
 
-    def _load_runs(self) -> Iterator[tuple[RunRecord, DomainSpec]]:
+    def _load_runs(self, unread: set[str]) -> Iterator[tuple[RunRecord, DomainSpec]]:
         from aiovirt.domainxml import parse
 
-        for path in sorted(self._folders.runs.glob("[!.]*.json")):
+        for path in sorted(self._folders.runs.glob("*.json")):
             try:
                 run = msgspec.json.decode(files.read_bounded(path, LIMIT), type=RunRecord)
                 if run.version > RECORD_VERSION:
                     raise SystemFailure(f"its version {run.version} is newer than {RECORD_VERSION}")
+                if str(run.uuid) != path.stem:
+                    raise SystemFailure(f"it is the record of {run.uuid}")
                 yield run, parse(run.xml)
             except (Error, OSError, msgspec.MsgspecError) as error:
+                unread.add(path.stem)
                 log.error("a run record is left alone", file=str(path), error=str(error))
+
+    def _run(self, uuid: UUID) -> Path:
+        return self._folders.runs / f"{uuid}.json"
 
     def _definition(self, name: str) -> Path:
         return self._folders.definitions / f"{name}.xml"

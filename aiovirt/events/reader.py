@@ -218,6 +218,8 @@ class Watch(Stream[E_co]):
         return cast("E_co | None", item)
 
     def _next_folded(self) -> Event | None:
+        if isinstance(self._ended, anyio.ClosedResourceError):
+            raise self._ended
         if not self._backlog:
             self._backlog.extend(folded(self._read_backlog()))
         if not self._backlog:

@@ -79,6 +79,8 @@ _TABLE: Final[dict[DomainState, dict[Fact, tuple[Step, ...]]]] = {
     },
     S.PMSUSPENDED: {
         Fact.WOKEN: (Step(L.STARTED, D.WAKEUP, S.RUNNING, R.WAKEUP),),
+        Fact.RESUMED: (Step(L.RESUMED, D.UNPAUSED, S.RUNNING, R.UNPAUSED),),
+        Fact.PAUSED: (Step(L.SUSPENDED, D.PAUSED, S.PAUSED, R.UNKNOWN),),
         **_POWEROFF,
         **_DIED,
     },

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from msgspec import Struct
 
+from aiovirt.errors import InvalidArgument
 from aiovirt.model.state import DomainState, Reason
 
 __all__ = ["RECORD_VERSION", "ProcessId", "RunRecord"]
@@ -20,6 +21,10 @@ class ProcessId(Struct, frozen=True):
     boot_id: str
     pid: int
     start_time: int
+
+    def __post_init__(self) -> None:
+        if not 0 < self.pid < 2**31 or self.start_time < 0:
+            raise InvalidArgument(f"{self.pid} started at {self.start_time} is no process")
 
 
 class RunRecord(Struct, frozen=True, kw_only=True):
@@ -41,3 +46,9 @@ class RunRecord(Struct, frozen=True, kw_only=True):
     process: ProcessId | None = None
     state: DomainState = DomainState.SHUTOFF
     reason: Reason = Reason.UNKNOWN
+
+    def __post_init__(self) -> None:
+        if self.monitor and (
+            not self.monitor.startswith("/") or "\0" in self.monitor or not self.monitor.endswith(f"/{self.uuid}.monitor")
+        ):
+            raise InvalidArgument(f"{self.monitor!r} is no monitor of {self.uuid}")

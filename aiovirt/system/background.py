@@ -6,7 +6,8 @@ A plain task group wraps what its body raises in an ExceptionGroup. Users' bodie
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+import asyncio
+from collections.abc import Coroutine
 from types import TracebackType
 from typing import Self, TypeVar, cast
 
@@ -48,11 +49,38 @@ class Background:
             raise first_failure(failures) from None
 
 
-async def shielded(work: Awaitable[T]) -> T:
-    """Awaits ``work`` to its end, whatever is cancelled around it: for what must not stop half-way."""
+async def shielded(work: Coroutine[object, object, T]) -> T:
+    """Awaits ``work`` to its end, whatever is cancelled around it: for what must not stop half-way.
+
+    asyncio's own cancellation (``Task.cancel``, which is what Ctrl-C is there) is held off too, and raised
+    once the work is done; then its result is lost, so the work itself keeps what has to be found again.
+    """
     with anyio.CancelScope(shield=True):
-        return await work
+        return await (_to_its_end(work) if _on_asyncio() else work)
     raise AssertionError("a shield swallows nothing")  # pragma: no cover
+
+
+async def _to_its_end(work: Coroutine[object, object, T]) -> T:
+    task = asyncio.ensure_future(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is None:
+        return task.result()
+    if not task.cancelled():
+        task.exception()  # told to nobody: the caller was cancelled, and hears that
+    raise cancelled
+
+
+def _on_asyncio() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def first_failure(failures: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -9,6 +9,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import stat
 from pathlib import Path
 
 from aiovirt.errors import AccessDenied, HostHeld, SystemFailure
@@ -57,8 +58,11 @@ def remove(path: Path) -> None:
 
 
 def read_bounded(path: Path, limit: int) -> bytes:
-    """The file's bytes; raises SystemFailure when there are more than ``limit``, OSError as usual."""
-    with path.open("rb") as file:
+    """The file's bytes; raises SystemFailure when there are more than ``limit`` or it is none, OSError as usual."""
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(handle, "rb") as file:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise SystemFailure(f"{path} is not a file")
         data = file.read(limit + 1)
     if len(data) > limit:
         raise SystemFailure(f"{path} is larger than {limit} bytes")
@@ -93,8 +97,11 @@ class FileLock:
         self._handle = -1
 
     def acquire(self) -> None:
-        """Raises HostHeld, with the holder's pid where it is known, when another process has it."""
-        handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        """Raises HostHeld, with the holder's pid where it is known, when another has it; SystemFailure."""
+        try:
+            handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        except OSError as error:
+            raise SystemFailure(f"cannot lock {self._path}: {error.strerror}") from error
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

@@ -11,7 +11,6 @@ import os
 import select
 import signal
 import socket
-import struct
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,10 +22,9 @@ from anyio import to_thread
 from msgspec import Struct
 
 from aiovirt.model.record import ProcessId
-from aiovirt.system.carrier import connect_now
 from aiovirt.system.identity import boot_id
 
-__all__ = ["ExitStatus", "Process", "adopt", "listener_of", "spawn"]
+__all__ = ["ExitStatus", "Process", "adopt", "find_by_words", "spawn"]
 
 _START_TIME: Final = 19  # of the fields of /proc/PID/stat that follow the command's name
 
@@ -135,7 +133,7 @@ def _adopt(identity: ProcessId) -> Process | None:
         return None
     try:
         pidfd = os.pidfd_open(identity.pid)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return None
     try:
         if _identity(identity.pid) == identity and not _has_ended(pidfd):
@@ -146,18 +144,20 @@ def _adopt(identity: ProcessId) -> Process | None:
     return None
 
 
-async def listener_of(path: str) -> ProcessId | None:
-    """The process that listens at the unix socket ``path`` (unix(7), SO_PEERCRED), or None."""
-    return await to_thread.run_sync(_listener_of, path)
+async def find_by_words(words: tuple[str, ...]) -> ProcessId | None:
+    """The process that has ``words`` in a row in its command line, or None."""
+    return await to_thread.run_sync(_find_by_words, words)
 
 
-def _listener_of(path: str) -> ProcessId | None:
-    try:
-        with connect_now(path) as sock:
-            pid, _, _ = struct.unpack("iII", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-        return _identity(pid)
-    except OSError:
-        return None
+def _find_by_words(words: tuple[str, ...]) -> ProcessId | None:
+    wanted = b"".join(os.fsencode(word) + b"\0" for word in words)
+    for folder in Path("/proc").iterdir():
+        if not folder.name.isdecimal() or int(folder.name) == os.getpid():
+            continue
+        with contextlib.suppress(OSError):
+            if b"\0" + wanted in (folder / "cmdline").read_bytes():
+                return _identity(int(folder.name))
+    return None
 
 
 def _has_ended(pidfd: int) -> bool:

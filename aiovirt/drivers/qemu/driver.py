@@ -20,21 +20,22 @@ from msgspec.structs import replace
 
 from aiovirt.drivers.door import Save, Sink
 from aiovirt.drivers.qemu import command_line
-from aiovirt.drivers.qemu.guest import Guest
-from aiovirt.errors import ConfigUnsupported, Error, GuestFailed, OperationInvalid, OrderTimeout, SystemFailure
+from aiovirt.drivers.qemu.guest import LAST_WORDS, Guest
+from aiovirt.errors import ConfigUnsupported, Error, GuestFailed, OperationInvalid, OrderTimeout, ProtocolError, SystemFailure
 from aiovirt.model.lifecycle import Fact
 from aiovirt.model.record import RunRecord
 from aiovirt.model.spec import DomainSpec, VirtType
-from aiovirt.model.state import MonitorHealth
 from aiovirt.system import files, process
 from aiovirt.system.background import shielded
 from aiovirt.system.carrier import connect_unix, listen_unix
+from aiovirt.system.log import get_logger
 
 __all__ = ["QemuDriver"]
 
 LOG_LIMIT: Final = 1024 * 1024
 LOG_TAIL: Final = 2000
 ADOPT_TIMEOUT: Final = 5.0
+logger = get_logger("qemu")
 
 
 class QemuDriver:
@@ -75,16 +76,20 @@ class QemuDriver:
         run = replace(run, monitor=str(self._run_dir / f"{run.uuid}.monitor"))
         await save(run)
         begin = await to_thread.run_sync(files.rotate, log, LOG_LIMIT)
-        guest = await shielded(self._launch(run, spec, emulator, log))
+        guest: Guest | None = None
         try:
+            guest = await shielded(self._launch(run, spec, emulator, log))
             await save(guest.run)
             await self._bring_up(guest, paused=paused, timeout=timeout)
         except BaseException as error:
-            with anyio.CancelScope(shield=True):
-                await self._abandon(guest)
-                if isinstance(error, OSError) and not isinstance(error, TimeoutError):
-                    raise await self._post_mortem(guest, log, begin) from error
-            raise
+            # A launch that was held off from being cancelled has left its guest here all the same.
+            guest = guest or self._guests.get(run.uuid)
+            if guest is not None:
+                await shielded(self._abandon(guest))
+            explained = await shielded(self._explained(error, guest, log, begin))
+            if explained is error:
+                raise
+            raise explained from error
 
     async def _launch(self, run: RunRecord, spec: DomainSpec, emulator: str, log: Path) -> Guest:
         """The process and the task that watches over it."""
@@ -93,7 +98,10 @@ class QemuDriver:
 
     async def _spawn(self, run: RunRecord, spec: DomainSpec, emulator: str, log: Path) -> process.Process:
         """The process, with the listening end of its monitor in its hands only."""
-        listener = await to_thread.run_sync(listen_unix, run.monitor)
+        try:
+            listener = await to_thread.run_sync(listen_unix, run.monitor)
+        except OSError as error:
+            raise SystemFailure(f"cannot make the monitor's socket {run.monitor}: {error.strerror or error}") from error
         try:
             argv = command_line.command_line(spec, run.uuid, emulator=emulator, monitor_fd=listener.fileno())
             return await process.spawn(argv, log=log, keep=[listener])
@@ -110,8 +118,7 @@ class QemuDriver:
 
     async def _bring_up(self, guest: Guest, *, paused: bool, timeout: float) -> None:
         with anyio.move_on_after(timeout) as deadline:
-            await guest.open_monitor(await connect_unix(guest.run.monitor), timeout)
-            guest.tried.set()
+            await guest.begin(await connect_unix(guest.run.monitor), timeout)
             self._sink.fact(guest.run.uuid, Fact.LAUNCHED)
             if not paused:
                 await guest.execute("cont", timeout)
@@ -119,16 +126,31 @@ class QemuDriver:
             raise OrderTimeout(f"QEMU was not ready within {timeout:g} s", sent=True)
 
     async def _abandon(self, guest: Guest) -> None:
+        """Ends a guest that did not get ready, unless it is just ending by itself."""
+        if guest.monitor_ended:
+            with anyio.move_on_after(LAST_WORDS):
+                await guest.exited.wait()
+        guest.ended_by_itself = guest.exited.is_set()
         try:
             await guest.kill(ADOPT_TIMEOUT)
         except OrderTimeout:
             return  # it is watched on: EXITED follows when it does end
-        await to_thread.run_sync(files.remove, Path(guest.run.monitor))
+        await self._sweep(guest.run)
 
-    async def _post_mortem(self, guest: Guest, log: Path, begin: int) -> GuestFailed:
-        """QEMU went away by itself: how, and what it said last."""
+    async def _explained(self, error: BaseException, guest: Guest | None, log: Path, begin: int) -> BaseException:
+        """The error to raise: of a QEMU that ended, how it did and what it said last; of one that talks garbage, that."""
+        if guest is None or isinstance(error, TimeoutError) or not isinstance(error, OSError | ProtocolError):
+            return error
         words = await to_thread.run_sync(_tail, log, begin)
-        return GuestFailed(f"QEMU {guest.status}: {_complaint(words)}", log=words, subject=f"domain/{guest.run.uuid}")
+        how = f"{guest.status}: {_complaint(words)}" if guest.ended_by_itself else f"could not be spoken to: {error}"
+        return GuestFailed(f"QEMU {how}", log=words, subject=f"domain/{guest.run.uuid}")
+
+    async def _sweep(self, run: RunRecord) -> None:
+        """The socket that nobody listens at any more."""
+        try:
+            await to_thread.run_sync(files.remove, Path(run.monitor))
+        except OSError as error:
+            logger.warning("a socket is left", file=run.monitor, error=str(error))
 
     def _on_ended(self, guest: Guest) -> None:
         if self._guests.get(guest.run.uuid) is guest:
@@ -140,32 +162,25 @@ class QemuDriver:
 
     # -- finding again ---------------------------------------------------------------------
 
-    async def find(self, run: RunRecord, spec: DomainSpec) -> bool:
-        """By boot id, pid and start time; by who listens at its monitor where it was not known when we ended."""
-        identity = run.process or await process.listener_of(run.monitor)
+    async def find(self, run: RunRecord, spec: DomainSpec) -> RunRecord | None:
+        """By boot id, pid and start time; by the uuid on its command line where the pid was not known when we ended."""
+        identity = run.process or await process.find_by_words(("-uuid", str(run.uuid)))
         found = await process.adopt(identity) if identity else None
         if found is None:
-            await to_thread.run_sync(files.remove, Path(run.monitor))
+            await self._sweep(run)
             self._sink.fact(run.uuid, Fact.EXITED)
-            return False
-        await self._hold(replace(run, process=found.identity), spec, found)
-        return True
+            return None
+        guest = await self._hold(replace(run, process=found.identity), spec, found)
+        return guest.run
 
     async def reconnect(self, uuid: UUID) -> None:
         """Opens its monitor, asks who and how it is, and reports that."""
-        guest = self._guest(uuid)
-        try:
-            await guest.open_monitor(await connect_unix(guest.run.monitor), ADOPT_TIMEOUT)
-            fact = await guest.query_facts(ADOPT_TIMEOUT)
-        except (Error, OSError) as error:
-            if not guest.exited.is_set():
-                self._sink.monitor(uuid, MonitorHealth.DEGRADED, str(error))
+        if (guest := self._guests.get(uuid)) is None:
             return
-        finally:
-            guest.tried.set()
-        self._sink.monitor(uuid, MonitorHealth.CONNECTED, "found again")
-        if fact is not None:
-            guest.report(fact)
+        try:
+            await guest.meet_again(await connect_unix(guest.run.monitor), ADOPT_TIMEOUT)
+        except (Error, OSError) as error:
+            guest.give_up(error)
 
     # -- orders ----------------------------------------------------------------------------
 
@@ -189,12 +204,14 @@ class QemuDriver:
         """Ends the process, politely first; it needs no monitor."""
         guest = self._guest(uuid)
         await guest.destroy(timeout)
-        await to_thread.run_sync(files.remove, Path(guest.run.monitor))
+        await self._sweep(guest.run)
 
     async def qmp(self, uuid: UUID, command: str, arguments: bytes, *, timeout: float) -> bytes:
         """Any command; the answer is its ``return`` as JSON."""
+        until = anyio.current_time() + timeout
         monitor = await self._guest(uuid).usable_monitor(timeout)
-        answer = await monitor.execute(command, msgspec.Raw(arguments), returns=msgspec.Raw, timeout=timeout)
+        left = until - anyio.current_time()
+        answer = await monitor.execute(command, msgspec.Raw(arguments), returns=msgspec.Raw, timeout=left)
         return bytes(answer)
 
     def _guest(self, uuid: UUID) -> Guest:

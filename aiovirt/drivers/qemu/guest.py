@@ -6,6 +6,7 @@ the process ends, all that QEMU said before is reported first, and EXITED last.
 
 from __future__ import annotations
 
+import math
 import signal
 from collections.abc import Callable
 from typing import Final
@@ -16,7 +17,7 @@ from msgspec import Struct
 
 from aiovirt.drivers.door import Sink
 from aiovirt.drivers.qemu.monitor import Monitor
-from aiovirt.drivers.qemu.translate import FACT_OF_RUN_STATE, heard
+from aiovirt.drivers.qemu.translate import FACT_OF_RUN_STATE, Heard, heard
 from aiovirt.errors import ConnectionLost, Error, OrderTimeout
 from aiovirt.model.lifecycle import Fact
 from aiovirt.model.record import RunRecord
@@ -55,6 +56,7 @@ class Guest:
         self.exited = anyio.Event()
         self.tried = anyio.Event()  # its monitor is connected, or could not be
         self.status = ExitStatus()
+        self.ended_by_itself = False
         self._spec = spec
         self._sink = sink
         self._ended = ended
@@ -76,45 +78,99 @@ class Guest:
             self._sink.fact(self.run.uuid, Fact.EXITED)
             self._tasks.cancel_scope.cancel()
 
-    async def open_monitor(self, carrier: Carrier, timeout: float) -> Monitor:
-        """Starts the session over ``carrier``; raises OrderTimeout, ConnectionLost as :meth:`Monitor.ready`."""
+    async def begin(self, carrier: Carrier, timeout: float) -> None:
+        """The first session, with a QEMU that we started; raises OrderTimeout, ConnectionLost as :meth:`Monitor.ready`."""
+        monitor = self._open(carrier)
+        await monitor.ready(timeout)
+        self.monitor = monitor
+        self.tried.set()
+
+    async def meet_again(self, carrier: Carrier, timeout: float) -> None:
+        """A session with a QEMU that was found: asks who and how it is, and reports that.
+
+        One that does not greet in time is DEGRADED, and is heard whenever it does greet. Raises
+        ConnectionLost when the session ends, or another guest answers.
+        """
+        monitor = self._open(carrier)
+        try:
+            try:
+                await monitor.ready(timeout)
+            except OrderTimeout as late:
+                self.give_up(late)
+                await monitor.ready(math.inf)
+            await self._adopt(monitor)
+        except BaseException:
+            self.monitor = None
+            carrier.close()
+            raise
+
+    async def _adopt(self, monitor: Monitor) -> None:
+        answer = await monitor.execute("query-uuid", returns=_Uuid, timeout=POLICY_TIMEOUT)
+        if answer.UUID.lower() != str(self.run.uuid):
+            raise ConnectionLost(f"another guest answers at the monitor: {answer.UUID}")
+        self.monitor = monitor  # from here on its events count
+        status = await monitor.execute("query-status", returns=_Status, timeout=POLICY_TIMEOUT)
+        self.tried.set()
+        self._sink.monitor(self.run.uuid, MonitorHealth.CONNECTED, "found again")
+        if (fact := FACT_OF_RUN_STATE.get(status.status)) is not None:
+            self.report(Heard(fact))
+
+    def give_up(self, why: Exception) -> None:
+        """It cannot be spoken to: DEGRADED, and still there."""
+        self.tried.set()
+        if not self.exited.is_set():
+            self._sink.monitor(self.run.uuid, MonitorHealth.DEGRADED, str(why))
+
+    def _open(self, carrier: Carrier) -> Monitor:
         assert self._tasks is not None
-        self.monitor = Monitor(carrier, on_event=self._on_event, on_heard=self._on_heard)
+
+        def on_event(event: QMPEvent) -> None:
+            self._on_event(monitor, event)
+
+        def on_heard(again: bool) -> None:  # noqa: FBT001 - the callback's shape
+            self._on_heard(monitor, again=again)
+
+        monitor = Monitor(carrier, on_event=on_event, on_heard=on_heard)
         self._quiet = anyio.Event()
-        self._tasks.start_soon(self._listen, carrier, self.monitor)
-        await self.monitor.ready(timeout)
-        return self.monitor
+        self._tasks.start_soon(self._listen, carrier, monitor)
+        return monitor
 
     async def _listen(self, carrier: Carrier, monitor: Monitor) -> None:
+        quiet = self._quiet
         async with carrier:
             why = await monitor.run()
-        self._quiet.set()
+        quiet.set()
         with anyio.move_on_after(LAST_WORDS):
             await self.exited.wait()
         if not self.exited.is_set() and monitor is self.monitor:
             self._sink.monitor(self.run.uuid, MonitorHealth.LOST, why)
 
+    @property
+    def monitor_ended(self) -> bool:
+        """Whether its session is over: most often because its process is, too."""
+        return self._quiet.is_set()
+
     # -- news ------------------------------------------------------------------------------
 
-    def _on_event(self, event: QMPEvent) -> None:
-        if (news := heard(event)) is not None:
-            self.report(news.fact, source_time=event.time, by_guest=news.by_guest)
+    def _on_event(self, monitor: Monitor, event: QMPEvent) -> None:
+        if monitor is self.monitor and (news := heard(event)) is not None:
+            self.report(news, source_time=event.time)
 
-    def report(self, fact: Fact, *, source_time: int | None = None, by_guest: bool = False) -> None:
+    def report(self, news: Heard, *, source_time: int | None = None) -> None:
         """Tells the engine, then does what the definition says is done then."""
-        self._sink.fact(self.run.uuid, fact, source_time=source_time, by_guest=by_guest)
-        self._follow_policy(fact)
+        self._sink.fact(self.run.uuid, news.fact, source_time=source_time, by_guest=news.by_guest)
+        self._follow_policy(news)
 
-    def _on_heard(self, again: bool) -> None:  # noqa: FBT001 - the callback's shape
+    def _on_heard(self, monitor: Monitor, *, again: bool) -> None:
+        if monitor is not self.monitor:
+            return
         health = MonitorHealth.CONNECTED if again else MonitorHealth.STALLED
         self._sink.monitor(self.run.uuid, health, "" if again else "it did not answer in time")
 
-    def _follow_policy(self, fact: Fact) -> None:
-        """on_poweroff and on_crash: what is done once the guest has come to its end."""
-        wanted = {
-            Fact.GUEST_POWEROFF: self._spec.on_poweroff,
-            Fact.PANICKED: self._spec.on_crash,
-        }.get(fact)
+    def _follow_policy(self, news: Heard) -> None:
+        """on_poweroff, on_reboot and on_crash: what is done once the guest has come to its end."""
+        policies = {Fact.GUEST_POWEROFF: self._spec.on_poweroff, Fact.PANICKED: self._spec.on_crash}
+        wanted = self._spec.on_reboot if news.rebooting else policies.get(news.fact)
         if wanted is Action.DESTROY:
             self.process.send_signal(signal.SIGTERM)
         elif wanted is Action.RESTART and self._tasks is not None:
@@ -131,26 +187,19 @@ class Guest:
 
     async def execute(self, command: str, timeout: float) -> None:
         """A command whose answer says nothing."""
+        until = anyio.current_time() + timeout
         monitor = await self.usable_monitor(timeout)
-        await monitor.execute(command, returns=dict[str, object], timeout=timeout)
+        await monitor.execute(command, returns=dict[str, object], timeout=until - anyio.current_time())
 
     async def usable_monitor(self, timeout: float) -> Monitor:
-        """The session, once it is there; raises ConnectionLost where there is none."""
+        """The session, once it is there; raises OrderTimeout(sent=False), and ConnectionLost where there is none."""
         with anyio.move_on_after(timeout):
             await self.tried.wait()
-        if self.monitor is None or not self.tried.is_set():
+        if not self.tried.is_set():
+            raise OrderTimeout(f"the monitor of {self.run.name} is not heard yet", sent=False, subject=f"domain/{self.run.uuid}")
+        if self.monitor is None:
             raise ConnectionLost(f"the monitor of {self.run.name} is not connected", subject=f"domain/{self.run.uuid}")
         return self.monitor
-
-    async def query_facts(self, timeout: float) -> Fact | None:
-        """Who it is and how it is: raises ConnectionLost when another guest answers; the fact of its run state."""
-        monitor = self.monitor
-        assert monitor is not None
-        answer = await monitor.execute("query-uuid", returns=_Uuid, timeout=timeout)
-        if answer.UUID.lower() != str(self.run.uuid):
-            raise ConnectionLost(f"another guest answers at the monitor: {answer.UUID}")
-        status = await monitor.execute("query-status", returns=_Status, timeout=timeout)
-        return FACT_OF_RUN_STATE.get(status.status)
 
     async def destroy(self, timeout: float) -> None:
         """SIGTERM, so that QEMU flushes its disks; SIGKILL when it has not ended in time."""

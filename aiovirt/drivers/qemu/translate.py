@@ -13,10 +13,15 @@ __all__ = ["FACT_OF_RUN_STATE", "Heard", "heard"]
 
 
 class Heard(Struct, frozen=True):
-    """A fact, and whether the guest itself brought it about."""
+    """A fact, and whether the guest itself brought it about.
+
+    ``rebooting`` is whether a power-off was meant as a reboot: QEMU makes the one of the other when
+    the definition does not allow reboots.
+    """
 
     fact: Fact
     by_guest: bool = False
+    rebooting: bool = False
 
 
 class _Data(Struct):
@@ -24,6 +29,7 @@ class _Data(Struct):
 
     guest: bool | None = None
     action: str = ""
+    reason: str = ""
 
 
 _PLAIN: Final = {
@@ -66,4 +72,4 @@ def heard(event: QMPEvent) -> Heard | None:
         return None
     data = decode_body(event.body, _Data)
     fact = _DECIDED_BY_DATA[event.name].get(data.action if data.guest is None else data.guest)
-    return Heard(fact, data.guest or False) if fact else None
+    return Heard(fact, data.guest or False, event.name == "SHUTDOWN" and data.reason.endswith("-reset")) if fact else None

@@ -53,9 +53,9 @@ class TestDriver:
         if not paused:
             self._sink.fact(run.uuid, Fact.RESUMED)
 
-    async def find(self, run: RunRecord, spec: DomainSpec) -> bool:
+    async def find(self, run: RunRecord, spec: DomainSpec) -> RunRecord | None:
         """Nothing in memory outlives its process."""
-        return False
+        return None
 
     async def reconnect(self, uuid: UUID) -> None:
         """There is never one to speak with again."""
