@@ -14,7 +14,7 @@ from pathlib import Path
 
 from aiovirt.errors import AccessDenied, HostHeld, SystemFailure
 
-__all__ = ["FileLock", "make_private", "read_bounded", "remove", "rotate", "write_whole"]
+__all__ = ["FileLock", "make_private", "read_bounded", "remove", "rotate", "shrink", "write_whole"]
 
 
 def make_private(folder: Path) -> None:
@@ -79,6 +79,18 @@ def rotate(path: Path, limit: int) -> int:
         return size
     path.replace(path.with_name(path.name + ".1"))
     return 0
+
+
+def shrink(path: Path, limit: int) -> None:
+    """Cuts a file that others append to (O_APPEND) when it has over ``limit`` bytes; the last half of that is in ``<path>.1``."""
+    with contextlib.suppress(FileNotFoundError):
+        handle = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        with open(handle, "rb+") as file:
+            size = os.fstat(handle).st_size
+            if size > limit:
+                file.seek(size - limit // 2)
+                write_whole(path.with_name(path.name + ".1"), file.read(limit // 2))
+                file.truncate(0)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -127,6 +128,17 @@ def test_the_demo_shows_guests_and_a_device_on_both_backends() -> None:
         assert last.endswith("contiguous, nothing missing.")
         assert all("phys_port_id unsupported" in line for line in part.splitlines() if "  added  " in line)
     assert "\x1b[" not in shown.stdout
+
+
+def test_the_demo_without_namespaces_says_so_and_shows_the_rest(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A PATH with QEMU and nothing else: there is no unshare to be had."""
+    (place.folder / "qemu-system-x86_64").symlink_to(shutil.which("qemu-system-x86_64") or "")
+    monkeypatch.setenv("PATH", str(place.folder))
+    shown = demo()
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert shown.stdout.startswith("No network namespace here (unshare: No such file or directory): ")
+    assert shown.stdout.count("stopped    shutdown") == 4
+    assert "demo0" not in shown.stdout
 
 
 def test_the_demo_as_json_is_events_only() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from aiovirt.errors import AccessDenied, HostHeld, SystemFailure
-from aiovirt.system.files import FileLock, make_private, read_bounded, remove, rotate, write_whole
+from aiovirt.system.files import FileLock, make_private, read_bounded, remove, rotate, shrink, write_whole
 
 
 def test_a_file_is_whole_private_and_leaves_nothing_beside(tmp_path: Path) -> None:
@@ -62,6 +62,20 @@ def test_a_log_is_moved_aside_when_it_is_large(tmp_path: Path) -> None:
     assert rotate(path, 3) == 0
     assert (tmp_path / "log.1").read_bytes() == b"1234"
     assert not path.exists()
+
+
+def test_a_log_that_is_being_written_is_cut(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    shrink(path, 4)
+    with path.open("ab", buffering=0) as writer:
+        writer.write(b"1234")
+        shrink(path, 4)
+        assert path.read_bytes() == b"1234"
+        writer.write(b"56")
+        shrink(path, 4)
+        assert (path.read_bytes(), (tmp_path / "log.1").read_bytes()) == (b"", b"56")
+        writer.write(b"7")
+    assert path.read_bytes() == b"7"
 
 
 def test_folders_are_private(tmp_path: Path) -> None:

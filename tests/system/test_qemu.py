@@ -266,6 +266,19 @@ async def test_the_guest_has_a_session_of_its_own_and_only_its_descriptors(host:
             assert file.stat().st_mode & 0o077 == 0, file
 
 
+async def test_a_log_stays_within_its_bound_while_the_guest_runs(host: aiovirt.Host, place: Place) -> None:
+    """What a guest makes QEMU say may be without end; here the test writes where QEMU does."""
+    async with host.run(place.spec()):
+        log = place.folder / "engine/state/log/tiny.log"
+        with log.open("ab", buffering=0) as qemu:
+            for _ in range(12):
+                qemu.write(b"x" * 99_999 + b"\n")
+        with anyio.fail_after(PATIENCE):
+            while log.stat().st_size > 1024 * 1024:
+                await anyio.sleep(0.01)
+        assert 0 < log.with_name("tiny.log.1").stat().st_size <= 1024 * 1024
+
+
 # -- a stuck guest -----------------------------------------------------------------------------
 
 

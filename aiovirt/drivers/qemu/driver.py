@@ -28,6 +28,7 @@ from aiovirt.model.spec import DomainSpec, VirtType
 from aiovirt.system import files, process
 from aiovirt.system.background import shielded
 from aiovirt.system.carrier import connect_unix, listen_unix
+from aiovirt.system.inotify import Writes
 from aiovirt.system.log import get_logger
 
 __all__ = ["QemuDriver"]
@@ -58,6 +59,15 @@ class QemuDriver:
     async def open(self) -> None:
         """Looks at what this host can do."""
         self._has_kvm = await to_thread.run_sync(_has_kvm)
+
+    async def bound_logs(self) -> None:
+        """Keeps every guest's log within its limit, whatever the guest makes QEMU say, until cancelled."""
+        try:
+            with await to_thread.run_sync(Writes, self._log_dir) as writes:
+                while True:
+                    await to_thread.run_sync(_shrink, self._log_dir, await writes.names())
+        except OSError as error:
+            logger.error("logs are bounded at each start only", error=str(error))
 
     def check(self, spec: DomainSpec) -> DomainSpec:
         """``spec`` with its type chosen; raises ConfigUnsupported."""
@@ -219,6 +229,12 @@ class QemuDriver:
             return self._guests[uuid]
         except KeyError:
             raise OperationInvalid("the domain is not running", subject=f"domain/{uuid}") from None
+
+
+def _shrink(folder: Path, names: set[str]) -> None:
+    paths = folder.glob("*.log") if "" in names else (folder / name for name in names if name.endswith(".log"))
+    for path in paths:
+        files.shrink(path, LOG_LIMIT)
 
 
 def _has_kvm() -> bool:
