@@ -105,7 +105,7 @@ class Domain:
 
     # -- orders ----------------------------------------------------------------------------
 
-    async def start(self, *, paused: bool = False, autodestroy: bool = False, timeout: float = DEFAULT_TIMEOUT) -> None:
+    async def start(self, paused: bool = False, autodestroy: bool = False, *, timeout: float = DEFAULT_TIMEOUT) -> None:  # noqa: FBT001, FBT002 - the contract
         """Boots it. With ``autodestroy`` it ends when this connection does. Raises GuestFailed with QEMU's last words."""
         await self._engine.call(orders.Start(uuid=self._uuid, paused=paused, autodestroy=autodestroy, timeout=timeout))
 

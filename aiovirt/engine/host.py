@@ -50,7 +50,7 @@ class Host:
 
     # -- domains ---------------------------------------------------------------------------
 
-    def domains(self, *, active: bool | None = None, persistent: bool | None = None) -> list[Domain]:
+    def domains(self, active: bool | None = None, persistent: bool | None = None) -> list[Domain]:  # noqa: FBT001 - the contract
         """All domains by name, in one consistent read; ``active`` and ``persistent`` narrow it down."""
         views = [
             view
