@@ -12,7 +12,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import anyio
 import pytest
@@ -103,14 +103,21 @@ async def test_an_engine_killed_before_it_knew_the_pid_finds_its_guest(place: Pl
     slow.write_text('#!/bin/sh\nsleep 1\nexec qemu-system-x86_64 "$@"\n')
     slow.chmod(0o700)
     spec = replace(place.spec(), emulator=str(slow))
-    async with aiovirt.connect(place.uri) as host:
-        domain = await host.define(spec)
-        await domain.start()
-        pid, uuid = pid_of(place, domain), domain.uuid
-    change_record(place, uuid, process=None, state="shut off")
+    uuid = uuid4()
+    (place.folder / "tiny.xml").write_text(render(replace(spec, uuid=uuid)))
+    command = [sys.executable, "-m", "aiovirt", "-c", place.uri, "create", str(place.folder / "tiny.xml")]
+    starting = await anyio.to_thread.run_sync(lambda: subprocess.Popen(command))
+    with anyio.fail_after(PATIENCE):
+        while not record(place, uuid).exists() or (found := json.loads(record(place, uuid).read_text())["process"]) is None:
+            await anyio.sleep(0.001)
+    starting.kill()
+    await anyio.to_thread.run_sync(starting.wait)
+    pid = found["pid"]
+    assert str(slow) in Path(f"/proc/{pid}/cmdline").read_text()  # QEMU itself has not begun
+    change_record(place, uuid, process=None)
     async with aiovirt.connect(place.uri) as host:
         domain = await heard(host, "tiny", MonitorHealth.CONNECTED)
-        assert state_of(domain) is DomainState.RUNNING
+        assert state_of(domain) is DomainState.PAUSED  # nobody told it to go
         with anyio.fail_after(PATIENCE):  # records are completed in the background
             while (process := json.loads(record(place, uuid).read_text())["process"]) is None:
                 await anyio.sleep(0.01)
