@@ -145,7 +145,7 @@ async def _flush_last(store: Store) -> None:
 
 async def _begin(engine: LocalEngine, tasks: TaskGroup) -> None:
     """The first event, and the first inventory."""
-    engine.publish(HostStarted(uri=engine.uri, boot_id=await to_thread.run_sync(boot_id)))
+    engine.publish(HostStarted(uri=engine.uri, boot_id=await to_thread.run_sync(boot_id), resumed=True))
     await tasks.start(_watch_devices, engine)
 
 

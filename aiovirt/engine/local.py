@@ -138,7 +138,7 @@ class LocalEngine:
         self._seed_view(entry, DomainState.RUNNING, Reason.BOOTED, MonitorHealth.CONNECTED)
 
     def _seed_view(self, entry: Entry, state: DomainState, reason: Reason, monitor: MonitorHealth | None) -> None:
-        self.bus.state.domains[entry.uuid] = DomainView(
+        self.bus.folded.domains[entry.uuid] = DomainView(
             uuid=entry.uuid,
             name=entry.name,
             id=entry.id,
@@ -167,7 +167,7 @@ class LocalEngine:
 
     def monitor(self, uuid: UUID, health: MonitorHealth, why: str) -> None:
         """Publishes a change of a monitor's health. See :class:`aiovirt.drivers.door.Sink`."""
-        view = self.bus.state.domains.get(uuid)
+        view = self.bus.folded.domains.get(uuid)
         if view is not None and view.is_active and view.monitor is not health:
             self.publish(_monitor_event(view, health, why))
 
@@ -177,7 +177,7 @@ class LocalEngine:
 
     def state_of(self, uuid: UUID) -> DomainState:
         """The state as the journal has it; SHUTOFF for a domain that is only about to be."""
-        view = self.bus.state.domains.get(uuid)
+        view = self.bus.folded.domains.get(uuid)
         return view.state if view else DomainState.SHUTOFF
 
     def _publish_step(self, entry: Entry, moved: Step, source_time: int | None = None) -> None:
@@ -211,7 +211,7 @@ class LocalEngine:
             self.entries.drop(entry)
 
     def _note_run(self, entry: Entry) -> None:
-        view = self.bus.state.domains.get(entry.uuid)
+        view = self.bus.folded.domains.get(entry.uuid)
         if entry.run is None or view is None or self._store is None:
             return
         entry.run = replace(entry.run, state=view.state, reason=view.reason, persistent=view.persistent)
@@ -237,7 +237,7 @@ class LocalEngine:
             await self._store.put_definition(spec.name, await to_thread.run_sync(_render, spec, None))
         detail = Detail.UPDATED if entry.config else Detail.ADDED
         entry.config = spec
-        view = self.bus.state.domains.get(entry.uuid)
+        view = self.bus.folded.domains.get(entry.uuid)
         state, reason = (view.state, view.reason) if view else (DomainState.SHUTOFF, Reason.UNKNOWN)
         self._publish_step(entry, Step(Lifecycle.DEFINED, detail, state, reason))
         self._note_run(entry)
@@ -254,7 +254,7 @@ class LocalEngine:
         if self._store:
             await self._store.drop_definition(entry.name)
         entry.config = None
-        view = self.bus.state.domains[entry.uuid]
+        view = self.bus.folded.domains[entry.uuid]
         self._publish_step(entry, Step(Lifecycle.UNDEFINED, Detail.REMOVED, view.state, view.reason))
         self._note_run(entry)
         self._forget_unless_wanted(entry)

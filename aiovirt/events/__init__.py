@@ -8,15 +8,20 @@ from __future__ import annotations
 from aiovirt.events.bus import BusStatistics
 from aiovirt.events.codec import decode, encode
 from aiovirt.events.feed import Events, Expectation
-from aiovirt.events.reader import Resync, StreamStatistics, Subscription, Watch
+from aiovirt.events.reader import StreamStatistics, Subscription
 from aiovirt.events.types import (
     DeviceEvent,
     DomainEvent,
     DomainLifecycle,
+    DomainQMP,
     DomainReboot,
+    DriverBound,
+    DriverEvent,
+    DriverUnbound,
     Event,
     HostEvent,
     HostStarted,
+    JournalDegraded,
     MonitorEvent,
     MonitorLost,
     MonitorResumed,
@@ -24,25 +29,35 @@ from aiovirt.events.types import (
     NetdevAdded,
     NetdevChanged,
     NetdevEvent,
+    NetdevLeft,
     NetdevRemoved,
     NetdevRenamed,
+    NetdevReturned,
     SourceResynced,
     WatcherLost,
 )
+from aiovirt.events.watch import Resync, Watch
+from aiovirt.model.busdevice import BusDevice
 from aiovirt.model.state import Detail, Lifecycle, MonitorHealth
 
 __all__ = [
+    "BusDevice",
     "BusStatistics",
     "Detail",
     "DeviceEvent",
     "DomainEvent",
     "DomainLifecycle",
+    "DomainQMP",
     "DomainReboot",
+    "DriverBound",
+    "DriverEvent",
+    "DriverUnbound",
     "Event",
     "Events",
     "Expectation",
     "HostEvent",
     "HostStarted",
+    "JournalDegraded",
     "Lifecycle",
     "MonitorEvent",
     "MonitorHealth",
@@ -52,8 +67,10 @@ __all__ = [
     "NetdevAdded",
     "NetdevChanged",
     "NetdevEvent",
+    "NetdevLeft",
     "NetdevRemoved",
     "NetdevRenamed",
+    "NetdevReturned",
     "Resync",
     "SourceResynced",
     "StreamStatistics",

@@ -1,8 +1,11 @@
 """The bus: one writer, one ring of numbered events, and readers that are cursors into it.
 
 ``publish`` numbers, folds, keeps and announces an event in one synchronous step on the loop's
-thread, so a snapshot and the events after it meet exactly. A reader never holds the writer up:
-one that falls out of the ring is told what it missed. No I/O lives here.
+thread, so a snapshot and the events after it meet exactly. A reader never holds the writer up: one
+that falls out of the ring reads the journal, and where that has it no more it is told what it missed.
+
+With a journal no reader sees an event (nor its cursor, nor the state it led to) before its bytes are
+in the file: whoever looks first writes out what waits. What needs a disk is behind a door.
 """
 
 from __future__ import annotations
@@ -10,63 +13,90 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import Final, Protocol, TypeVar
+from typing import Final, TypeVar
 from uuid import UUID
 
 from msgspec import Struct
 from msgspec.structs import force_setattr
 
-from aiovirt.errors import EventGap, HostGone
-from aiovirt.events.cursor import format_cursor, new_epoch, parse_cursor
-from aiovirt.events.filters import Filter
+from aiovirt.errors import EventGap, SystemFailure
+from aiovirt.events.chain import Chain
+from aiovirt.events.cursor import SEQ_DIGITS
+from aiovirt.events.index import Index
+from aiovirt.events.past import Journal
+from aiovirt.events.ring import Ring
 from aiovirt.events.state import HostState
-from aiovirt.events.types import Event
+from aiovirt.events.types import Event, JournalDegraded
+from aiovirt.events.waiting import EventWaker, NewWaker
 from aiovirt.model.view import HostView
 
-__all__ = ["Bus", "BusStatistics", "Parked"]
+__all__ = ["Bus", "BusStatistics"]
 
 E = TypeVar("E", bound=Event)
 
-DEFAULT_CAPACITY: Final = 65_536
+CAPACITY: Final = 65_536
+BUDGET: Final = 64 * 1024 * 1024
+UNWRITTEN: Final = 256 * 1024
+"""Bytes that may wait to be written when nobody looks."""
 
 
 class BusStatistics(Struct, frozen=True):
-    """``published`` counts this epoch's events, ``kept`` those still readable, ``parked`` the readers that wait."""
+    """Figures of the bus.
+
+    ``published`` counts the events since this engine began, ``kept`` those still in memory,
+    ``parked`` the readers that wait. ``shed`` says of subjects that said too much how many of their
+    events memory gave up before those of others.
+    """
 
     published: int
     kept: int
     capacity: int
     parked: int
-
-
-class Parked(Protocol):
-    """A reader that waits: it is woken by the first event that its filter lets through."""
-
-    filter: Filter
-
-    def wake(self, seq: int) -> None:
-        """Read on from ``seq``: nothing that came before it while parked matches."""
+    shed: dict[str, int] = {}
 
 
 class Bus:
-    """One epoch of numbered events and the state they fold into.
+    """The numbered events of one host and the state they fold into.
 
-    ``capacity`` is the most events kept for readers that are behind; ``clock`` gives nanoseconds
-    since 1970 UTC.
+    ``chain`` and ``state`` are what was there before, for a journal that goes on, and ``last_time``
+    the time of its last event. ``capacity`` and ``budget`` (bytes) bound what is kept in memory;
+    ``clock`` gives nanoseconds since 1970 UTC; ``new_waker`` how a reader waits.
     """
 
-    def __init__(self, *, host: UUID, capacity: int = DEFAULT_CAPACITY, clock: Callable[[], int] = time.time_ns) -> None:
+    def __init__(  # noqa: PLR0913 - all but the host have a value that does
+        self,
+        *,
+        host: UUID,
+        chain: Chain | None = None,
+        head: int = 0,
+        state: HostState | None = None,
+        last_time: int = 0,
+        journal: Journal | None = None,
+        capacity: int = CAPACITY,
+        budget: int = BUDGET,
+        clock: Callable[[], int] = time.time_ns,
+        new_waker: NewWaker = EventWaker,
+    ) -> None:
         self.host = host
-        self.epoch = new_epoch()
-        self.state = HostState()
+        self.folded = state or HostState()
+        self.ring = Ring(capacity, budget, head)
+        self.index = Index()
         self.closed = False
-        self.head = 0
-        self._ring: list[Event | None] = [None] * capacity
+        self.new_waker = new_waker
+        self.journal = journal
+        self._began = head
         self._capacity = capacity
         self._clock = clock
-        self._last_time = 0
-        self._parked: set[Parked] = set()
+        self._last_time = last_time
         self._thread = threading.get_ident()
+        self._writing: Journal | None = journal
+        self._unwritten = 0  # events that are in memory only, and that nobody has seen
+        self._go_on(chain or Chain.fresh())
+
+    def _go_on(self, chain: Chain) -> None:
+        self.chain = chain
+        self._base = chain.current.base
+        self._prefix = chain.current.epoch + ":"
 
     # -- writing ---------------------------------------------------------------------------
 
@@ -76,95 +106,126 @@ class Bus:
         Returns it, stamped. Raises RuntimeError off the loop's thread, for an event that was
         published before, or once the bus is closed.
         """
-        self._check_may_publish(event)
-        seq = self.head + 1
-        self._last_time = max(self._last_time, self._clock())
-        force_setattr(event, "cursor", format_cursor(self.epoch, seq))
-        force_setattr(event, "time", self._last_time)
+        if event.cursor or self.closed or threading.get_ident() != self._thread:
+            self._refuse(event)
+        now = self._clock()
+        now = max(now, self._last_time)
+        self._last_time = now
+        force_setattr(event, "cursor", self._prefix + str(self.ring.head + 1 - self._base).zfill(SEQ_DIGITS))
+        force_setattr(event, "time", now)
         force_setattr(event, "host", self.host)
-        self.state.apply(event)
-        self._ring[seq % self._capacity] = event
-        self.head = seq
-        self._announce(event, seq)
+        waiting = 0
+        if self._writing is not None:
+            waiting = self._writing.append(event)
+            self._unwritten += 1
+        self.folded.apply(event)
+        position = self.ring.append(event)
+        if self.index:
+            for reader in self.index.take(event):
+                reader.wake(position)
+        if waiting > UNWRITTEN:
+            self.write()
         return event
+
+    def write(self) -> None:
+        """Puts what is in memory only into the journal's file, where there is one; afterwards readers may see it."""
+        if not self._unwritten or self._writing is None:
+            return
+        try:
+            self._writing.write()
+        except SystemFailure as failure:
+            self.degrade(str(failure))
+        else:
+            self._unwritten = 0
+
+    def degrade(self, why: str) -> None:
+        """The journal's disk failed: from the first event that is not in the file on, a new epoch goes on in memory.
+
+        Nobody has seen those events, so they take numbers of the new epoch: a cursor that was given
+        out is never given to another event, whatever the file has when it is read again.
+        """
+        if self._writing is None:
+            return
+        self._writing = None
+        written = self.ring.head - self._unwritten
+        self._unwritten = 0
+        self._go_on(self.chain.chained(written))
+        for position in range(written + 1, self.ring.head + 1):
+            if (event := self.ring.get(position)) is not None:
+                before = event.cursor
+                force_setattr(event, "cursor", self.chain.cursor(position))
+                self.folded.renumber(before, event)
+        if not self.closed:
+            self.publish(JournalDegraded(why=why))
 
     def close(self) -> None:
         """Ends every stream: what is still kept is read out, then HostGone follows."""
+        self.write()
         self.closed = True
-        woken, self._parked = self._parked, set()
-        for reader in woken:
-            reader.wake(self.head + 1)
+        for reader in self.index.take_all():
+            reader.wake(self.ring.head + 1)
 
-    def _check_may_publish(self, event: Event) -> None:
+    def _refuse(self, event: Event) -> None:
         if threading.get_ident() != self._thread:
             raise RuntimeError("events are published on the loop's thread only")
         if event.cursor:
             raise RuntimeError(f"event {event.cursor} was published before")
-        if self.closed:
-            raise RuntimeError("the bus is closed")
-
-    def _announce(self, event: Event, seq: int) -> None:
-        woken = [reader for reader in self._parked if reader.filter.matches(event)]
-        for reader in woken:
-            self._parked.discard(reader)
-            reader.wake(seq)
+        raise RuntimeError("the bus is closed")
 
     # -- reading ---------------------------------------------------------------------------
 
     @property
+    def state(self) -> HostState:
+        """The present, for reading: all that it shows is in the journal."""
+        if self._unwritten:
+            self.write()
+        return self.folded
+
+    @property
+    def head(self) -> int:
+        """The position of the newest event; readers may see it."""
+        if self._unwritten:
+            self.write()
+        return self.ring.head
+
+    @property
     def cursor(self) -> str:
         """The cursor of the newest event."""
-        return format_cursor(self.epoch, self.head)
+        return self.chain.cursor(self.head)
 
     @property
     def first(self) -> int:
-        """The seq of the oldest event that can still be read (``head + 1`` when there is none)."""
-        return max(1, self.head - self._capacity + 1)
-
-    def read(self, seq: int) -> Event | None:
-        """Event ``seq``, or None when it is still to come; raises EventGap when it is gone, HostGone at the end."""
-        if seq > self.head:
-            if self.closed:
-                raise HostGone(self.cursor)
-            return None
-        if seq < self.first:
-            raise self.gap(missed=self.first - seq)
-        return self._ring[seq % self._capacity]
+        """The position of the oldest event that can still be read by anyone (after the newest when there is none)."""
+        return self.journal.first if self.journal else self.ring.floor
 
     def seek(self, after: str) -> int:
-        """The seq to read first so as to go on after the cursor ``after``.
+        """The position to read first so as to go on after the cursor ``after``.
 
-        Raises InvalidArgument for what is no cursor, EventGap when events after it are gone or
-        when it is not of this epoch.
+        Raises InvalidArgument for what is no cursor, EventGap when events after it are gone, when it
+        is of an epoch that is not known, or when it is past the end of what was kept.
         """
-        epoch, seq = parse_cursor(after)
-        if epoch != self.epoch or seq > self.head:
-            raise self.gap(missed=None)
-        if seq + 1 < self.first:
-            raise self.gap(missed=self.first - seq - 1)
-        return seq + 1
+        position = self.chain.position(after)
+        if position is None or position > self.head:
+            raise self.gap(None)
+        if position + 1 < self.first:
+            raise self.gap(position + 1)
+        return position + 1
 
-    def gap(self, *, missed: int | None) -> EventGap:
-        """The EventGap that describes what is left."""
+    def gap(self, position: int | None) -> EventGap:
+        """The EventGap of a reader that wanted to go on at ``position`` (None: nobody knows where that was)."""
         first = self.first
-        return EventGap(format_cursor(self.epoch, first), missed, format_cursor(self.epoch, first - 1))
+        if position is not None and position >= first:
+            first = self.ring.first  # what is gone is between what was put aside and the ring
+        missed = None if position is None else first - position
+        return EventGap(self.chain.cursor(first), missed, self.chain.cursor(first - 1))
 
     def snapshot(self) -> HostView:
         """The state at :attr:`cursor`, frozen."""
         return self.state.snapshot(self.cursor)
 
-    def park(self, reader: Parked) -> None:
-        """From now on ``reader`` is woken by the first event that its filter matches."""
-        self._parked.add(reader)
-
-    def unpark(self, reader: Parked) -> None:
-        """Stops waiting; harmless when it does not wait."""
-        self._parked.discard(reader)
-
-    def is_parked(self, reader: Parked) -> bool:
-        """Whether it waits, so that all published until now is known not to match."""
-        return reader in self._parked
-
     def statistics(self) -> BusStatistics:
         """Figures of now."""
-        return BusStatistics(self.head, self.head - self.first + 1, self._capacity, len(self._parked))
+        shed: dict[str, int] = {}
+        for (_, subject), gone in self.ring.shed.items():
+            shed[subject] = shed.get(subject, 0) + gone.count
+        return BusStatistics(self.ring.head - self._began, self.ring.kept, self._capacity, len(self.index), shed)

@@ -37,6 +37,7 @@ class _CloudEvent(msgspec.Struct, kw_only=True):
     datacontenttype: str = "application/json"
     cause: str | msgspec.UnsetType = msgspec.UNSET
     sourcetime: str | msgspec.UnsetType = msgspec.UNSET
+    missed: bool | msgspec.UnsetType = msgspec.UNSET
     data: dict[str, Any]
 
 
@@ -64,6 +65,7 @@ def encode(event: Event) -> bytes:
         sequence=event.cursor.partition(":")[2],
         cause=event.cause if event.cause is not None else msgspec.UNSET,
         sourcetime=str(event.source_time) if event.source_time is not None else msgspec.UNSET,
+        missed=event.missed or msgspec.UNSET,
         data={name: getattr(event, name) for name in event.__struct_fields__ if name not in _ENVELOPE},
     )
     return msgspec.json.encode(outside)
@@ -80,6 +82,7 @@ def decode(line: bytes | str) -> Event:
             "time": int(outside.timens),
             "host": str(UUID(outside.source.removeprefix("/hosts/"))),
             "cause": outside.cause or None,
+            "missed": bool(outside.missed),
             "source_time": int(outside.sourcetime) if outside.sourcetime else None,
         }
         if outside.id:

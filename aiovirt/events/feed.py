@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Generic, TypeVar, cast, overload
 
 from aiovirt.events.bus import Bus, BusStatistics
 from aiovirt.events.filters import HasSubject, make_filter
-from aiovirt.events.reader import Resync, Subscription, Watch
+from aiovirt.events.reader import Subscription
 from aiovirt.events.types import Event
+from aiovirt.events.watch import Resync, Watch
 
 if TYPE_CHECKING:
     from aiovirt.events.reader import Where

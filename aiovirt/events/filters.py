@@ -1,7 +1,8 @@
-"""What a reader wants to see: event types, one subject or a prefix, and its own condition."""
+"""What a reader wants to see: event types, and one subject or a prefix of some."""
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Protocol, runtime_checkable
 
 from msgspec import Struct
@@ -21,19 +22,36 @@ class HasSubject(Protocol):
 
 
 class Filter(Struct, frozen=True):
-    """Types and subject, compiled once. ``subject`` "" matches everything; one that ends in ``/`` is a prefix."""
+    """Types and subject, compiled once.
+
+    ``kinds`` has every type of event that the ``types`` stand for. ``subject`` "" matches
+    everything; one that ends in ``/`` is a prefix.
+    """
 
     types: tuple[type[Event], ...]
+    kinds: frozenset[type[Event]]
     subject: str
 
     def matches(self, event: Event) -> bool:
         """Whether ``event`` is wanted, its type first."""
-        if not isinstance(event, self.types):
-            return False
+        return type(event) in self.kinds and self.may_concern(event.subject)
+
+    def may_match(self, kind: type[Event], subject: str) -> bool:
+        """Whether an event of this type and subject would be wanted."""
+        return kind in self.kinds and self.may_concern(subject)
+
+    def may_concern(self, subject: str) -> bool:
+        """Whether ``subject`` is the one that is wanted, or one of them."""
         wanted = self.subject
+        return not wanted or (subject.startswith(wanted) if wanted[-1] == "/" else subject == wanted)
+
+    def select(self, events: list[Event | None]) -> list[Event]:
+        """Those that match, in order; there is no None among what a ring still holds."""
+        kinds, wanted = self.kinds, self.subject
+        found = [event for event in events if type(event) in kinds]
         if not wanted:
-            return True
-        return event.subject.startswith(wanted) if wanted[-1] == "/" else event.subject == wanted
+            return found  # type: ignore[return-value]  # pyright: ignore[reportReturnType] - None is of no kind
+        return [event for event in found if event is not None and self.may_concern(event.subject)]
 
 
 def make_filter(types: tuple[type[Event], ...], subject: HasSubject | str | None) -> Filter:
@@ -41,7 +59,16 @@ def make_filter(types: tuple[type[Event], ...], subject: HasSubject | str | None
     for kind in types:
         if not (isinstance(kind, type) and issubclass(kind, Event)):
             raise InvalidArgument(f"{kind!r} is not a type of event")
-    return Filter(types or (Event,), _subject_text(subject))
+    types = types or (Event,)
+    return Filter(types, _kinds(types), _subject_text(subject))
+
+
+@cache
+def _kinds(types: tuple[type[Event], ...]) -> frozenset[type[Event]]:
+    kinds = set(types)
+    for kind in types:
+        kinds |= _kinds(tuple(kind.__subclasses__()))
+    return frozenset(kinds)
 
 
 def _subject_text(subject: HasSubject | str | None) -> str:

@@ -1,72 +1,74 @@
-"""Streams over the bus: ``Subscription`` (the log) and ``Watch`` (the state, then its changes).
+"""Streams over the bus: what a log and a watch share, and the log itself, ``Subscription``.
 
-A stream belongs to the task that reads it. It costs the writer nothing while it is behind, and one
-wake when it has caught up. Leaving its block ends it; nothing runs in the background.
+A stream belongs to the task that reads it. It is a position in the ring and a small batch of events
+taken from it; it costs the writer nothing while it is behind, and one wake when it has caught up.
+Leaving its block ends it; nothing runs in the background.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections import deque
 from collections.abc import Callable
 from types import TracebackType
-from typing import Final, Generic, Self, TypeVar, cast
+from typing import Final, Generic, Protocol, Self, TypeVar, cast
 
 import anyio
 import anyio.lowlevel
 from anyio.abc import ObjectReceiveStream
 from msgspec import Struct
 
-from aiovirt.errors import EventGap
+from aiovirt.errors import HostGone
 from aiovirt.events.bus import Bus
-from aiovirt.events.cursor import format_cursor
 from aiovirt.events.filters import Filter
-from aiovirt.events.folding import folded
+from aiovirt.events.past import PastReader
 from aiovirt.events.types import Event
-from aiovirt.model.view import HostView
+from aiovirt.events.waiting import Waker
 
-__all__ = ["Resync", "Stream", "StreamStatistics", "Subscription", "Watch"]
+__all__ = ["Numbered", "Stream", "StreamStatistics", "Subscription", "Where"]
 
-E_co = TypeVar("E_co", covariant=True)
+
+class Numbered(Protocol):
+    """What a stream hands out."""
+
+    @property
+    def cursor(self) -> str: ...
+
+
+E_co = TypeVar("E_co", bound=Numbered, covariant=True)
 Where = Callable[[Event], bool]
 
-CHECKPOINT_EVERY: Final = 32
+BATCH: Final = 64
+"""Positions looked at at once; between two batches that did not have to be waited for, others have a turn."""
+UNWANTED: Final = 1024
+"""Positions looked at in one turn while none of them is wanted."""
 NOT_ENTERED: Final = -1
 
 
 class StreamStatistics(Struct, frozen=True):
-    """``behind`` counts events published and not yet looked at, ``delivered`` those handed out."""
+    """``behind`` counts events published and not yet looked at, ``delivered`` those handed out.
+
+    ``folded`` counts those that a folding watch merged into others.
+    """
 
     behind: int
     delivered: int
-
-
-class Resync(Struct, frozen=True):
-    """A watch fell behind: here is the state at ``snapshot.cursor``; what follows goes on from there."""
-
-    snapshot: HostView
-
-    @property
-    def cursor(self) -> str:
-        """Where the stream goes on."""
-        return self.snapshot.cursor
-
-    def __str__(self) -> str:
-        return f"resync at {self.cursor}"
+    folded: int = 0
 
 
 class Stream(ObjectReceiveStream[E_co], Generic[E_co]):
-    """What both streams share: a place in the ring, a filter, and a way to wait."""
+    """What both streams share: a position, a filter, and a way to wait."""
 
     def __init__(self, bus: Bus, wanted: Filter, where: Where | None) -> None:
         self.filter = wanted
         self._bus = bus
         self._where = where
-        self._next = NOT_ENTERED
-        self._woken: anyio.Event | None = None
+        self._next = NOT_ENTERED  # the position to look at next
+        self._batch: list[E_co] = []  # looked at and wanted, newest first
+        self._last = ""  # the cursor of what was handed out last, while there is a batch
+        self._taken = 0
+        self._waker: Waker | None = None
+        self._parked = self._reading = self._due = False
         self._ended: BaseException | None = None
-        self._delivered = 0
-        self._since_checkpoint = 0
 
     # -- life ------------------------------------------------------------------------------
 
@@ -80,9 +82,11 @@ class Stream(ObjectReceiveStream[E_co], Generic[E_co]):
 
     def _end(self) -> None:
         self._ended = self._ended or anyio.ClosedResourceError()
-        self._bus.unpark(self)
-        if self._woken:
-            self._woken.set()
+        self._taken -= len(self._batch)
+        self._batch.clear()
+        if self._parked:
+            self._unpark()
+            self.wake(self._next)
 
     # -- reading ---------------------------------------------------------------------------
 
@@ -93,79 +97,138 @@ class Stream(ObjectReceiveStream[E_co], Generic[E_co]):
         when events were lost to this reader, whatever ``where`` raised, ClosedResourceError after
         ``aclose``, BusyResourceError when another task is already reading.
         """
-        if self._woken is not None:
+        if self._where is None and (batch := self._batch):
+            item = batch.pop()
+            self._last = item.cursor
+            return item
+        if self._reading:
             raise anyio.BusyResourceError("reading from")
-        if self._since_checkpoint >= CHECKPOINT_EVERY:
-            self._since_checkpoint = 0
-            await anyio.lowlevel.checkpoint()
-        while (found := self._take()) is None:
-            self._since_checkpoint = 0
-            await self._park()
-        self._since_checkpoint += 1
-        return found
+        self._reading = True
+        try:
+            return await self._receive()
+        finally:
+            self._reading = False
+
+    __anext__ = receive  # the end is HostGone: it is never silent
+
+    async def _receive(self) -> E_co:
+        while True:
+            if (item := self._pop()) is not None:
+                return item
+            if self._due:
+                await anyio.lowlevel.checkpoint()
+                self._due = False
+            if self._fill():
+                self._due = True
+            else:
+                await self._wait()
+                self._due = False
 
     def receive_nowait(self) -> E_co:
-        """The next event; raises WouldBlock when there is none yet, else as :meth:`receive`."""
-        if (found := self._take()) is None:
-            raise anyio.WouldBlock
-        return found
+        """The next event, if memory has it; raises WouldBlock when there is none yet, else as :meth:`receive`."""
+        while (item := self._pop()) is None:
+            if not self._fill():
+                raise anyio.WouldBlock
+        return item
 
     @property
     def cursor(self) -> str:
         """Seen up to here, filtered events included: what to pass as ``after=`` to go on."""
-        return format_cursor(self._bus.epoch, self._position - 1)
+        return self._last if self._batch else self._bus.chain.cursor(self._position - 1)
 
     def statistics(self) -> StreamStatistics:
         """Figures of now."""
-        return StreamStatistics(self._bus.head + 1 - self._position, self._delivered)
+        return StreamStatistics(self._bus.head + 1 - self._position + len(self._batch), self._taken - len(self._batch))
 
     @property
     def _position(self) -> int:
-        """The seq to look at next. While parked that is always the next to come: the filter has seen the rest."""
-        return self._bus.head + 1 if self._bus.is_parked(self) else self._next
+        """The position to look at next. While parked that is always the next to come: the filter has seen the rest."""
+        return self._bus.head + 1 if self._parked else self._next
 
-    def wake(self, seq: int) -> None:
-        """Called by the bus: see :class:`aiovirt.events.bus.Parked`."""
-        self._next = seq
-        if self._woken:
-            self._woken.set()
+    # -- taking ----------------------------------------------------------------------------
 
-    @abstractmethod
-    def _take(self) -> E_co | None:
-        """The next item without waiting, or None."""
+    def _pop(self) -> E_co | None:
+        """The next of the batch that ``where`` lets through."""
+        while self._batch:
+            item = self._batch.pop()
+            if self._where is None or not isinstance(item, Event) or self._holds(item):
+                self._last = item.cursor
+                return item
+            self._taken -= 1
+        return None
 
-    def _scan(self) -> Event | None:
-        """The next event that is wanted, or None when all is read."""
+    def _holds(self, event: Event) -> bool:
+        assert self._where
+        try:
+            return bool(self._where(event))
+        except BaseException as error:
+            self._taken -= 1
+            self._end()
+            self._ended = error
+            raise
+
+    def _fill(self) -> bool:
+        """Takes a new batch; False when there is nothing to look at in memory. Raises what ends the stream."""
         if self._ended:
             raise self._ended
         if self._next == NOT_ENTERED:
             raise RuntimeError("enter the stream first: async with … as events")
-        while (event := self._bus.read(self._next)) is not None:
-            wanted = self.filter.matches(event) and self._holds(event)
-            self._next += 1
-            if wanted:
-                return event
-        return None
+        head = self._bus.head
+        if self._next > head:
+            if self._bus.closed:
+                raise HostGone(self._bus.cursor)
+            return False
+        if self._next < self._bus.ring.first:
+            return self._fell_behind()
+        self._scan(head)
+        return True
 
-    def _holds(self, event: Event) -> bool:
-        if self._where is None:
-            return True
-        try:
-            return bool(self._where(event))
-        except BaseException as error:
-            self._ended = error
-            raise
+    def _scan(self, head: int) -> None:
+        """Looks at what the ring has, up to the first batch that has something wanted."""
+        position, limit = self._next, min(head, self._next + UNWANTED - 1)
+        found: list[Event] = []
+        while position <= limit and not found:
+            last = min(limit, position + BATCH - 1)
+            found = self.filter.select(self._bus.ring.span(position, last))
+            position = last + 1
+        self._next = position
+        self._put(found)
 
-    async def _park(self) -> None:
-        self._woken = anyio.Event()
-        self._bus.park(self)
+    def _put(self, events: list[Event]) -> None:
+        """Makes ``events`` the batch."""
+        self._taken += len(events)
+        events.reverse()
+        self._batch = cast("list[E_co]", events)
+
+    @abstractmethod
+    def _fell_behind(self) -> bool:
+        """As :meth:`_fill`, for a stream whose next position is not in the ring any more."""
+
+    # -- waiting ---------------------------------------------------------------------------
+
+    async def _wait(self) -> None:
+        """Until there may be something."""
+        if self._waker is None:
+            self._waker = self._bus.new_waker()
+        self._parked = True
+        self._bus.index.add(self)
         try:
-            await self._woken.wait()
+            await self._waker.wait()
         finally:
-            self._woken = None
-            if self._bus.is_parked(self):
-                self._next = self._position
-                self._bus.unpark(self)
+            if self._parked:
+                self._unpark()
+
+    def _unpark(self) -> None:
+        self._next = self._position
+        self._parked = False
+        self._bus.index.remove(self)
+
+    def wake(self, position: int) -> None:
+        """Called by the bus: see :class:`aiovirt.events.index.Parked`."""
+        self._next = position
+        self._parked = False
+        if self._waker:
+            self._waker.wake()
 
 
 class Subscription(Stream[E_co]):
@@ -174,72 +237,36 @@ class Subscription(Stream[E_co]):
     def __init__(self, bus: Bus, wanted: Filter, where: Where | None, after: str | None) -> None:
         super().__init__(bus, wanted, where)
         self._after = after
+        self._past: PastReader | None = None
 
     async def __aenter__(self) -> Self:
         """Begins to read: after the cursor given, else after the newest event. Raises EventGap."""
         self._next = self._bus.head + 1 if self._after is None else self._bus.seek(self._after)
+        if self._next < self._bus.ring.first:
+            self._fell_behind()
         return self
 
-    def _take(self) -> E_co | None:
-        event = self._scan()
-        self._delivered += event is not None
-        return cast("E_co | None", event)
+    def _fell_behind(self) -> bool:
+        """What was put aside in memory does, where it has all that is wanted; else the journal; else it is gone."""
+        if self._past is None and (kept := self._bus.ring.put_aside(self._next, self.filter)) is not None:
+            self._next = self._bus.ring.first
+            self._put(kept)
+            return True
+        if self._bus.journal is None or self._next < self._bus.journal.first:
+            raise self._bus.gap(self._next)
+        return False
 
-
-class Watch(Stream[E_co]):
-    """The state and then its changes; when it falls behind, a :class:`Resync` with a fresh state."""
-
-    snapshot: HostView
-
-    def __init__(self, bus: Bus, wanted: Filter, where: Where | None, *, fold: bool) -> None:
-        super().__init__(bus, wanted, where)
-        self._fold = fold
-        self._backlog: deque[Event] = deque()
-        self._last = ""
-
-    async def __aenter__(self) -> Self:
-        """Takes the snapshot; what follows begins right after it."""
-        self.snapshot = self._bus.snapshot()
-        self._next = self._bus.head + 1
-        return self
-
-    @property
-    def cursor(self) -> str:
-        """Seen up to here, filtered events included."""
-        return self._last if self._backlog else super().cursor
-
-    def _take(self) -> E_co | None:
-        item: Event | Resync | None
+    async def _wait(self) -> None:
+        journal = self._bus.journal
+        if journal is None or self._next > self._bus.head:
+            await super()._wait()
+            return
+        self._past = self._past or journal.read_from(self._next)
         try:
-            item = self._next_folded() if self._fold else self._scan()
-        except EventGap:
-            item = self._resync()
-        self._delivered += item is not None
-        return cast("E_co | None", item)
-
-    def _next_folded(self) -> Event | None:
-        if isinstance(self._ended, anyio.ClosedResourceError):
-            raise self._ended
-        if not self._backlog:
-            self._backlog.extend(folded(self._read_backlog()))
-        if not self._backlog:
-            return None
-        event = self._backlog.popleft()
-        self._last = event.cursor
-        return event
-
-    def _read_backlog(self) -> list[Event]:
-        """All that waits. An error behind the first event is met again once those before it are read."""
-        waiting: list[Event] = []
-        try:
-            while (event := self._scan()) is not None:
-                waiting.append(event)
-        except Exception:
-            if not waiting:
-                raise
-        return waiting
-
-    def _resync(self) -> Resync:
-        self.snapshot = self._bus.snapshot()
-        self._next = self._bus.head + 1
-        return Resync(self.snapshot)
+            events = await self._past.read()
+        except LookupError as gone:
+            raise self._bus.gap(self._next) from gone
+        self._next += len(events)
+        self._put(self.filter.select(list(events)))
+        if not events or self._next >= self._bus.ring.first:
+            self._past = None

@@ -7,58 +7,101 @@ process that is attached to it. Nothing here does I/O; nothing else writes this 
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 from uuid import UUID
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from aiovirt.events.types import (
-    DomainEvent,
     DomainLifecycle,
     Event,
+    HostStarted,
     MonitorEvent,
     NetdevEvent,
     NetdevRemoved,
 )
+from aiovirt.model.netdev import Netdev
 from aiovirt.model.state import Lifecycle, MonitorHealth
 from aiovirt.model.view import DomainView, HostView
 
-if TYPE_CHECKING:
-    from aiovirt.model.netdev import Netdev
+__all__ = ["HostState", "Memo"]
 
-__all__ = ["HostState"]
+
+class Memo(Struct, frozen=True, kw_only=True):
+    """A state, put down to be taken up again: ``cursor`` is that of the last event in it."""
+
+    cursor: str
+    boot_id: str
+    incarnation: int
+    domains: tuple[DomainView, ...]
+    netdevs: tuple[Netdev, ...]
 
 
 class HostState:
     """The present, event by event.
 
-    ``domains`` and ``netdevs`` are plain dicts for reading. :meth:`snapshot` is O(1): it lends the
+    ``domains`` and ``netdevs`` are plain dicts for reading; ``incarnation`` is the highest that any
+    network device ever had, so that no id is given twice. :meth:`snapshot` is O(1): it lends the
     dicts out, and the next event that changes one copies it first.
     """
 
-    def __init__(self) -> None:
-        self.domains: dict[UUID, DomainView] = {}
-        self.netdevs: dict[str, Netdev] = {}
+    def __init__(self, memo: Memo | None = None) -> None:
+        self.domains: dict[UUID, DomainView] = {view.uuid: view for view in memo.domains} if memo else {}
+        self.netdevs: dict[str, Netdev] = {device.id: device for device in memo.netdevs} if memo else {}
+        self.boot_id = memo.boot_id if memo else ""
+        self.incarnation = memo.incarnation if memo else 0
         self._lent_domains = self._lent_netdevs = False
 
     def apply(self, event: Event) -> None:
         """Folds one event in."""
-        if isinstance(event, DomainEvent):
-            self._apply_domain(event)
+        if isinstance(event, DomainLifecycle):
+            self._own_domains()
+            self._apply_lifecycle(event)
         elif isinstance(event, NetdevEvent):
             self._apply_netdev(event)
+        elif isinstance(event, MonitorEvent):
+            self._apply_monitor(event)
+        elif isinstance(event, HostStarted):
+            self._apply_start(event)
 
     def snapshot(self, cursor: str) -> HostView:
         """Everything as it is now, frozen; ``cursor`` is that of the last event folded in."""
         self._lent_domains = self._lent_netdevs = True
         return HostView(cursor=cursor, domains=MappingProxyType(self.domains), netdevs=MappingProxyType(self.netdevs))
 
-    def _apply_domain(self, event: DomainEvent) -> None:
+    def memo(self, cursor: str) -> Memo:
+        """The same to be put down."""
+        return Memo(
+            cursor=cursor,
+            boot_id=self.boot_id,
+            incarnation=self.incarnation,
+            domains=tuple(self.domains.values()),
+            netdevs=tuple(self.netdevs.values()),
+        )
+
+    def renumber(self, before: str, event: Event) -> None:
+        """The event that was ``before``, and that nobody has seen, has another cursor now."""
+        if isinstance(event, DomainLifecycle | MonitorEvent):
+            view = self.domains.get(event.uuid)
+            if view is not None and view.as_of == before:
+                self._own_domains()
+                self.domains[event.uuid] = replace(view, as_of=event.cursor)
+
+    def _own_domains(self) -> None:
         if self._lent_domains:
             self.domains, self._lent_domains = dict(self.domains), False
-        if isinstance(event, DomainLifecycle):
-            self._apply_lifecycle(event)
-        elif isinstance(event, MonitorEvent) and (before := self.domains.get(event.uuid)):
+
+    def _apply_start(self, event: HostStarted) -> None:
+        """What an engine begins with: the state of before, but of another boot no device, or nothing."""
+        if not event.resumed:
+            self.domains, self._lent_domains = {}, False
+        if not event.resumed or event.boot_id != self.boot_id:
+            self.netdevs, self._lent_netdevs = {}, False
+        self.boot_id = event.boot_id
+
+    def _apply_monitor(self, event: MonitorEvent) -> None:
+        if before := self.domains.get(event.uuid):
+            self._own_domains()
             self.domains[event.uuid] = replace(before, monitor=event.health, as_of=event.cursor)
 
     def _apply_lifecycle(self, event: DomainLifecycle) -> None:
@@ -70,10 +113,18 @@ class HostState:
     def _apply_netdev(self, event: NetdevEvent) -> None:
         if self._lent_netdevs:
             self.netdevs, self._lent_netdevs = dict(self.netdevs), False
+        device = event.device
         if isinstance(event, NetdevRemoved):
-            self.netdevs.pop(event.device.id, None)
-        else:
-            self.netdevs[event.device.id] = event.device
+            self.netdevs.pop(device.id, None)
+            return
+        if device.id not in self.netdevs:
+            self.incarnation = max(self.incarnation, _incarnation(device.id))
+        self.netdevs[device.id] = device
+
+
+def _incarnation(identity: str) -> int:
+    number = identity.rpartition(".")[2]
+    return int(number) if number.isdecimal() else 0
 
 
 def _view(event: DomainLifecycle, before: DomainView | None) -> DomainView:

@@ -6,12 +6,14 @@ An event is made by what learned of it, without a number; the bus stamps ``curso
 
 from __future__ import annotations
 
-from typing import ClassVar, TypeVar
+from functools import lru_cache
+from typing import ClassVar, Final, TypeVar
 from uuid import UUID
 
 from msgspec import Struct
 
-from aiovirt.events.words import changes, clock, portrait
+from aiovirt.events.words import changes, clock, duration, portrait
+from aiovirt.model.busdevice import BusDevice
 from aiovirt.model.netdev import Netdev
 from aiovirt.model.state import Detail, DomainState, Lifecycle, MonitorHealth, Reason
 
@@ -19,10 +21,15 @@ __all__ = [
     "DeviceEvent",
     "DomainEvent",
     "DomainLifecycle",
+    "DomainQMP",
     "DomainReboot",
+    "DriverBound",
+    "DriverEvent",
+    "DriverUnbound",
     "Event",
     "HostEvent",
     "HostStarted",
+    "JournalDegraded",
     "MonitorEvent",
     "MonitorLost",
     "MonitorResumed",
@@ -30,13 +37,16 @@ __all__ = [
     "NetdevAdded",
     "NetdevChanged",
     "NetdevEvent",
+    "NetdevLeft",
     "NetdevRemoved",
     "NetdevRenamed",
+    "NetdevReturned",
     "SourceResynced",
     "WatcherLost",
 ]
 
-NIL = UUID(int=0)
+NIL: Final = UUID(int=0)
+SUBJECTS_REMEMBERED: Final = 4096
 
 E_co = TypeVar("E_co", bound="Event", covariant=True)
 
@@ -46,7 +56,8 @@ class Event(Struct, frozen=True, kw_only=True, gc=False):
 
     ``cursor`` is ``EPOCH:SEQ``: text order is event order. ``time`` is nanoseconds since 1970 UTC,
     never decreasing within an epoch; ``source_time`` is the time the source gave (QEMU's), or None.
-    ``host`` is this host's UUID; ``cause`` the id of the order that led to it, or None.
+    ``host`` is this host's UUID; ``cause`` the id of the order that led to it, or None. ``missed``
+    says that it happened while no engine was there: ``time`` is when it was learned.
     """
 
     cursor: str = ""
@@ -54,8 +65,18 @@ class Event(Struct, frozen=True, kw_only=True, gc=False):
     source_time: int | None = None
     host: UUID = NIL
     cause: str | None = None
+    missed: bool = False
 
     family: ClassVar[str] = "event"
+    libvirt: ClassVar[str] = ""
+    """What libvirt's own clients know it as; empty where libvirt has nothing like it."""
+    trigger: ClassVar[str] = ""
+    """What makes it happen."""
+
+    @property
+    def weight(self) -> int:
+        """About how many bytes it holds in memory: what the bus's budgets count."""
+        return 512
 
     @property
     def subject(self) -> str:
@@ -73,7 +94,14 @@ class Event(Struct, frozen=True, kw_only=True, gc=False):
 
     def __str__(self) -> str:
         who, what, detail = self.describe()
+        detail = f"{detail}  (missed)".lstrip() if self.missed else detail
         return f"{clock(self.time)}  {who}  {what}" + (f"  {detail}" if detail else "")
+
+
+@lru_cache(SUBJECTS_REMEMBERED)
+def _domain_subject(number: int) -> str:
+    """A UUID takes a microsecond to write, and subjects are asked for with every event."""
+    return f"domain/{UUID(int=number)}"
 
 
 # -- domains -----------------------------------------------------------------------------------
@@ -89,7 +117,7 @@ class DomainEvent(Event, frozen=True, kw_only=True, gc=False):
 
     @property
     def subject(self) -> str:
-        return f"domain/{self.uuid}"
+        return _domain_subject(self.uuid.int)
 
 
 class DomainLifecycle(DomainEvent, frozen=True, kw_only=True, gc=False, tag="domain.lifecycle"):
@@ -105,6 +133,9 @@ class DomainLifecycle(DomainEvent, frozen=True, kw_only=True, gc=False, tag="dom
     id: int | None = None
     persistent: bool = True
 
+    libvirt: ClassVar[str] = "VIR_DOMAIN_EVENT_ID_LIFECYCLE (0): event and detail have libvirt's numbers"
+    trigger: ClassVar[str] = "an order; QMP STOP, RESUME, SHUTDOWN, SUSPEND, WAKEUP, GUEST_PANICKED; the end of the guest's process"
+
     def describe(self) -> tuple[str, str, str]:
         return self.name, str(self.kind), str(self.detail)
 
@@ -117,8 +148,33 @@ class DomainReboot(DomainEvent, frozen=True, kw_only=True, gc=False, tag="domain
 
     by_guest: bool = False
 
+    libvirt: ClassVar[str] = "VIR_DOMAIN_EVENT_ID_REBOOT (1)"
+    trigger: ClassVar[str] = "QMP RESET"
+
     def describe(self) -> tuple[str, str, str]:
         return self.name, "reboot", "by the guest" if self.by_guest else "by the host"
+
+
+class DomainQMP(DomainEvent, frozen=True, kw_only=True, gc=False, tag="domain.qmp"):
+    """What QEMU itself said, as it said it: ``event`` is QAPI's name, ``data`` its members.
+
+    It comes before the events that it leads to. ``data`` is decoded JSON, not to be changed;
+    one of over 64 KiB is left out, and ``omitted`` counts its bytes.
+    """
+
+    event: str
+    data: dict[str, object] = {}
+    omitted: int = 0
+
+    libvirt: ClassVar[str] = "virConnectDomainQemuMonitorEventRegister"
+    trigger: ClassVar[str] = "any QMP event, known to aiovirt or not"
+
+    @property
+    def weight(self) -> int:
+        return 1024 + 16 * len(self.data)
+
+    def describe(self) -> tuple[str, str, str]:
+        return self.name, "qmp", " ".join([self.event, *(f"{name}={value}" for name, value in self.data.items())])
 
 
 class MonitorEvent(DomainEvent, frozen=True, kw_only=True, gc=False):
@@ -137,6 +193,9 @@ class MonitorLost(MonitorEvent, frozen=True, kw_only=True, gc=False, tag="domain
 
     degraded: bool = False
 
+    libvirt: ClassVar[str] = "VIR_DOMAIN_EVENT_ID_CONTROL_ERROR (7) for a protocol error; else nothing"
+    trigger: ClassVar[str] = "the end of the monitor's connection; a monitor that cannot be had"
+
     @property
     def health(self) -> MonitorHealth:  # type: ignore[override]
         return MonitorHealth.DEGRADED if self.degraded else MonitorHealth.LOST
@@ -146,10 +205,13 @@ class MonitorStalled(MonitorEvent, frozen=True, kw_only=True, gc=False, tag="dom
     """A deadline passed in which the monitor said nothing at all."""
 
     health: ClassVar[MonitorHealth] = MonitorHealth.STALLED
+    trigger: ClassVar[str] = "a deadline that passes in silence"
 
 
 class MonitorResumed(MonitorEvent, frozen=True, kw_only=True, gc=False, tag="domain.monitor.resumed"):
     """The monitor is heard (again)."""
+
+    trigger: ClassVar[str] = "the first word after MonitorStalled; a new connection after MonitorLost"
 
 
 # -- devices -----------------------------------------------------------------------------------
@@ -161,7 +223,7 @@ class DeviceEvent(Event, frozen=True, kw_only=True, gc=False):
     family: ClassVar[str] = "device"
 
     @property
-    def device(self) -> Netdev:
+    def device(self) -> Netdev | BusDevice:
         """The device as it is after the event (for a removal: as it was last)."""
         raise AttributeError("device")
 
@@ -175,11 +237,22 @@ class NetdevEvent(DeviceEvent, frozen=True, kw_only=True, gc=False):
 
     family: ClassVar[str] = "netdev"
 
+    @property
+    def device(self) -> Netdev:
+        raise AttributeError("device")
+
+    @property
+    def weight(self) -> int:
+        return 1536
+
 
 class NetdevAdded(NetdevEvent, frozen=True, kw_only=True, gc=False, tag="netdev.added"):
     """A network device is there."""
 
     device: Netdev  # pyright: ignore[reportIncompatibleMethodOverride] - read-only too: the struct is frozen
+
+    libvirt: ClassVar[str] = "VIR_NODE_DEVICE_EVENT_ID_LIFECYCLE (0): created"
+    trigger: ClassVar[str] = "RTM_NEWLINK of a number that was not known; the first inventory"
 
     def describe(self) -> tuple[str, str, str]:
         return self.device.name, "added", portrait(self.device)
@@ -190,8 +263,38 @@ class NetdevRemoved(NetdevEvent, frozen=True, kw_only=True, gc=False, tag="netde
 
     device: Netdev  # pyright: ignore[reportIncompatibleMethodOverride] - as of NetdevAdded
 
+    libvirt: ClassVar[str] = "VIR_NODE_DEVICE_EVENT_ID_LIFECYCLE (0): deleted"
+    trigger: ClassVar[str] = "RTM_DELLINK"
+
     def describe(self) -> tuple[str, str, str]:
         return self.device.name, "removed", ""
+
+
+class NetdevLeft(NetdevRemoved, frozen=True, kw_only=True, gc=False, tag="netdev.left"):
+    """A network device went to another network namespace: for this host it is removed, and it may return.
+
+    ``nsid`` is the kernel's number for that namespace as seen from this one (ip-netns(8)), None
+    where it has none; ``new_ifindex`` the device's number there.
+    """
+
+    nsid: int | None = None
+    new_ifindex: int | None = None
+
+    libvirt: ClassVar[str] = ""
+    trigger: ClassVar[str] = "RTM_DELLINK with IFLA_NEW_NETNSID"
+
+    def describe(self) -> tuple[str, str, str]:
+        return self.device.name, "left", "for another network namespace"
+
+
+class NetdevReturned(NetdevAdded, frozen=True, kw_only=True, gc=False, tag="netdev.returned"):
+    """A network device that had left for another namespace is back, under its old id."""
+
+    libvirt: ClassVar[str] = ""
+    trigger: ClassVar[str] = "RTM_NEWLINK of a device that had left: the same number, address, kind and parent"
+
+    def describe(self) -> tuple[str, str, str]:
+        return self.device.name, "returned", portrait(self.device)
 
 
 class NetdevRenamed(NetdevEvent, frozen=True, kw_only=True, gc=False, tag="netdev.renamed"):
@@ -199,6 +302,9 @@ class NetdevRenamed(NetdevEvent, frozen=True, kw_only=True, gc=False, tag="netde
 
     old: Netdev
     new: Netdev
+
+    libvirt: ClassVar[str] = "VIR_NODE_DEVICE_EVENT_ID_LIFECYCLE (0): deleted, then created"
+    trigger: ClassVar[str] = "RTM_NEWLINK with another name"
 
     @property
     def device(self) -> Netdev:
@@ -214,6 +320,8 @@ class NetdevChanged(NetdevEvent, frozen=True, kw_only=True, gc=False, tag="netde
     old: Netdev
     new: Netdev
 
+    trigger: ClassVar[str] = "RTM_NEWLINK with other attributes; a uevent after which they read differently"
+
     @property
     def device(self) -> Netdev:
         return self.new
@@ -227,6 +335,30 @@ class NetdevChanged(NetdevEvent, frozen=True, kw_only=True, gc=False, tag="netde
         return self.new.name, "changed", changes(self.changes)
 
 
+class DriverEvent(DeviceEvent, frozen=True, kw_only=True, gc=False):
+    """A device of a bus (pci, virtio, usb, …) and its driver."""
+
+    device: BusDevice  # pyright: ignore[reportIncompatibleMethodOverride] - as of NetdevAdded
+
+
+class DriverBound(DriverEvent, frozen=True, kw_only=True, gc=False, tag="device.bound"):
+    """A driver took a device of a bus."""
+
+    trigger: ClassVar[str] = "the kernel's uevent bind"
+
+    def describe(self) -> tuple[str, str, str]:
+        return self.device.name, "bound", f"{self.device.bus} driver {self.device.driver or 'unknown'}"
+
+
+class DriverUnbound(DriverEvent, frozen=True, kw_only=True, gc=False, tag="device.unbound"):
+    """A driver let go of a device of a bus; ``device.driver`` is None."""
+
+    trigger: ClassVar[str] = "the kernel's uevent unbind"
+
+    def describe(self) -> tuple[str, str, str]:
+        return self.device.name, "unbound", f"{self.device.bus} device"
+
+
 # -- the host itself ---------------------------------------------------------------------------
 
 
@@ -237,13 +369,47 @@ class HostEvent(Event, frozen=True, kw_only=True, gc=False):
 
 
 class HostStarted(HostEvent, frozen=True, kw_only=True, gc=False, tag="host.started"):
-    """An engine began to hold this host."""
+    """An engine began to hold this host.
+
+    ``previous_cursor`` is that of the last event before it, None where there was no journal;
+    ``clean`` whether the engine before ended in order (None: there was none). ``down_for`` is the
+    time without an engine in nanoseconds, as far as it is known. ``cut`` counts the bytes of the
+    journal's end that were damaged and given up.
+
+    The state of before goes on (and what changed meanwhile follows, ``missed``) with ``resumed``;
+    without, it begins anew. Devices begin anew with another ``boot_id``.
+    """
 
     uri: str = ""
     boot_id: str = ""
+    previous_cursor: str | None = None
+    clean: bool | None = None
+    down_for: int | None = None
+    cut: int = 0
+    resumed: bool = False
+
+    trigger: ClassVar[str] = "connect, when it becomes the engine"
 
     def describe(self) -> tuple[str, str, str]:
-        return "host", "started", self.uri
+        return "host", "started", "  ".join(part for part in (self.uri, self._how()) if part)
+
+    def _how(self) -> str:
+        if self.clean is None:
+            return ""
+        ended = "after a clean end" if self.clean else "after an engine that was cut off"
+        cut = f", {self.cut} damaged bytes of its journal given up" if self.cut else ""
+        return ended + (f", {duration(self.down_for)} ago" if self.down_for is not None else "") + cut
+
+
+class JournalDegraded(HostEvent, frozen=True, kw_only=True, gc=False, tag="host.journal.degraded"):
+    """The journal's disk failed: events go on in memory only, under a new epoch, and end with this engine."""
+
+    why: str
+
+    trigger: ClassVar[str] = "a write or an fdatasync of the journal that fails"
+
+    def describe(self) -> tuple[str, str, str]:
+        return "host", "degraded", f"the journal is kept in memory only: {self.why}"
 
 
 class WatcherLost(HostEvent, frozen=True, kw_only=True, gc=False, tag="host.watcher.lost"):
@@ -251,6 +417,8 @@ class WatcherLost(HostEvent, frozen=True, kw_only=True, gc=False, tag="host.watc
 
     source: str
     why: str
+
+    trigger: ClassVar[str] = "a netlink socket that fails for good"
 
     def describe(self) -> tuple[str, str, str]:
         return self.source, "watcher lost", self.why
@@ -266,6 +434,8 @@ class SourceResynced(HostEvent, frozen=True, kw_only=True, gc=False, tag="host.s
     source: str
     reason: str
     lost: int | None = None
+
+    trigger: ClassVar[str] = "ENOBUFS, a truncated message or a dump that was interrupted; an engine that begins without what was before"
 
     def describe(self) -> tuple[str, str, str]:
         return self.source, "resynced", self.reason

@@ -7,13 +7,22 @@ from collections.abc import Mapping
 
 from aiovirt.model.netdev import LinkFlags, Netdev
 
-__all__ = ["changes", "clock", "portrait", "show"]
+__all__ = ["changes", "clock", "duration", "portrait", "show"]
 
 
 def clock(time_ns: int) -> str:
     """``time_ns`` as local wall time with milliseconds: ``14:03:12.345``."""
     moment = datetime.datetime.fromtimestamp(time_ns // 1_000_000_000)  # noqa: DTZ006 - local time, for people
     return f"{moment:%H:%M:%S}.{time_ns // 1_000_000 % 1000:03d}"
+
+
+def duration(time_ns: int) -> str:
+    """A span of time in its largest unit: ``250 ms``, ``12 s``, ``3 h``."""
+    seconds = time_ns / 1e9
+    for size, unit in ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s")):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds * 1000:.0f} ms"
 
 
 def show(attribute: str, value: object) -> str:

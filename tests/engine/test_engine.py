@@ -33,7 +33,7 @@ def world(host: aiovirt.Host) -> Control:
 def told(host: aiovirt.Host, since: str) -> list[str]:
     """What was published after ``since``, as words."""
     bus = host.engine.bus
-    events = [bus.read(seq) for seq in range(bus.seek(since), bus.head + 1)]
+    events = [bus.ring.get(seq) for seq in range(bus.seek(since), bus.head + 1)]
     return [
         " ".join(event.describe()[:2]) + (f" {event.describe()[2]}" if isinstance(event, DomainEvent) else "") for event in events if event
     ]

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 import aiovirt
 from aiovirt.drivers.test.driver import TestDriver
 from aiovirt.events import DomainLifecycle
+from aiovirt.model import orders
 from aiovirt.model.lifecycle import Fact
 from aiovirt.model.spec import DomainSpec
 from aiovirt.testing import Control, control
@@ -56,12 +57,16 @@ async def test_a_define_that_came_to_nothing_keeps_no_name(host: aiovirt.Host, m
         await keeping.wait()
         raise aiovirt.SystemFailure("the disk is full")
 
+    async def read(_: str) -> DomainSpec:
+        return spec  # without the thread: virtual time does not wait for those
+
     async def define(kind: type[aiovirt.Error], timeout: float) -> None:
         with pytest.raises(kind):
-            await host.define(spec, timeout=timeout)
+            await host.engine.call(orders.Define(xml="", timeout=timeout))
 
     with monkeypatch.context() as patched:
         patched.setattr(host.engine, "_keep", fail)
+        patched.setattr(host.engine, "_read", read)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(define, aiovirt.SystemFailure, 100)
             await anyio.wait_all_tasks_blocked()

@@ -8,19 +8,26 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from aiovirt.events import (
+    BusDevice,
     Detail,
     DomainLifecycle,
+    DomainQMP,
     DomainReboot,
+    DriverBound,
+    DriverUnbound,
     Event,
     HostStarted,
+    JournalDegraded,
     Lifecycle,
     MonitorLost,
     MonitorResumed,
     MonitorStalled,
     NetdevAdded,
     NetdevChanged,
+    NetdevLeft,
     NetdevRemoved,
     NetdevRenamed,
+    NetdevReturned,
     SourceResynced,
     WatcherLost,
 )
@@ -75,6 +82,12 @@ netdevs = st.builds(
     phys_port_name=phys,
     phys_switch_id=phys,
 )
+bus_devices = st.builds(BusDevice, bus=text, name=text, driver=st.none() | text)
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | text,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(text, inner, max_size=3),
+    max_leaves=5,
+)
 domains = {"uuid": st.uuids(), "name": text}
 common = {
     "cursor": st.from_regex(r"[0-9A-HJKMNP-TV-Z]{26}:[0-9]{16}", fullmatch=True).filter(str.isascii),
@@ -82,6 +95,7 @@ common = {
     "host": st.uuids(),
     "source_time": st.none() | st.integers(0, 2**62),
     "cause": st.none() | st.text(min_size=1, max_size=20),
+    "missed": st.booleans(),
 }
 BUILDERS: dict[type[Event], st.SearchStrategy[Event]] = {
     DomainLifecycle: st.builds(
@@ -96,6 +110,9 @@ BUILDERS: dict[type[Event], st.SearchStrategy[Event]] = {
         **common,
     ),
     DomainReboot: st.builds(DomainReboot, by_guest=st.booleans(), **domains, **common),
+    DomainQMP: st.builds(
+        DomainQMP, event=text, data=st.dictionaries(text, json_values, max_size=3), omitted=st.integers(0, 2**31), **domains, **common
+    ),
     MonitorLost: st.builds(MonitorLost, why=text, degraded=st.booleans(), **domains, **common),
     MonitorStalled: st.builds(MonitorStalled, why=text, **domains, **common),
     MonitorResumed: st.builds(MonitorResumed, why=text, **domains, **common),
@@ -103,7 +120,24 @@ BUILDERS: dict[type[Event], st.SearchStrategy[Event]] = {
     NetdevRemoved: st.builds(NetdevRemoved, device=netdevs, **common),
     NetdevRenamed: st.builds(NetdevRenamed, old=netdevs, new=netdevs, **common),
     NetdevChanged: st.builds(NetdevChanged, old=netdevs, new=netdevs, **common),
-    HostStarted: st.builds(HostStarted, uri=text, boot_id=text, **common),
+    NetdevLeft: st.builds(
+        NetdevLeft, device=netdevs, nsid=st.none() | st.integers(0, 2**31 - 1), new_ifindex=st.none() | st.integers(1, 2**31 - 1), **common
+    ),
+    NetdevReturned: st.builds(NetdevReturned, device=netdevs, **common),
+    DriverBound: st.builds(DriverBound, device=bus_devices, **common),
+    DriverUnbound: st.builds(DriverUnbound, device=bus_devices, **common),
+    HostStarted: st.builds(
+        HostStarted,
+        uri=text,
+        boot_id=text,
+        previous_cursor=st.none() | text,
+        clean=st.none() | st.booleans(),
+        down_for=st.none() | st.integers(0, 2**62),
+        cut=st.integers(0, 2**31),
+        resumed=st.booleans(),
+        **common,
+    ),
+    JournalDegraded: st.builds(JournalDegraded, why=text, **common),
     WatcherLost: st.builds(WatcherLost, source=text, why=text, **common),
     SourceResynced: st.builds(SourceResynced, source=text, reason=text, lost=st.none() | st.integers(0, 2**31), **common),
 }

@@ -1,0 +1,40 @@
+"""The journal as the bus sees it: a door that the engine fills in. Nothing here does I/O."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from aiovirt.events.types import Event
+
+__all__ = ["Journal", "PastReader"]
+
+
+class PastReader(Protocol):
+    """Reads a journal from one position on."""
+
+    async def read(self) -> list[Event]:
+        """The next events, in order and without a gap; empty when it has caught up.
+
+        Raises EventGap's cause, LookupError, when they are not kept any more.
+        """
+        ...
+
+
+class Journal(Protocol):
+    """Where events are kept beyond memory."""
+
+    @property
+    def first(self) -> int:
+        """The position of the oldest event kept."""
+        ...
+
+    def append(self, event: Event) -> int:
+        """Takes a numbered event for the next :meth:`write`; returns how many bytes wait."""
+        ...
+
+    def write(self) -> None:
+        """Puts all that waits into the file, without waiting for the disk; raises SystemFailure."""
+
+    def read_from(self, position: int) -> PastReader:
+        """A reader of the events from ``position`` on."""
+        ...

@@ -1,0 +1,135 @@
+"""The window of events in memory: the newest ones, whole, within a budget that no one subject can use up.
+
+Events have positions without a gap, and an event's weight stands for its bytes. The ring gives up its
+oldest when it is full. While one subject (a guest that spams) holds over its share of it, what others
+said is put aside as it leaves instead of being lost, and what is given up of the loud one is counted:
+a reader that wanted it is told, one that did not goes on undisturbed.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final
+
+from msgspec import Struct
+
+from aiovirt.events.filters import Filter
+from aiovirt.events.types import Event
+
+__all__ = ["Ring", "Shed"]
+
+SHARE: Final = 4
+"""A subject is loud when it holds more than one part in so many of the ring."""
+
+
+class Shed(Struct):
+    """Events of one kind and subject that were given up, while others were kept: how many, and the last one's position."""
+
+    count: int
+    last: int
+
+
+class Ring:
+    """``capacity`` events and ``budget`` bytes at most, beginning after position ``head``; as much again may be put aside."""
+
+    def __init__(self, capacity: int, budget: int, head: int = 0) -> None:
+        self.head = head
+        self.first = head + 1
+        self.shed: dict[tuple[type[Event], str], Shed] = {}
+        self._slots: list[Event | None] = [None] * capacity
+        self._capacity = capacity
+        self._budget = budget
+        self._grain = -(-budget // capacity)  # each event weighs at least this, so the budget bounds the count, too
+        self._weight = 0
+        self._loads: dict[str, int] = {}  # subject -> what it holds of the ring
+        self._loud: set[str] = set()
+        self._aside: deque[tuple[int, Event]] = deque()
+        self._aside_weight = 0
+        self._floor = head + 1
+
+    def append(self, event: Event) -> int:
+        """Takes the next event in; returns its position."""
+        weight = event.weight
+        weight = max(weight, self._grain)
+        self._weight += weight
+        while self._weight > self._budget and self.first <= self.head:
+            self._give_up_oldest()
+        self.head = head = self.head + 1
+        self._slots[head % self._capacity] = event
+        subject = event.subject
+        loads = self._loads
+        loads[subject] = load = loads.get(subject, 0) + weight
+        if load * SHARE > self._budget:
+            self._loud.add(subject)
+        return head
+
+    def span(self, first: int, last: int) -> list[Event | None]:
+        """The events at ``first`` to ``last``, both within the ring."""
+        start, stop = first % self._capacity, last % self._capacity + 1
+        return self._slots[start:stop] if start < stop else self._slots[start:] + self._slots[:stop]
+
+    def get(self, position: int) -> Event | None:
+        """The event at ``position``, or None when the ring does not have it (any more)."""
+        return self._slots[position % self._capacity] if self.first <= position <= self.head else None
+
+    # -- what left the ring ----------------------------------------------------------------
+
+    @property
+    def floor(self) -> int:
+        """The first position from which on nothing is gone but what is counted in :attr:`shed`."""
+        return self._floor
+
+    def put_aside(self, position: int, wanted: Filter) -> list[Event] | None:
+        """All that ``wanted`` matches from ``position`` up to the ring, or None where some of that is gone."""
+        if position < self.floor or any(
+            shed.last >= position and wanted.may_match(kind, subject) for (kind, subject), shed in self.shed.items()
+        ):
+            return None
+        return [event for at, event in self._aside if at >= position and wanted.matches(event)]
+
+    @property
+    def kept(self) -> int:
+        """How many events there are, those put aside included."""
+        return self.head - self.first + 1 + len(self._aside)
+
+    def _give_up_oldest(self) -> None:
+        position = self.first
+        event = self._slots[position % self._capacity]
+        assert event is not None
+        self._slots[position % self._capacity] = None
+        self.first = position + 1
+        weight = max(event.weight, self._grain)
+        self._weight -= weight
+        self._lighten(event.subject, weight)
+        if not self._loud:
+            self._forget(position)
+        elif event.subject in self._loud:
+            shed = self.shed.setdefault((type(event), event.subject), Shed(0, position))
+            shed.count, shed.last = shed.count + 1, position
+        else:
+            self._put_aside(position, event, weight)
+
+    def _lighten(self, subject: str, weight: int) -> None:
+        load = self._loads[subject] - weight
+        if load:
+            self._loads[subject] = load
+        else:
+            del self._loads[subject]
+        if load * SHARE <= self._budget:
+            self._loud.discard(subject)
+
+    def _forget(self, position: int) -> None:
+        """The event at ``position`` is gone for good, and so is all before it."""
+        self._aside.clear()
+        self._aside_weight = 0
+        self.shed.clear()
+        self._floor = position + 1
+
+    def _put_aside(self, position: int, event: Event, weight: int) -> None:
+        self._aside.append((position, event))
+        self._aside_weight += weight
+        while self._aside_weight > self._budget:
+            oldest, gone = self._aside.popleft()
+            self._aside_weight -= max(gone.weight, self._grain)
+            self._floor = oldest + 1
+            self.shed = {key: shed for key, shed in self.shed.items() if shed.last > oldest}

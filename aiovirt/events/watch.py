@@ -1,0 +1,94 @@
+"""``Watch``: the state and then its changes; when it falls behind, the state again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Self, TypeVar, cast
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from aiovirt.events.bus import Bus
+from aiovirt.events.filters import Filter
+from aiovirt.events.folding import folded
+from aiovirt.events.reader import Numbered, Stream, StreamStatistics, Where
+from aiovirt.events.types import Event
+from aiovirt.model.view import HostView
+
+__all__ = ["Resync", "Watch"]
+
+E_co = TypeVar("E_co", bound=Numbered, covariant=True)
+
+
+class Resync(Struct, frozen=True):
+    """A watch fell behind: here is the state at ``snapshot.cursor``; what follows goes on from there."""
+
+    snapshot: HostView
+
+    @property
+    def cursor(self) -> str:
+        """Where the stream goes on."""
+        return self.snapshot.cursor
+
+    def __str__(self) -> str:
+        return f"resync at {self.cursor}"
+
+
+class Watch(Stream[E_co]):
+    """The state and then its changes; when it falls behind, a :class:`Resync` with a fresh state."""
+
+    snapshot: HostView
+
+    def __init__(self, bus: Bus, wanted: Filter, where: Where | None, *, fold: bool) -> None:
+        super().__init__(bus, wanted, None if fold else where)
+        self._fold = fold
+        self._folded = 0
+        self._unfolded_where = where
+
+    async def __aenter__(self) -> Self:
+        """Takes the snapshot; what follows begins right after it."""
+        self._begin()
+        return self
+
+    def statistics(self) -> StreamStatistics:
+        """Figures of now."""
+        return replace(super().statistics(), folded=self._folded)
+
+    def _begin(self) -> None:
+        self.snapshot = self._bus.snapshot()
+        self._next = self._bus.head + 1
+
+    def _scan(self, head: int) -> None:
+        if not self._fold:
+            super()._scan(head)
+            return
+        found = self.filter.select(self._bus.ring.span(self._next, head))
+        self._next = head + 1
+        self._put_folded(found)
+
+    def _put_folded(self, events: list[Event]) -> None:
+        """``where`` is asked about events as they were published; if it raises, those before are read first."""
+        wanted = events if self._unfolded_where is None else list(self._held(events))
+        merged = folded(wanted)
+        self._folded += len(wanted) - len(merged)
+        self._put(merged)
+
+    def _held(self, events: list[Event]) -> Iterator[Event]:
+        assert self._unfolded_where
+        try:
+            for event in events:
+                if self._unfolded_where(event):
+                    yield event
+        except Exception as error:  # noqa: BLE001 - it is raised to the reader, in its place
+            self._ended = error
+
+    def _fell_behind(self) -> bool:
+        kept = self._bus.ring.put_aside(self._next, self.filter)
+        if kept is not None:
+            self._next = self._bus.ring.first
+            self._put_folded(kept) if self._fold else self._put(kept)
+        else:
+            self._begin()
+            self._taken += 1
+            self._batch = cast("list[E_co]", [Resync(self.snapshot)])
+        return True

@@ -1,0 +1,29 @@
+"""A waker on trio: its task is rescheduled."""
+
+from __future__ import annotations
+
+import trio
+
+__all__ = ["TrioWaker"]
+
+
+class TrioWaker:
+    """See :class:`aiovirt.system.waker.Waker`."""
+
+    __slots__ = ("_task",)
+
+    def __init__(self) -> None:
+        self._task: trio.lowlevel.Task | None = None
+
+    async def wait(self) -> None:
+        self._task = trio.lowlevel.current_task()
+        await trio.lowlevel.wait_task_rescheduled(self._abort)
+
+    def _abort(self, _: object) -> trio.lowlevel.Abort:
+        self._task = None
+        return trio.lowlevel.Abort.SUCCEEDED
+
+    def wake(self) -> None:
+        if self._task is not None:
+            trio.lowlevel.reschedule(self._task)
+            self._task = None
