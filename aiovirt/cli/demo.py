@@ -24,7 +24,7 @@ from aiovirt.cli.demo_device import plug
 from aiovirt.cli.main import run_on
 from aiovirt.cli.output import Output
 from aiovirt.drivers.qemu.tinyguest import UP, image, tiny_guest
-from aiovirt.events import Event, NetdevEvent
+from aiovirt.events import DomainQMP, Event, NetdevEvent
 from aiovirt.events.cursor import parse_cursor
 from aiovirt.events.words import portrait
 from aiovirt.model.spec import Chardev, SerialSpec, VirtType
@@ -87,7 +87,7 @@ async def _show(folder: Path, out: Output, *, devices: bool) -> int:
 
 
 class _Reader:
-    """The one reader: prints every event, and counts."""
+    """The one reader: counts every event, and prints all but QEMU's raw words."""
 
     def __init__(self, out: Output) -> None:
         self._out = out
@@ -103,7 +103,8 @@ class _Reader:
                 self._take(event)
 
     def _take(self, event: Event) -> None:
-        self._out.event(event)
+        if not isinstance(event, DomainQMP):
+            self._out.event(event)
         self._cursor = event.cursor
         self._seen.append(parse_cursor(event.cursor)[1])
         self._kinds[event.describe()[1] if not isinstance(event, NetdevEvent) else f"netdev {event.describe()[1]}"] += 1

@@ -50,8 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _run(arguments)
     except (aiovirt.Error, TimeoutError) as error:
-        words = str(error) or f"nothing within {arguments.timeout:g} s"
-        print(f"error: {words}", file=sys.stderr)
+        print(f"error: {_words(error, arguments)}", file=sys.stderr)
         return _status(error)
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -93,6 +92,12 @@ def _configure_logs() -> None:
     level = wanted if wanted in logging.getLevelNamesMapping() else "WARNING"
     logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     structlog.configure(processors=[structlog.processors.KeyValueRenderer(key_order=["event"], repr_native_str=False)])
+
+
+def _words(error: BaseException, arguments: argparse.Namespace) -> str:
+    if isinstance(error, aiovirt.EventGap):
+        return f"{error}; --since {error.resume} shows all that is left"
+    return str(error) or f"nothing within {arguments.timeout:g} s"
 
 
 def _status(error: BaseException) -> int:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, TextIO
+from uuid import UUID
 
 import msgspec
 
 from aiovirt.events import DeviceEvent, DomainEvent, Event, MonitorLost, MonitorStalled, NetdevRemoved, WatcherLost, encode
+from aiovirt.events.codec import encode_bookmark
 from aiovirt.events.words import clock
 from aiovirt.model.netdev import Netdev
 from aiovirt.model.view import DomainView
@@ -76,6 +79,10 @@ class Output:
             self.line(encode(event).decode())
         else:
             self.line(self.event_text(event))
+
+    def bookmark(self, cursor: str, host: UUID) -> None:
+        """How far a reader has seen, for programs: one line like an event's, without data."""
+        self.line(encode_bookmark(cursor, host, time.time_ns()).decode())
 
     def event_text(self, event: Event) -> str:
         """An event's line for people: aligned, so that whom and what stand below each other."""

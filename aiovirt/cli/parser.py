@@ -42,8 +42,9 @@ def _common(parser: argparse.ArgumentParser, *, default: object = argparse.SUPPR
     parser.add_argument("--timeout", type=_seconds, metavar="SECONDS", default=timeout, help="give up after so long, with status 124")
 
 
-def _verb(verbs: Verbs[argparse.ArgumentParser], name: str, text: str) -> argparse.ArgumentParser:
-    parser = verbs.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+def _verb(verbs: Verbs[argparse.ArgumentParser], name: str, text: str, *, alias: str | None = None) -> argparse.ArgumentParser:
+    parser = verbs.add_parser(name, aliases=[alias] if alias else [], help=text, description=text[0].upper() + text[1:] + ".")
+    parser.set_defaults(verb=name)  # also when it was called by its alias
     _common(parser)
     return parser
 
@@ -85,12 +86,22 @@ def _domain_verbs(verbs: Verbs[argparse.ArgumentParser]) -> None:
 
 
 def _event_verbs(verbs: Verbs[argparse.ArgumentParser]) -> None:
-    event = _verb(verbs, "event", "print a domain event when it comes")
+    event = _verb(verbs, "event", "print a domain event when it comes", alias="events")
     event.add_argument("--loop", action="store_true", help="go on until interrupted")
     event.add_argument("--all", action="store_true", help="events of devices and of the host too")
-    event.add_argument("--domain", help="of one domain: name or uuid")
-    event.add_argument("--event", metavar="KIND", help="of one kind, such as lifecycle or netdev.changed")
-    event.add_argument("--since", metavar="CURSOR", help="begin right after this event")
+    event.add_argument(
+        "--type",
+        metavar="TYPE",
+        action="append",
+        dest="types",
+        help="of this kind (domain.lifecycle) or family (domain, device, netdev, host); may be repeated. "
+        "What QEMU itself says (domain.qmp) is shown only when it is asked for here",
+    )
+    event.add_argument("--event", metavar="TYPE", action="append", dest="types", help="the same, virsh's spelling: lifecycle")
+    about = event.add_mutually_exclusive_group()
+    about.add_argument("--domain", help="of one domain: name or uuid")
+    about.add_argument("--subject", help="of one domain or device: a name, domain/UUID, netdev/ID, or all that begin so: netdev/")
+    event.add_argument("--since", metavar="CURSOR", help="all that came after this event, and what comes")
     watch = _verb(verbs, "watch", "what is there, and then everything that changes, until interrupted")
     watch.add_argument("names", nargs="*", metavar="NAME", help="domains or network devices; none for all")
     demo = _verb(verbs, "demo", "two real guests and a network device on one stream of events")

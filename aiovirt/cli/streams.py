@@ -6,6 +6,7 @@ import argparse
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Final
 
 import anyio
 from anyio.abc import TaskStatus
@@ -14,8 +15,8 @@ from aiovirt import Domain, Host
 from aiovirt.cli.domains import settle
 from aiovirt.cli.output import Output, netdev_fields, view_fields
 from aiovirt.errors import InvalidArgument, NoSuchDevice, NoSuchDomain
-from aiovirt.events import DomainEvent, Event, Resync
-from aiovirt.events.codec import event_types
+from aiovirt.events import DomainQMP, Event, Resync, Subscription
+from aiovirt.events.codec import event_families, event_types
 from aiovirt.events.words import portrait
 from aiovirt.model.netdev import Netdev
 from aiovirt.model.view import HostView
@@ -23,25 +24,37 @@ from aiovirt.system.background import Background
 
 __all__ = ["event", "watch"]
 
+QUIET: Final = 30.0
+"""Seconds without a line after which a program that reads us gets a bookmark."""
+
 
 async def event(host: Host, args: argparse.Namespace, out: Output) -> None:
-    """``event [--loop] [--all] [--domain D] [--event KIND] [--since CURSOR]``"""
-    kinds = _kinds(args.event, everything=args.all)
-    subject = host.domain(args.domain) if args.domain else None
+    """``event [--loop] [--all] [--type TYPE]… [--domain D | --subject S] [--since CURSOR]``"""
+    kinds = _kinds(_names(args))
+    subject = host.domain(args.domain) if args.domain else _subject(host, args.subject)
     with anyio.fail_after(args.timeout):
         async with _until_interrupted(), host.events.subscribe(*kinds, subject=subject, after=args.since) as events:
-            async for news in events:
-                out.event(news)
+            while True:
+                out.event(await _next(host, events, out))
                 if not args.loop:
                     return
+
+
+async def _next(host: Host, events: Subscription[Event], out: Output) -> Event:
+    """The next event; a program that reads us is told in quiet times how far we have seen."""
+    while True:
+        with anyio.move_on_after(QUIET if out.json else None):
+            return await events.receive()
+        out.bookmark(events.cursor, host.uuid)
 
 
 async def watch(host: Host, args: argparse.Namespace, out: Output) -> None:
     """``watch [NAME…]``: domains and devices together."""
     await settle(host)
     subjects = _subjects(host, args.names)
+    wanted = host.events.watch(*_kinds([""]), where=lambda news: not subjects or news.subject in subjects)
     with anyio.fail_after(args.timeout):
-        async with _until_interrupted(), host.events.watch(where=lambda news: not subjects or news.subject in subjects) as events:
+        async with _until_interrupted(), wanted as events:
             _show_state(events.snapshot, subjects, out)
             async for news in events:
                 if isinstance(news, Resync):
@@ -66,14 +79,33 @@ async def _until_interrupted() -> AsyncIterator[None]:
             yield
 
 
-def _kinds(name: str | None, *, everything: bool) -> tuple[type[Event], ...]:
-    if name is None:
-        return (Event,) if everything else (DomainEvent,)
-    known = event_types()
-    kind = known.get(name) or known.get(f"domain.{name}")
-    if kind is None:
-        raise InvalidArgument(f"there is no event {name!r}; there are {', '.join(sorted(known))}")
-    return (kind,)
+def _names(args: argparse.Namespace) -> list[str]:
+    """What is asked for: topics, families, and "" for everything."""
+    names: list[str] = args.types or []
+    if args.all:
+        return [*names, ""]
+    return names or ["domain" if args.since is None and args.subject is None else ""]
+
+
+def _kinds(names: list[str]) -> tuple[type[Event], ...]:
+    """The classes of the events that ``names`` stand for; domain.qmp only where it is named itself, as virsh has it."""
+    topics, families = event_types(), {"": Event} | event_families()
+    kinds: set[type[Event]] = set()
+    for name in names:
+        if (kind := topics.get(name) or topics.get(f"domain.{name}")) is not None:
+            kinds.add(kind)
+        elif name in families:
+            kinds |= {kind for kind in topics.values() if issubclass(kind, families[name]) and kind is not DomainQMP}
+        else:
+            raise InvalidArgument(f"there is no event {name!r}; there are {', '.join([*event_families(), *sorted(topics)])}")
+    return tuple(kinds)
+
+
+def _subject(host: Host, text: str | None) -> Domain | Netdev | str | None:
+    """A subject as events have it, or what goes by this name; raises NoSuchDomain for what is neither domain nor device."""
+    if text is None or "/" in text or text == "host":
+        return text
+    return _find(host, text)
 
 
 def _subjects(host: Host, names: list[str]) -> frozenset[str]:

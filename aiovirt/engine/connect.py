@@ -10,7 +10,7 @@ import sys
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import anyio
 from anyio import to_thread
@@ -22,12 +22,14 @@ from aiovirt.engine.paths import Folders, PathLike, find_folders
 from aiovirt.engine.uri import Address, default_uri, parse_uri
 from aiovirt.errors import AccessDenied, Unsupported
 from aiovirt.events.bus import Bus
-from aiovirt.events.types import HostStarted
+from aiovirt.events.types import HostStarted, JournalDegraded
 from aiovirt.system.background import Background, shielded
 from aiovirt.system.identity import boot_id, host_uuid
+from aiovirt.system.waker import new_waker
 
 if TYPE_CHECKING:
-    from aiovirt.engine.store import Loaded, Store
+    from aiovirt.engine.journal import Opened
+    from aiovirt.engine.store import Store
     from aiovirt.model.record import RunRecord
     from aiovirt.system.files import FileLock
 
@@ -79,12 +81,12 @@ async def _open_test(address: Address, stack: AsyncExitStack) -> LocalEngine:
     from aiovirt.drivers.test.devices import TestDevices
     from aiovirt.drivers.test.driver import TestDriver, first_domain
 
-    engine = LocalEngine(address.uri, Bus(host=uuid4()), None)
+    engine = LocalEngine(address.uri, Bus(host=uuid4(), new_waker=new_waker), None)
     tasks = await _enter(stack, engine)
     engine.driver, engine.devices = TestDriver(engine), TestDevices(engine.publish)
-    first = first_domain()
-    engine.seed_running(engine.seed(first), first)
-    await _begin(engine, tasks)
+    engine.publish(HostStarted(uri=engine.uri, boot_id=await to_thread.run_sync(boot_id)))
+    engine.seed(first_domain())
+    await tasks.start(_watch_devices, engine)
     return engine
 
 
@@ -94,6 +96,7 @@ async def _open_qemu(address: Address, folders: Folders, stack: AsyncExitStack) 
     if address.path == "/system" and not _is_root():
         raise AccessDenied("qemu:///system is for root; qemu:///session is yours")
     from aiovirt.drivers.qemu.driver import QemuDriver
+    from aiovirt.engine.journal import open_journal
     from aiovirt.engine.store import Store
     from aiovirt.hostdev.source import HostDevices
     from aiovirt.system.files import FileLock
@@ -103,20 +106,57 @@ async def _open_qemu(address: Address, folders: Folders, stack: AsyncExitStack) 
     await shielded(to_thread.run_sync(_prepare, folders, locks))
     store = Store(folders)
     loaded = await store.load()
-    engine = LocalEngine(address.uri, Bus(host=await to_thread.run_sync(host_uuid)), store)
+    host, boot = await to_thread.run_sync(host_uuid), await to_thread.run_sync(boot_id)
+    opened = await open_journal(folders.journal, host=host, boot_id=boot, uri=address.uri)
+    bus = _bus(host, opened)
+    if opened.journal:
+        stack.push_async_callback(opened.journal.close, bus)
+    engine = LocalEngine(address.uri, bus, store)
     stack.push_async_callback(_flush_last, store)
     tasks = await _enter(stack, engine)
     tasks.start_soon(store.write_runs)
+    if opened.journal:
+        tasks.start_soon(opened.journal.keep, bus)
     driver = QemuDriver(engine, tasks, run_dir=folders.sockets, log_dir=folders.logs)
     await driver.open()
     tasks.start_soon(driver.bound_logs)
-    engine.driver, engine.devices = driver, HostDevices(engine.publish)
-    _seed(engine, loaded)
-    await _begin(engine, tasks)
+    goes_on = opened.started.resumed and opened.state.boot_id == boot
+    known = tuple(opened.state.netdevs.values()) if goes_on else ()
+    begins = None if goes_on else _why_anew(opened.started)
+    engine.driver = driver
+    engine.devices = HostDevices(engine.publish, known=known, incarnation=opened.state.incarnation, begins=begins)
+    _tell_start(engine, opened)
+    engine.take_up(loaded)
+    await tasks.start(_watch_devices, engine)
     for run, spec in loaded.runs:
         if await engine.meet_again(run, spec):
             tasks.start_soon(_go_on, engine, run)
     return engine
+
+
+def _bus(host: UUID, opened: Opened) -> Bus:
+    return Bus(
+        host=host,
+        chain=opened.chain,
+        head=opened.head,
+        state=opened.state,
+        last_time=opened.time,
+        journal=opened.journal,
+        new_waker=new_waker,
+    )
+
+
+def _tell_start(engine: LocalEngine, opened: Opened) -> None:
+    engine.publish(opened.started)
+    if opened.failure:
+        engine.publish(JournalDegraded(why=opened.failure))
+
+
+def _why_anew(started: HostStarted) -> str | None:
+    """Why devices are told from the start, or None on the very first start."""
+    if started.previous_cursor is None:
+        return None
+    return "the host was booted since" if started.resumed else "what was known before is lost"
 
 
 async def _enter(stack: AsyncExitStack, engine: LocalEngine) -> TaskGroup:
@@ -143,29 +183,17 @@ async def _flush_last(store: Store) -> None:
         await store.try_flush()
 
 
-async def _begin(engine: LocalEngine, tasks: TaskGroup) -> None:
-    """The first event, and the first inventory."""
-    engine.publish(HostStarted(uri=engine.uri, boot_id=await to_thread.run_sync(boot_id), resumed=True))
-    await tasks.start(_watch_devices, engine)
-
-
 async def _go_on(engine: LocalEngine, run: RunRecord) -> None:
     """A guest that was left running goes on; one that lived for its connection alone ends."""
     if run.autodestroy:
         await engine.destroy_owned(run.uuid)
     else:
         await engine.driver.reconnect(run.uuid)
+    engine.is_back(run.uuid)
 
 
 async def _watch_devices(engine: LocalEngine, *, task_status: TaskStatus[None]) -> None:
     await engine.devices.watch(task_status=task_status)
-
-
-def _seed(engine: LocalEngine, loaded: Loaded) -> None:
-    for spec in loaded.definitions:
-        engine.seed(spec)
-    for run, spec in loaded.runs:
-        engine.seed_run(run, spec)
 
 
 def _prepare(folders: Folders, locks: list[FileLock]) -> None:

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from aiovirt.drivers.door import DeviceSource, Driver
 from aiovirt.engine.entries import Entries, Entry, Turn
-from aiovirt.engine.store import Store
+from aiovirt.engine.store import Loaded, Store
 from aiovirt.errors import Error, HostGone, InvalidArgument, OperationInvalid, OrderTimeout
 from aiovirt.events.bus import Bus
 from aiovirt.events.feed import Events
@@ -33,7 +33,7 @@ from aiovirt.events.types import (
     MonitorStalled,
 )
 from aiovirt.model import orders
-from aiovirt.model.lifecycle import Fact, Step, step
+from aiovirt.model.lifecycle import Fact, Step, belongs, step
 from aiovirt.model.orders import DomainOrder, Request
 from aiovirt.model.record import RunRecord
 from aiovirt.model.spec import DomainSpec
@@ -117,37 +117,68 @@ class LocalEngine:
 
     # -- what was there before ---------------------------------------------------------------
 
-    def seed(self, spec: DomainSpec, *, state: DomainState = DomainState.SHUTOFF, reason: Reason = Reason.UNKNOWN) -> Entry:
-        """A definition that was there before this engine: part of the state that the journal begins with."""
+    def seed(self, spec: DomainSpec) -> Entry:
+        """A domain that is there from the first day on, and runs (the test driver's): part of the state, told by no event."""
         entry = self.entries.add(Entry(_uuid_of(spec), spec.name, config=spec))
-        self._seed_view(entry, state, reason, None)
-        return entry
-
-    def seed_run(self, run: RunRecord, spec: DomainSpec) -> None:
-        """A guest that was left running, as it was last known; STALLED until the driver speaks with it again."""
-        entry = self.entries.find(run.uuid) or self.entries.add(Entry(run.uuid, run.name))
-        entry.live, entry.run, entry.id = spec, run, run.id
-        self._last_id = max(self._last_id, run.id)
-        unfinished = run.state is DomainState.SHUTOFF
-        state, reason = (DomainState.PAUSED, Reason.STARTING_UP) if unfinished else (run.state, run.reason)
-        self._seed_view(entry, state, reason, MonitorHealth.STALLED)
-
-    def seed_running(self, entry: Entry, spec: DomainSpec) -> None:
-        """A domain that runs from the first day on (the test driver's)."""
         entry.live, entry.id = spec, self._next_id()
-        self._seed_view(entry, DomainState.RUNNING, Reason.BOOTED, MonitorHealth.CONNECTED)
-
-    def _seed_view(self, entry: Entry, state: DomainState, reason: Reason, monitor: MonitorHealth | None) -> None:
         self.bus.folded.domains[entry.uuid] = DomainView(
             uuid=entry.uuid,
             name=entry.name,
             id=entry.id,
-            persistent=entry.config is not None,
-            state=state,
-            reason=reason,
-            monitor=monitor,
+            persistent=True,
+            state=DomainState.RUNNING,
+            reason=Reason.BOOTED,
+            monitor=MonitorHealth.CONNECTED,
             as_of=self.bus.cursor,
         )
+        return entry
+
+    def take_up(self, loaded: Loaded) -> None:
+        """Makes the state what was found on disk, and tells where it differs from what the journal had."""
+        before = dict(self.bus.folded.domains)
+        for spec in loaded.definitions:
+            entry = self.entries.add(Entry(_uuid_of(spec), spec.name, config=spec))
+            view = before.get(entry.uuid)
+            if view is None or not view.persistent or view.name != spec.name:
+                self._tell_missed(entry, Lifecycle.DEFINED, Detail.UPDATED if view else Detail.ADDED)
+        for run, spec in loaded.runs:
+            self._take_up_run(run, spec)
+        for view in before.values():
+            self._let_go(view, loaded)
+
+    def _take_up_run(self, run: RunRecord, spec: DomainSpec) -> None:
+        """A guest that was left running; it is not heard until the driver speaks with it again."""
+        entry = self.entries.find(run.uuid) or self.entries.add(Entry(run.uuid, run.name))
+        entry.live, entry.run, entry.id, entry.is_absent = spec, run, run.id, True
+        self._last_id = max(self._last_id, run.id)
+        if not self.state_of(run.uuid).is_active:
+            unfinished = run.state is DomainState.SHUTOFF
+            state, reason = (DomainState.PAUSED, Reason.STARTING_UP) if unfinished else (run.state, run.reason)
+            self._publish_step(entry, Step(Lifecycle.STARTED, Detail.BOOTED, state, reason))
+        self.monitor(run.uuid, MonitorHealth.STALLED, "not heard since the engine before ended")
+
+    def _let_go(self, view: DomainView, loaded: Loaded) -> None:
+        """What the journal had and the disk has not, or no longer as it was."""
+        entry = self.entries.find(view.uuid) or Entry(view.uuid, view.name)
+        self._last_id = max(self._last_id, view.id or 0)
+        if view.is_active and entry.run is None:
+            if str(view.uuid) in loaded.unread_runs:
+                entry.id = view.id
+                self.entries.add(entry)
+                self.monitor(view.uuid, MonitorHealth.DEGRADED, "its run record cannot be read")
+            else:
+                self._tell_missed(entry, Lifecycle.STOPPED, Detail.FAILED, DomainState.SHUTOFF)
+        if view.persistent and entry.config is None and view.uuid in self.bus.folded.domains:
+            self._tell_missed(entry, Lifecycle.UNDEFINED, Detail.REMOVED)
+
+    def _tell_missed(self, entry: Entry, kind: Lifecycle, detail: Detail, state: DomainState | None = None) -> None:
+        """Something that was done while no engine was there; the state stays unless told."""
+        view = self.bus.folded.domains.get(entry.uuid)
+        was, reason = (view.state, view.reason) if view else (DomainState.SHUTOFF, Reason.UNKNOWN)
+        entry.is_absent = True
+        entry.id = view.id if view else None
+        self._publish_step(entry, Step(kind, detail, state or was, reason if state is None else Reason.UNKNOWN))
+        entry.is_absent = False
 
     # -- news (the Sink) ---------------------------------------------------------------------
 
@@ -156,10 +187,11 @@ class LocalEngine:
         entry = self.entries.find(uuid)
         if entry is None:
             return
+        cause = entry.cause if belongs(fact, entry.order) else None
         for moved in step(self.state_of(uuid), fact, entry.order):
-            self._publish_step(entry, moved, source_time)
+            self._publish_step(entry, moved, source_time, cause)
         if fact is Fact.RESET:
-            self.publish(DomainReboot(uuid=uuid, name=entry.name, by_guest=by_guest, source_time=source_time, cause=entry.cause))
+            self.publish(DomainReboot(uuid=uuid, name=entry.name, by_guest=by_guest, source_time=source_time, cause=cause))
         if fact is Fact.EXITED:
             self._ended(entry)
         else:
@@ -180,7 +212,7 @@ class LocalEngine:
         view = self.bus.folded.domains.get(uuid)
         return view.state if view else DomainState.SHUTOFF
 
-    def _publish_step(self, entry: Entry, moved: Step, source_time: int | None = None) -> None:
+    def _publish_step(self, entry: Entry, moved: Step, source_time: int | None = None, cause: str | None = None) -> None:
         self.publish(
             DomainLifecycle(
                 uuid=entry.uuid,
@@ -192,13 +224,15 @@ class LocalEngine:
                 id=entry.id if moved.state.is_active else None,
                 persistent=entry.config is not None,
                 source_time=source_time,
-                cause=entry.cause,
+                cause=cause,
+                missed=entry.is_absent,
             )
         )
 
     def _ended(self, entry: Entry) -> None:
         """Nothing runs of it any more."""
         entry.live, entry.run, entry.id = None, None, None
+        entry.is_absent = False
         entry.ended()
         self._forget_unless_wanted(entry)
         if self._store:
@@ -239,7 +273,7 @@ class LocalEngine:
         entry.config = spec
         view = self.bus.folded.domains.get(entry.uuid)
         state, reason = (view.state, view.reason) if view else (DomainState.SHUTOFF, Reason.UNKNOWN)
-        self._publish_step(entry, Step(Lifecycle.DEFINED, detail, state, reason))
+        self._publish_step(entry, Step(Lifecycle.DEFINED, detail, state, reason), cause=entry.cause)
         self._note_run(entry)
 
     async def _undefine(self, request: orders.Undefine) -> None:
@@ -255,7 +289,7 @@ class LocalEngine:
             await self._store.drop_definition(entry.name)
         entry.config = None
         view = self.bus.folded.domains[entry.uuid]
-        self._publish_step(entry, Step(Lifecycle.UNDEFINED, Detail.REMOVED, view.state, view.reason))
+        self._publish_step(entry, Step(Lifecycle.UNDEFINED, Detail.REMOVED, view.state, view.reason), cause=entry.cause)
         self._note_run(entry)
         self._forget_unless_wanted(entry)
 
@@ -358,6 +392,11 @@ class LocalEngine:
             self.entries.get(run.uuid).run = found
             self._note_run(self.entries.get(run.uuid))
         return found is not None
+
+    def is_back(self, uuid: UUID) -> None:
+        """All that this guest did while no engine was there is told; what comes now is news."""
+        if entry := self.entries.find(uuid):
+            entry.is_absent = False
 
     # -- questions ---------------------------------------------------------------------------
 

@@ -35,6 +35,10 @@ class Folders(Struct, frozen=True):
         return self.state / "run"
 
     @property
+    def journal(self) -> Path:
+        return self.state / "journal"
+
+    @property
     def logs(self) -> Path:
         return self.state / "log"
 

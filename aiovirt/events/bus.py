@@ -10,9 +10,9 @@ in the file: whoever looks first writes out what waits. What needs a disk is beh
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
+from threading import get_ident
 from typing import Final, TypeVar
 from uuid import UUID
 
@@ -88,9 +88,9 @@ class Bus:
         self._capacity = capacity
         self._clock = clock
         self._last_time = last_time
-        self._thread = threading.get_ident()
+        self._thread = get_ident()
         self._writing: Journal | None = journal
-        self._unwritten = 0  # events that are in memory only, and that nobody has seen
+        self.unwritten = 0  # events that are in memory only, and that nobody has seen
         self._go_on(chain or Chain.fresh())
 
     def _go_on(self, chain: Chain) -> None:
@@ -106,7 +106,7 @@ class Bus:
         Returns it, stamped. Raises RuntimeError off the loop's thread, for an event that was
         published before, or once the bus is closed.
         """
-        if event.cursor or self.closed or threading.get_ident() != self._thread:
+        if event.cursor or self.closed or get_ident() != self._thread:
             self._refuse(event)
         now = self._clock()
         now = max(now, self._last_time)
@@ -117,26 +117,29 @@ class Bus:
         waiting = 0
         if self._writing is not None:
             waiting = self._writing.append(event)
-            self._unwritten += 1
+            self.unwritten += 1
         self.folded.apply(event)
         position = self.ring.append(event)
-        if self.index:
-            for reader in self.index.take(event):
-                reader.wake(position)
+        self.index.wake(event, position)
         if waiting > UNWRITTEN:
             self.write()
         return event
 
     def write(self) -> None:
         """Puts what is in memory only into the journal's file, where there is one; afterwards readers may see it."""
-        if not self._unwritten or self._writing is None:
+        if not self.unwritten or self._writing is None:
             return
         try:
             self._writing.write()
         except SystemFailure as failure:
             self.degrade(str(failure))
         else:
-            self._unwritten = 0
+            self.unwritten = 0
+
+    @property
+    def is_durable(self) -> bool:
+        """Whether what is published outlives this process."""
+        return self._writing is not None
 
     def degrade(self, why: str) -> None:
         """The journal's disk failed: from the first event that is not in the file on, a new epoch goes on in memory.
@@ -147,8 +150,8 @@ class Bus:
         if self._writing is None:
             return
         self._writing = None
-        written = self.ring.head - self._unwritten
-        self._unwritten = 0
+        written = self.ring.head - self.unwritten
+        self.unwritten = 0
         self._go_on(self.chain.chained(written))
         for position in range(written + 1, self.ring.head + 1):
             if (event := self.ring.get(position)) is not None:
@@ -162,11 +165,10 @@ class Bus:
         """Ends every stream: what is still kept is read out, then HostGone follows."""
         self.write()
         self.closed = True
-        for reader in self.index.take_all():
-            reader.wake(self.ring.head + 1)
+        self.index.wake_all(self.ring.head + 1)
 
     def _refuse(self, event: Event) -> None:
-        if threading.get_ident() != self._thread:
+        if get_ident() != self._thread:
             raise RuntimeError("events are published on the loop's thread only")
         if event.cursor:
             raise RuntimeError(f"event {event.cursor} was published before")
@@ -177,14 +179,14 @@ class Bus:
     @property
     def state(self) -> HostState:
         """The present, for reading: all that it shows is in the journal."""
-        if self._unwritten:
+        if self.unwritten:
             self.write()
         return self.folded
 
     @property
     def head(self) -> int:
         """The position of the newest event; readers may see it."""
-        if self._unwritten:
+        if self.unwritten:
             self.write()
         return self.ring.head
 

@@ -58,3 +58,10 @@ class Chain:
                 position = era.base + seq
                 return position if era.end is None or position <= era.end else None
         return None
+
+    def position_of(self, cursor: str) -> int:
+        """Where the event with this cursor stands, which this chain gave it (or one that it goes on from)."""
+        position = self.position(cursor)
+        if position is None:
+            raise LookupError(cursor)
+        return position

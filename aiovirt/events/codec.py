@@ -1,94 +1,156 @@
 """The outside form of an event: CloudEvents 1.0, structured JSON (https://github.com/cloudevents/spec).
 
-``encode`` and ``decode`` are each other's inverse for every event of :mod:`aiovirt.events.types`.
+``encode`` and ``decode`` are each other's inverse for every event of :mod:`aiovirt.events.types`. A
+bookmark has the same form and is no event: it says how far a reader has seen while nothing came.
 """
 
 from __future__ import annotations
 
 import datetime
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Annotated, Any, Final, Literal, Union, cast
 from uuid import UUID
 
 import msgspec
+from msgspec import NODEFAULT, UNSET, Meta, UnsetType, structs
 
 from aiovirt.errors import InvalidArgument
 from aiovirt.events import types as kinds
 from aiovirt.events.cursor import parse_cursor
 from aiovirt.events.types import Event
 
-__all__ = ["TYPE_PREFIX", "decode", "encode", "event_types"]
+__all__ = ["TYPE_PREFIX", "VERSION", "decode", "encode", "encode_bookmark", "event_families", "event_types"]
 
 TYPE_PREFIX: Final = "io.aiovirt."
 VERSION: Final = ".v1"
-_ENVELOPE: Final = frozenset(Event.__struct_fields__)
+_HOSTS: Final = "/hosts/"
+_LONGEST: Final = 1024 * 1024
+_EPOCH: Final = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+
+_Nanoseconds = Annotated[str, Meta(pattern=r"\A-?(0|[1-9][0-9]{0,18})\Z")]
+"""A text: CloudEvents' integers have 32 bits."""
 
 
-class _CloudEvent(msgspec.Struct, kw_only=True):
-    """The envelope; ``time`` has microseconds by its standard, ``timens`` all we know."""
+class _Attributes(msgspec.Struct, kw_only=True):
+    """What every CloudEvent of ours has; ``time`` has microseconds by its standard."""
 
-    specversion: str = "1.0"
-    id: str
-    source: str
-    type: str
-    subject: str
-    time: str
-    timens: str
+    specversion: Literal["1.0"] = "1.0"
+    id: Annotated[str, Meta(min_length=1)]
+    source: Annotated[str, Meta(pattern=rf"\A{_HOSTS}[0-9a-f]{{8}}(-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}}\Z")]
+    time: Annotated[datetime.datetime, Meta(tz=True)]
     sequence: str
-    datacontenttype: str = "application/json"
-    cause: str | msgspec.UnsetType = msgspec.UNSET
-    sourcetime: str | msgspec.UnsetType = msgspec.UNSET
-    missed: bool | msgspec.UnsetType = msgspec.UNSET
-    data: dict[str, Any]
+
+
+class _Bookmark(_Attributes, kw_only=True, tag_field="type", tag=f"{TYPE_PREFIX}bookmark{VERSION}"):
+    """A cursor and nothing else."""
+
+
+class _Outside(_Attributes, kw_only=True):
+    """An event's envelope; ``timens`` and ``sourcetime`` are nanoseconds, all that we know of a time."""
+
+    subject: Annotated[str, Meta(min_length=1)]
+    timens: _Nanoseconds
+    datacontenttype: Literal["application/json"] = "application/json"
+    cause: str | UnsetType = UNSET
+    sourcetime: _Nanoseconds | UnsetType = UNSET
+    missed: bool | UnsetType = UNSET
+    data: Any
 
 
 def event_types() -> dict[str, type[Event]]:
     """topic -> class, for every event that can be published."""
-    found = (getattr(kinds, name) for name in kinds.__all__)
-    return {str(kind.__struct_config__.tag): kind for kind in found if kind.__struct_config__.tag}
+    return {str(kind.__struct_config__.tag): kind for kind in _classes() if kind.__struct_config__.tag}
 
 
-_TYPES: Final = event_types()
-_decoder: Final = msgspec.json.Decoder(_CloudEvent)
+def event_families() -> dict[str, type[Event]]:
+    """Name -> class of each family: ``domain``, ``device``, ``netdev`` (which are devices, too) and ``host``."""
+    return {kind.family: kind for kind in _classes() if "family" in vars(kind) and kind is not Event}
+
+
+def _classes() -> list[type[Event]]:
+    return [getattr(kinds, name) for name in kinds.__all__]
+
+
+def _outside(topic: str, kind: type[Event]) -> type[_Outside]:
+    """The class of the whole line that holds a ``kind``, its ``data`` as typed as the event itself."""
+    fields = [_field(field) for field in structs.fields(kind) if field.name not in Event.__struct_fields__]
+    data = msgspec.defstruct(f"{kind.__name__}Data", fields, kw_only=True)
+    tag = f"{TYPE_PREFIX}{topic}{VERSION}"
+    line = msgspec.defstruct(f"{kind.__name__}Line", [("data", data)], bases=(_Outside,), kw_only=True, tag_field="type", tag=tag)
+    return cast("type[_Outside]", line)
+
+
+def _field(field: structs.FieldInfo) -> tuple[str, Any, object]:
+    if field.default_factory is not NODEFAULT:
+        return field.name, field.type, msgspec.field(default_factory=cast("Callable[[], object]", field.default_factory))
+    return field.name, field.type, msgspec.field() if field.required else field.default
+
+
+_FORMS: Final = {kind: _outside(topic, kind) for topic, kind in event_types().items()}
+_KINDS: Final = {form: kind for kind, form in _FORMS.items()}
+_decoder: Final[msgspec.json.Decoder[Any]] = msgspec.json.Decoder(Union[tuple(_KINDS)])  # noqa: UP007 - made of a list
 
 
 def encode(event: Event) -> bytes:
-    """One line of JSON, without the newline."""
-    seconds, nanos = divmod(event.time, 1_000_000_000)
-    moment = datetime.datetime.fromtimestamp(seconds, datetime.UTC).replace(microsecond=nanos // 1000)
-    outside = _CloudEvent(
-        id=event.cursor,
-        source=f"/hosts/{event.host}",
-        type=f"{TYPE_PREFIX}{event.topic}{VERSION}",
+    """One line of JSON, without the newline; raises InvalidArgument for an event that was not published."""
+    outside = _FORMS[type(event)](
+        **_attributes(event.cursor, event.host, event.time),
         subject=event.subject,
-        time=moment.isoformat().replace("+00:00", "Z"),
         timens=str(event.time),
-        sequence=event.cursor.partition(":")[2],
-        cause=event.cause if event.cause is not None else msgspec.UNSET,
-        sourcetime=str(event.source_time) if event.source_time is not None else msgspec.UNSET,
-        missed=event.missed or msgspec.UNSET,
-        data={name: getattr(event, name) for name in event.__struct_fields__ if name not in _ENVELOPE},
+        cause=UNSET if event.cause is None else event.cause,
+        sourcetime=UNSET if event.source_time is None else str(event.source_time),
+        missed=event.missed or UNSET,
+        data={name: getattr(event, name) for name in event.__struct_fields__ if name not in Event.__struct_fields__},
     )
     return msgspec.json.encode(outside)
 
 
+def encode_bookmark(cursor: str, host: UUID, time_ns: int) -> bytes:
+    """One line of JSON like an event's, with the type ``io.aiovirt.bookmark.v1`` and no data.
+
+    Who stores its ``id`` resumes after ``cursor``, and does not read again what came before. ``time_ns``
+    is when it was written.
+    """
+    return msgspec.json.encode(_Bookmark(**_attributes(cursor, host, time_ns)))
+
+
+def _attributes(cursor: str, host: UUID, time_ns: int) -> dict[str, Any]:
+    if not cursor:
+        raise InvalidArgument("an event has no outside form before it is published")
+    moment = _EPOCH + datetime.timedelta(microseconds=time_ns // 1000)
+    return {"id": cursor, "source": f"{_HOSTS}{host}", "time": moment, "sequence": cursor.partition(":")[2]}
+
+
 def decode(line: bytes | str) -> Event:
-    """The event that ``line`` holds; raises InvalidArgument for anything else."""
+    """The event that ``line`` holds; raises InvalidArgument, with the place in it, for anything else.
+
+    Members that are not known are passed over.
+    """
+    if len(line) > _LONGEST:
+        raise InvalidArgument(f"not an event in CloudEvents form: longer than {_LONGEST} bytes - at `$`")
     try:
         outside = _decoder.decode(line)
-        kind = _TYPES[outside.type.removeprefix(TYPE_PREFIX).removesuffix(VERSION)]
-        fields = outside.data | {
-            "type": kind.__struct_config__.tag,
-            "cursor": outside.id,
-            "time": int(outside.timens),
-            "host": str(UUID(outside.source.removeprefix("/hosts/"))),
-            "cause": outside.cause or None,
-            "missed": bool(outside.missed),
-            "source_time": int(outside.sourcetime) if outside.sourcetime else None,
-        }
-        if outside.id:
-            parse_cursor(outside.id)
-        return msgspec.convert(fields, kind)
-    except KeyError as error:
-        raise InvalidArgument(f"no event has the type {error.args[0]!r}") from error
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise InvalidArgument(f"not an event in CloudEvents form: {error}") from error
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        raise InvalidArgument(f"not an event in CloudEvents form: {_placed(str(error))}") from error
+    _check_cursor(outside.id)
+    return _KINDS[type(outside)](
+        **structs.asdict(outside.data),
+        cursor=outside.id,
+        time=int(outside.timens),
+        host=UUID(outside.source.removeprefix(_HOSTS)),
+        cause=None if outside.cause is UNSET else outside.cause,
+        source_time=None if outside.sourcetime is UNSET else int(outside.sourcetime),
+        missed=outside.missed is True,
+    )
+
+
+def _check_cursor(text: str) -> None:
+    try:
+        parse_cursor(text)
+    except InvalidArgument as error:
+        raise InvalidArgument(f"not an event in CloudEvents form: {_placed(str(error), '$.id')}") from error
+
+
+def _placed(words: str, place: str = "$") -> str:
+    """``words`` with a place in the line, as msgspec writes it, unless it has one."""
+    return words if "`$" in words else f"{words} - at `{place}`"

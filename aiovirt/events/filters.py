@@ -10,7 +10,7 @@ from msgspec import Struct
 from aiovirt.errors import InvalidArgument
 from aiovirt.events.types import Event
 
-__all__ = ["Filter", "HasSubject", "make_filter"]
+__all__ = ["Filter", "HasSubject", "kinds_of", "make_filter"]
 
 
 @runtime_checkable
@@ -60,14 +60,15 @@ def make_filter(types: tuple[type[Event], ...], subject: HasSubject | str | None
         if not (isinstance(kind, type) and issubclass(kind, Event)):
             raise InvalidArgument(f"{kind!r} is not a type of event")
     types = types or (Event,)
-    return Filter(types, _kinds(types), _subject_text(subject))
+    return Filter(types, kinds_of(types), _subject_text(subject))
 
 
 @cache
-def _kinds(types: tuple[type[Event], ...]) -> frozenset[type[Event]]:
+def kinds_of(types: tuple[type[Event], ...]) -> frozenset[type[Event]]:
+    """Every type of event that is one of ``types`` or of their families."""
     kinds = set(types)
     for kind in types:
-        kinds |= _kinds(tuple(kind.__subclasses__()))
+        kinds |= kinds_of(tuple(kind.__subclasses__()))
     return frozenset(kinds)
 
 

@@ -1,7 +1,8 @@
 """Which parked readers an event wakes: found by its type and subject, without asking each reader.
 
-A reader stands under each type or family that it wants, once for its subject; an event looks under its
-own type and that type's families. A reader that is found is taken out: it is woken once.
+A reader is given its places when it begins (one for each type or family that it wants, for its subject)
+and stands in them while it is parked. An event looks at the places of its type and of that type's
+families, and takes out who stands there: each is woken once.
 """
 
 from __future__ import annotations
@@ -12,30 +13,33 @@ from typing import Protocol
 from aiovirt.events.filters import Filter
 from aiovirt.events.types import Event
 
-__all__ = ["Index", "Parked"]
+__all__ = ["Index", "Parked", "Place"]
 
 
 class Parked(Protocol):
     """A reader that waits: it is woken by the first event that its filter lets through."""
 
-    @property
-    def filter(self) -> Filter: ...
-
     def wake(self, position: int) -> None:
-        """Read on from ``position``: nothing that came before it while parked matches."""
+        """Read on from ``position``: nothing that came before it while parked matches. It leaves all its places."""
+
+
+class Place(set[Parked]):
+    """Who is parked for one type and subject; ``readers`` counts those that may be."""
+
+    readers = 0
 
 
 class _Shelf:
-    """The readers of one type: of any subject, of one, or of a prefix (each of these ends in ``/``)."""
+    """The places of one type: for any subject, for one, and for a prefix (each of these ends in ``/``)."""
 
     __slots__ = ("any", "prefixes", "subjects")
 
     def __init__(self) -> None:
-        self.any: set[Parked] = set()
-        self.subjects: dict[str, set[Parked]] = {}
-        self.prefixes: dict[str, set[Parked]] = {}
+        self.any = Place()
+        self.subjects: dict[str, Place] = {}
+        self.prefixes: dict[str, Place] = {}
 
-    def place(self, subject: str) -> dict[str, set[Parked]]:
+    def narrow(self, subject: str) -> dict[str, Place]:
         return self.prefixes if subject[-1] == "/" else self.subjects
 
 
@@ -44,70 +48,73 @@ class Index:
 
     def __init__(self) -> None:
         self._shelves: dict[type[Event], _Shelf] = {}
-        self._count = 0
+        self._of_kind: dict[type[Event], tuple[_Shelf, ...]] = {}  # of those, a type's own and its families'
 
     def __len__(self) -> int:
-        return self._count
+        return len(self._everyone())
 
-    def add(self, reader: Parked) -> None:
-        """It waits from now on."""
-        self._count += 1
-        subject = reader.filter.subject
-        for kind in reader.filter.types:
-            shelf = self._shelves.get(kind)
-            if shelf is None:
-                shelf = self._shelves[kind] = _Shelf()
-            if subject:
-                shelf.place(subject).setdefault(subject, set()).add(reader)
-            else:
-                shelf.any.add(reader)
+    def enter(self, wanted: Filter) -> tuple[Place, ...]:
+        """The places of a reader that begins; :meth:`leave` gives them back."""
+        places: list[Place] = []
+        for kind in wanted.types:
+            shelf = self._shelf(kind)
+            place = shelf.narrow(wanted.subject).setdefault(wanted.subject, Place()) if wanted.subject else shelf.any
+            place.readers += 1
+            places.append(place)
+        return tuple(places)
 
-    def remove(self, reader: Parked) -> None:
-        """It does not wait any more; it must have been added, and not found since."""
-        self._count -= 1
-        subject = reader.filter.subject
-        for kind in reader.filter.types:
-            shelf = self._shelves[kind]
-            if not subject:
-                shelf.any.discard(reader)
-                continue
-            place = shelf.place(subject)
-            if readers := place.get(subject):
-                readers.discard(reader)
-                if not readers:
-                    del place[subject]
+    def leave(self, wanted: Filter) -> None:
+        """The reader has ended; it is parked no more."""
+        if subject := wanted.subject:
+            for kind in wanted.types:
+                places = self._shelf(kind).narrow(subject)
+                places[subject].readers -= 1
+                if not places[subject].readers:
+                    del places[subject]
 
-    def take(self, event: Event) -> list[Parked]:
-        """Those that ``event`` wakes; they wait no more."""
-        found: list[Parked] = []
-        for kind in _lineage(type(event)):
-            shelf = self._shelves.get(kind)
-            if shelf is None:
-                continue
-            found += shelf.any
-            if shelf.subjects and (readers := shelf.subjects.get(event.subject)):
-                found += readers
+    def wake(self, event: Event, position: int) -> None:
+        """Wakes those that wait for ``event``, which is at ``position``."""
+        shelves = self._of_kind.get(type(event))
+        if shelves is None:
+            shelves = self._shelves_of(type(event))
+        for shelf in shelves:
+            if shelf.any:
+                _wake(shelf.any, position)
+            if shelf.subjects and (place := shelf.subjects.get(event.subject)):
+                _wake(place, position)
             if shelf.prefixes:
-                subject = event.subject
-                found += [reader for prefix, readers in shelf.prefixes.items() if subject.startswith(prefix) for reader in readers]
-        if not found:
-            return found
-        woken = list(dict.fromkeys(found))
-        for reader in woken:
-            self.remove(reader)
-        return woken
+                for prefix, place in shelf.prefixes.items():
+                    if place and event.subject.startswith(prefix):
+                        _wake(place, position)
 
-    def take_all(self) -> list[Parked]:
-        """Everyone; nobody waits any more."""
-        everyone = {
-            reader
-            for shelf in self._shelves.values()
-            for readers in (shelf.any, *shelf.subjects.values(), *shelf.prefixes.values())
-            for reader in readers
-        }
-        self._shelves.clear()
-        self._count = 0
-        return list(everyone)
+    def wake_all(self, position: int) -> None:
+        """Wakes everyone."""
+        for reader in self._everyone():
+            reader.wake(position)
+
+    def _shelf(self, kind: type[Event]) -> _Shelf:
+        shelf = self._shelves.get(kind)
+        if shelf is None:
+            shelf = self._shelves[kind] = _Shelf()
+            self._of_kind.clear()
+        return shelf
+
+    def _shelves_of(self, kind: type[Event]) -> tuple[_Shelf, ...]:
+        found = tuple(self._shelves[base] for base in _lineage(kind) if base in self._shelves)
+        self._of_kind[kind] = found
+        return found
+
+    def _everyone(self) -> set[Parked]:
+        shelves = self._shelves.values()
+        places = [place for shelf in shelves for place in (shelf.any, *shelf.subjects.values(), *shelf.prefixes.values())]
+        return {reader for place in places for reader in place}
+
+
+def _wake(place: Place, position: int) -> None:
+    readers = tuple(place)
+    place.clear()
+    for reader in readers:
+        reader.wake(position)
 
 
 @cache

@@ -20,6 +20,8 @@ __all__ = ["Ring", "Shed"]
 
 SHARE: Final = 4
 """A subject is loud when it holds more than one part in so many of the ring."""
+BATCH: Final = 64
+"""Events that may come before they are weighed."""
 
 
 class Shed(Struct):
@@ -30,47 +32,57 @@ class Shed(Struct):
 
 
 class Ring:
-    """``capacity`` events and ``budget`` bytes at most, beginning after position ``head``; as much again may be put aside."""
+    """About ``capacity`` events and ``budget`` bytes at most, beginning after position ``head``; as much again may be put aside."""
 
     def __init__(self, capacity: int, budget: int, head: int = 0) -> None:
         self.head = head
         self.first = head + 1
         self.shed: dict[tuple[type[Event], str], Shed] = {}
-        self._slots: list[Event | None] = [None] * capacity
-        self._capacity = capacity
+        self._batch = min(BATCH, -(-capacity // BATCH))
+        self._size = capacity + self._batch
+        self._slots: list[Event | None] = [None] * self._size
         self._budget = budget
         self._grain = -(-budget // capacity)  # each event weighs at least this, so the budget bounds the count, too
+        self._weighed = head  # the position up to which events are in the weights below
         self._weight = 0
-        self._loads: dict[str, int] = {}  # subject -> what it holds of the ring
-        self._loud: set[str] = set()
+        self._loads: dict[object, int] = {}  # what each subject holds of the ring, by what names it at the least cost
+        self._loud: set[object] = set()
         self._aside: deque[tuple[int, Event]] = deque()
         self._aside_weight = 0
         self._floor = head + 1
 
     def append(self, event: Event) -> int:
         """Takes the next event in; returns its position."""
-        weight = event.weight
-        weight = max(weight, self._grain)
-        self._weight += weight
-        while self._weight > self._budget and self.first <= self.head:
-            self._give_up_oldest()
         self.head = head = self.head + 1
-        self._slots[head % self._capacity] = event
-        subject = event.subject
-        loads = self._loads
-        loads[subject] = load = loads.get(subject, 0) + weight
-        if load * SHARE > self._budget:
-            self._loud.add(subject)
+        self._slots[head % self._size] = event
+        if head - self._weighed >= self._batch:
+            self._weigh()
         return head
+
+    def _weigh(self) -> None:
+        """Counts what came since the last time, and gives up what is too much."""
+        grain, share, loads, weight = self._grain, self._budget / SHARE, self._loads, self._weight
+        for event in self.span(self._weighed + 1, self.head):
+            assert event is not None
+            weighs = event.weight
+            weighs = max(weighs, grain)
+            weight += weighs
+            key = event.key
+            loads[key] = load = loads.get(key, 0) + weighs
+            if load > share:
+                self._loud.add(key)
+        self._weight, self._weighed = weight, self.head
+        while self._weight > self._budget and self.first < self.head:
+            self._give_up_oldest()
 
     def span(self, first: int, last: int) -> list[Event | None]:
         """The events at ``first`` to ``last``, both within the ring."""
-        start, stop = first % self._capacity, last % self._capacity + 1
+        start, stop = first % self._size, last % self._size + 1
         return self._slots[start:stop] if start < stop else self._slots[start:] + self._slots[:stop]
 
     def get(self, position: int) -> Event | None:
         """The event at ``position``, or None when the ring does not have it (any more)."""
-        return self._slots[position % self._capacity] if self.first <= position <= self.head else None
+        return self._slots[position % self._size] if self.first <= position <= self.head else None
 
     # -- what left the ring ----------------------------------------------------------------
 
@@ -94,29 +106,29 @@ class Ring:
 
     def _give_up_oldest(self) -> None:
         position = self.first
-        event = self._slots[position % self._capacity]
+        event = self._slots[position % self._size]
         assert event is not None
-        self._slots[position % self._capacity] = None
+        self._slots[position % self._size] = None
         self.first = position + 1
         weight = max(event.weight, self._grain)
         self._weight -= weight
-        self._lighten(event.subject, weight)
+        self._lighten(event.key, weight)
         if not self._loud:
             self._forget(position)
-        elif event.subject in self._loud:
+        elif event.key in self._loud:
             shed = self.shed.setdefault((type(event), event.subject), Shed(0, position))
             shed.count, shed.last = shed.count + 1, position
         else:
             self._put_aside(position, event, weight)
 
-    def _lighten(self, subject: str, weight: int) -> None:
-        load = self._loads[subject] - weight
+    def _lighten(self, key: object, weight: int) -> None:
+        load = self._loads[key] - weight
         if load:
-            self._loads[subject] = load
+            self._loads[key] = load
         else:
-            del self._loads[subject]
-        if load * SHARE <= self._budget:
-            self._loud.discard(subject)
+            del self._loads[key]
+        if self._loud and load * SHARE <= self._budget:
+            self._loud.discard(key)
 
     def _forget(self, position: int) -> None:
         """The event at ``position`` is gone for good, and so is all before it."""

@@ -6,12 +6,15 @@ process that is attached to it. Nothing here does I/O; nothing else writes this 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import MappingProxyType
+from typing import Any, Final
 from uuid import UUID
 
 from msgspec import Struct
 from msgspec.structs import replace
 
+from aiovirt.events.filters import kinds_of
 from aiovirt.events.types import (
     DomainLifecycle,
     Event,
@@ -21,7 +24,7 @@ from aiovirt.events.types import (
     NetdevRemoved,
 )
 from aiovirt.model.netdev import Netdev
-from aiovirt.model.state import Lifecycle, MonitorHealth
+from aiovirt.model.state import DomainState, Lifecycle, MonitorHealth
 from aiovirt.model.view import DomainView, HostView
 
 __all__ = ["HostState", "Memo"]
@@ -54,15 +57,9 @@ class HostState:
 
     def apply(self, event: Event) -> None:
         """Folds one event in."""
-        if isinstance(event, DomainLifecycle):
-            self._own_domains()
-            self._apply_lifecycle(event)
-        elif isinstance(event, NetdevEvent):
-            self._apply_netdev(event)
-        elif isinstance(event, MonitorEvent):
-            self._apply_monitor(event)
-        elif isinstance(event, HostStarted):
-            self._apply_start(event)
+        fold = _FOLDS.get(type(event))
+        if fold is not None:
+            fold(self, event)
 
     def snapshot(self, cursor: str) -> HostView:
         """Everything as it is now, frozen; ``cursor`` is that of the last event folded in."""
@@ -105,7 +102,8 @@ class HostState:
             self.domains[event.uuid] = replace(before, monitor=event.health, as_of=event.cursor)
 
     def _apply_lifecycle(self, event: DomainLifecycle) -> None:
-        if (event.kind is Lifecycle.UNDEFINED and not event.state.is_active) or (event.kind is Lifecycle.STOPPED and not event.persistent):
+        self._own_domains()
+        if event.state is _SHUTOFF and (not event.persistent or event.kind is _UNDEFINED):
             self.domains.pop(event.uuid, None)
         else:
             self.domains[event.uuid] = _view(event, self.domains.get(event.uuid))
@@ -128,6 +126,9 @@ def _incarnation(identity: str) -> int:
 
 
 def _view(event: DomainLifecycle, before: DomainView | None) -> DomainView:
+    monitor = None
+    if event.state is not _SHUTOFF:
+        monitor = (before.monitor if before else None) or MonitorHealth.CONNECTED
     return DomainView(
         uuid=event.uuid,
         name=event.name,
@@ -135,12 +136,21 @@ def _view(event: DomainLifecycle, before: DomainView | None) -> DomainView:
         persistent=event.persistent,
         state=event.state,
         reason=event.reason,
-        monitor=_health(event, before),
+        monitor=monitor,
         as_of=event.cursor,
     )
 
 
-def _health(event: DomainLifecycle, before: DomainView | None) -> MonitorHealth | None:
-    if not event.state.is_active:
-        return None
-    return before.monitor if before and before.monitor else MonitorHealth.CONNECTED
+# Looked up for every event: by its very type, and enum members by a name of this module.
+_SHUTOFF: Final = DomainState.SHUTOFF
+_UNDEFINED: Final = Lifecycle.UNDEFINED
+_FOLDS: Final[dict[type[Event], Callable[[HostState, Any], None]]] = {
+    kind: fold
+    for base, fold in (
+        (DomainLifecycle, HostState._apply_lifecycle),  # noqa: SLF001 - its own
+        (NetdevEvent, HostState._apply_netdev),  # noqa: SLF001
+        (MonitorEvent, HostState._apply_monitor),  # noqa: SLF001
+        (HostStarted, HostState._apply_start),  # noqa: SLF001
+    )
+    for kind in kinds_of((base,))
+}

@@ -7,7 +7,7 @@ An event is made by what learned of it, without a number; the bus stamps ``curso
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import ClassVar, Final, TypeVar
+from typing import ClassVar, Final, TypeVar, cast
 from uuid import UUID
 
 from msgspec import Struct
@@ -73,15 +73,18 @@ class Event(Struct, frozen=True, kw_only=True, gc=False):
     trigger: ClassVar[str] = ""
     """What makes it happen."""
 
-    @property
-    def weight(self) -> int:
-        """About how many bytes it holds in memory: what the bus's budgets count."""
-        return 512
+    weight: ClassVar[int] = 512
+    """About how many bytes it holds in memory: what the bus's budgets count."""
 
     @property
     def subject(self) -> str:
         """What it is about: ``domain/<uuid>``, ``netdev/<id>`` or ``host``."""
         return "host"
+
+    @property
+    def key(self) -> object:
+        """What it is about, as the value that is had and hashed at the least cost."""
+        return None
 
     @property
     def topic(self) -> str:
@@ -96,6 +99,15 @@ class Event(Struct, frozen=True, kw_only=True, gc=False):
         who, what, detail = self.describe()
         detail = f"{detail}  (missed)".lstrip() if self.missed else detail
         return f"{clock(self.time)}  {who}  {what}" + (f"  {detail}" if detail else "")
+
+
+def _size(value: object) -> int:
+    """About how many bytes decoded JSON holds in memory."""
+    if isinstance(value, dict):
+        return sum(100 + _size(member) for member in cast("dict[str, object]", value).values())
+    if isinstance(value, list):
+        return sum(16 + _size(item) for item in cast("list[object]", value))
+    return 64 + len(value) if isinstance(value, str) else 32
 
 
 @lru_cache(SUBJECTS_REMEMBERED)
@@ -118,6 +130,10 @@ class DomainEvent(Event, frozen=True, kw_only=True, gc=False):
     @property
     def subject(self) -> str:
         return _domain_subject(self.uuid.int)
+
+    @property
+    def key(self) -> object:
+        return self.uuid.int
 
 
 class DomainLifecycle(DomainEvent, frozen=True, kw_only=True, gc=False, tag="domain.lifecycle"):
@@ -170,8 +186,8 @@ class DomainQMP(DomainEvent, frozen=True, kw_only=True, gc=False, tag="domain.qm
     trigger: ClassVar[str] = "any QMP event, known to aiovirt or not"
 
     @property
-    def weight(self) -> int:
-        return 1024 + 16 * len(self.data)
+    def weight(self) -> int:  # type: ignore[override]
+        return 1024 + _size(self.data)
 
     def describe(self) -> tuple[str, str, str]:
         return self.name, "qmp", " ".join([self.event, *(f"{name}={value}" for name, value in self.data.items())])
@@ -231,6 +247,10 @@ class DeviceEvent(Event, frozen=True, kw_only=True, gc=False):
     def subject(self) -> str:
         return self.device.subject
 
+    @property
+    def key(self) -> object:
+        return self.device.subject
+
 
 class NetdevEvent(DeviceEvent, frozen=True, kw_only=True, gc=False):
     """Something about one network device."""
@@ -241,9 +261,7 @@ class NetdevEvent(DeviceEvent, frozen=True, kw_only=True, gc=False):
     def device(self) -> Netdev:
         raise AttributeError("device")
 
-    @property
-    def weight(self) -> int:
-        return 1536
+    weight: ClassVar[int] = 1536
 
 
 class NetdevAdded(NetdevEvent, frozen=True, kw_only=True, gc=False, tag="netdev.added"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 import anyio
@@ -13,8 +13,9 @@ __all__ = ["EventWaker", "NewWaker", "Waker"]
 class Waker(Protocol):
     """One task waits, anyone on the loop's thread wakes it."""
 
-    async def wait(self) -> None:
-        """Returns once woken. A wake that came before this call does not count."""
+    def wait(self) -> Awaitable[object]:
+        """To be awaited at once, by one task: returns once woken. A wake that came before this call does not count."""
+        ...
 
     def wake(self) -> None:
         """Wakes who waits; harmless when nobody does."""
@@ -31,12 +32,9 @@ class EventWaker:
     def __init__(self) -> None:
         self._event: anyio.Event | None = None
 
-    async def wait(self) -> None:
+    def wait(self) -> Awaitable[object]:
         self._event = anyio.Event()
-        try:
-            await self._event.wait()
-        finally:
-            self._event = None
+        return self._event.wait()
 
     def wake(self) -> None:
         if self._event is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Self, TypeVar, cast
+from typing import Any, Self, TypeVar
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -47,16 +47,13 @@ class Watch(Stream[E_co]):
 
     async def __aenter__(self) -> Self:
         """Takes the snapshot; what follows begins right after it."""
-        self._begin()
+        self.snapshot = self._bus.snapshot()
+        self._begin(self._bus.head + 1)
         return self
 
     def statistics(self) -> StreamStatistics:
         """Figures of now."""
         return replace(super().statistics(), folded=self._folded)
-
-    def _begin(self) -> None:
-        self.snapshot = self._bus.snapshot()
-        self._next = self._bus.head + 1
 
     def _scan(self, head: int) -> None:
         if not self._fold:
@@ -88,7 +85,9 @@ class Watch(Stream[E_co]):
             self._next = self._bus.ring.first
             self._put_folded(kept) if self._fold else self._put(kept)
         else:
-            self._begin()
+            self.snapshot = self._bus.snapshot()
+            self._next = self._bus.head + 1
             self._taken += 1
-            self._batch = cast("list[E_co]", [Resync(self.snapshot)])
+            fresh: list[Any] = [Resync(self.snapshot)]
+            self._batch = fresh
         return True

@@ -7,17 +7,28 @@ memory) makes readings; a reading that changes nothing amounts to nothing.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Final
+from typing import Any, Final
 
 from msgspec import Struct, structs
 
-from aiovirt.events.types import NetdevAdded, NetdevChanged, NetdevEvent, NetdevRemoved, NetdevRenamed
+from aiovirt.events.types import (
+    NetdevAdded,
+    NetdevChanged,
+    NetdevEvent,
+    NetdevLeft,
+    NetdevRemoved,
+    NetdevRenamed,
+    NetdevReturned,
+)
 from aiovirt.model.netdev import Netdev, OperState, Unreadable
 
 __all__ = ["NetdevTable", "Reading", "parents_first"]
 
 MAX_REMEMBERED: Final = 65_536
 """Numbers of devices that are gone whose incarnation is remembered one by one."""
+
+MAX_AWAY: Final = 4096
+"""Devices in other namespaces that are remembered; the one that left first is forgotten first."""
 
 
 class Reading(Struct, frozen=True, kw_only=True, gc=False):
@@ -68,14 +79,20 @@ class NetdevTable:
     """ifindex -> network device. Its events are unnumbered; ids never name two devices.
 
     The first device with an ifindex is incarnation 1 of it, the next one that the kernel gives the same
-    number to is 2. (Once more than MAX_REMEMBERED numbers are forgotten, new ones start higher.)
+    number to is 2. (Once more than MAX_REMEMBERED numbers are forgotten, new ones start higher.) A device that
+    left for another namespace has its old id again when it returns: when the next device with its number has its
+    address, kind and parent too.
+
+    ``known`` are the devices that a table before this one had; they keep their ids. New ones get an incarnation above
+    ``incarnation``, the highest that was ever given, to those included.
     """
 
-    def __init__(self) -> None:
-        self._readings: dict[int, Reading] = {}
-        self._netdevs: dict[int, Netdev] = {}
-        self._incarnations: dict[int, int] = {}
-        self._forgotten = 0  # the highest incarnation of any number that is no longer remembered
+    def __init__(self, known: Iterable[Netdev] = (), *, incarnation: int = 0) -> None:
+        self._netdevs: dict[int, Netdev] = {netdev.ifindex: netdev for netdev in known}
+        self._readings: dict[int, Reading] = {ifindex: _reading(netdev) for ifindex, netdev in self._netdevs.items()}
+        self._incarnations: dict[int, int] = dict.fromkeys(self._netdevs, incarnation)
+        self._forgotten = incarnation  # the highest incarnation of any number that is not remembered
+        self._away: dict[int, Netdev] = {}
 
     def __iter__(self) -> Iterator[Netdev]:
         return iter(self._netdevs.values())
@@ -93,6 +110,11 @@ class NetdevTable:
     def reading(self, ifindex: int) -> Reading | None:
         """What was last read of the device with this number, or None."""
         return self._readings.get(ifindex)
+
+    def away(self, reading: Reading) -> Netdev | None:
+        """The device that this is, as it was when it left for another namespace, or None."""
+        away = self._away.get(reading.ifindex)
+        return away if away is not None and _traits(away) == _traits(reading) else None
 
     def observe(self, reading: Reading) -> list[NetdevEvent]:
         """A device is there, and is so: added, or renamed, or changed, or first the one and then the other.
@@ -113,12 +135,15 @@ class NetdevTable:
 
     def remove(self, ifindex: int) -> list[NetdevEvent]:
         """The device with this number is gone; nothing when there was none."""
-        netdev = self._netdevs.pop(ifindex, None)
-        if netdev is None:
-            return []
-        del self._readings[ifindex]
-        self._forget_some()
-        return [NetdevRemoved(device=netdev)]
+        return [NetdevRemoved(device=netdev) for netdev in self._take(ifindex)]
+
+    def leave(self, ifindex: int, *, nsid: int | None, new_ifindex: int | None) -> list[NetdevEvent]:
+        """The device with this number went to another namespace, and may return; nothing when there was none."""
+        taken = self._take(ifindex)
+        self._away |= {netdev.ifindex: netdev for netdev in taken}
+        if len(self._away) > MAX_AWAY:
+            del self._away[next(iter(self._away))]
+        return [NetdevLeft(device=netdev, nsid=nsid, new_ifindex=new_ifindex) for netdev in taken]
 
     def sync(self, readings: Iterable[Reading]) -> list[NetdevEvent]:
         """These devices are there, and no others: what is removed first, then renamed, added, changed.
@@ -133,13 +158,22 @@ class NetdevTable:
         return sorted(events, key=_sync_order)
 
     def _add(self, reading: Reading) -> NetdevEvent:
-        ifindex = reading.ifindex
-        incarnation = self._incarnations.get(ifindex, self._forgotten) + 1
-        netdev = reading.netdev(f"{ifindex}.{incarnation}")
-        self._incarnations[ifindex] = incarnation
+        ifindex, away = reading.ifindex, self.away(reading)
+        self._away.pop(ifindex, None)
+        self._incarnations[ifindex] = self._incarnations.get(ifindex, self._forgotten) + (away is None)
+        netdev = reading.netdev(away.id if away else f"{ifindex}.{self._incarnations[ifindex]}")
         self._readings[ifindex] = reading
         self._netdevs[ifindex] = netdev
-        return NetdevAdded(device=netdev)
+        return NetdevReturned(device=netdev) if away else NetdevAdded(device=netdev)
+
+    def _take(self, ifindex: int) -> list[Netdev]:
+        """The device with this number, if any, which is no longer there."""
+        if ifindex not in self._netdevs:
+            return []
+        del self._readings[ifindex]
+        taken = self._netdevs.pop(ifindex)
+        self._forget_some()
+        return [taken]
 
     def _forget_some(self) -> None:
         if len(self._incarnations) - len(self._netdevs) > MAX_REMEMBERED:
@@ -169,6 +203,17 @@ def parents_first(readings: Iterable[Reading]) -> list[Reading]:
     return ordered
 
 
+def _reading(netdev: Netdev) -> Reading:
+    """What was last read of a device, but for what it lies upon, which a Netdev does not tell."""
+    attributes: dict[str, Any] = {field: getattr(netdev, field) for field in Netdev.__struct_fields__ if field != "id"}
+    return Reading(**attributes)
+
+
+def _traits(device: Netdev | Reading) -> tuple[str, str | None, str | None]:
+    """What tells, beside its number, that a device is the one that left."""
+    return device.mac, device.kind, device.parent
+
+
 def _differences(old: Netdev, new: Netdev) -> list[NetdevEvent]:
     """A rename, if any, and then every other change, if any."""
     events: list[NetdevEvent] = []
@@ -185,4 +230,10 @@ def _sync_order(event: NetdevEvent) -> int:
     return _SYNC_ORDER[type(event)]
 
 
-_SYNC_ORDER: Final[dict[type[NetdevEvent], int]] = {NetdevRemoved: 0, NetdevRenamed: 1, NetdevAdded: 2, NetdevChanged: 3}
+_SYNC_ORDER: Final[dict[type[NetdevEvent], int]] = {
+    NetdevRemoved: 0,
+    NetdevRenamed: 1,
+    NetdevAdded: 2,
+    NetdevReturned: 2,
+    NetdevChanged: 3,
+}

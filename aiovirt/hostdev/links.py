@@ -12,7 +12,7 @@ others is the answer news. With that, no device flickers, and none comes back fr
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
 
@@ -20,7 +20,7 @@ from msgspec import Struct, structs
 
 from aiovirt.events.types import NetdevEvent
 from aiovirt.hostdev.inventory import NetdevTable, Reading, parents_first
-from aiovirt.model.netdev import OperState, Unreadable
+from aiovirt.model.netdev import Netdev, OperState, Unreadable
 from aiovirt.system.sysfs import Attachment
 from aiovirt.wire.rtnetlink import AF_UNSPEC, LinkMessage
 from aiovirt.wire.uevent import Uevent
@@ -42,6 +42,7 @@ ATTRIBUTES: Final = (
 """What :func:`reading_of_sysfs` is made of."""
 
 _MAX_IFINDEX: Final = 2**31 - 1
+_NO_NSID: Final = -1  # NETNSA_NSID_NOT_ASSIGNED in linux/net_namespace.h
 _TOLD_BY_MESSAGES: Final = frozenset({"add", "move"})
 
 
@@ -69,10 +70,12 @@ class Links:
 
     A device that hangs from a bus device waits, unannounced, for :meth:`attached` to tell its driver. It is
     announced without one as soon as another device's events refer to it, or when it goes.
+
+    ``known`` and ``incarnation`` are what a :class:`NetdevTable` begins with.
     """
 
-    def __init__(self) -> None:
-        self.table = NetdevTable()
+    def __init__(self, known: Iterable[Netdev] = (), *, incarnation: int = 0) -> None:
+        self.table = NetdevTable(known, incarnation=incarnation)
         self.waiting: dict[int, Reading] = {}
         """Devices seen and not announced yet, as last read."""
         self._dirty: dict[int, str | None] = {}  # ifindex -> the name that makes the question needless, if any
@@ -87,7 +90,9 @@ class Links:
             return []
         for asked in self._rounds:
             asked.touched.add(message.ifindex)
-        return self._gone(message.ifindex) if message.removed else self._seen(reading_of_link(message))
+        if not message.removed:
+            return self._seen(reading_of_link(message))
+        return self._left(message) if message.moved else self._gone(message.ifindex)
 
     def hint(self, uevent: Uevent) -> None:
         """A uevent: marks as dirty what it may tell of."""
@@ -174,20 +179,27 @@ class Links:
         ifindex = reading.ifindex
         if reading.parent is not None:
             self._parents[ifindex] = reading.parent
-        if known := self.table.reading(ifindex):
-            return self._announce(structs.replace(reading, driver=known.driver))
-        if reading.parent is None:
-            return self._announce(reading)
+        driver = self._known_driver(reading)
+        if reading.parent is None or driver is not None or ifindex in self.table:
+            return self._announce(structs.replace(reading, driver=driver))
         self.waiting[ifindex] = reading
         return []
 
     def _gone(self, ifindex: int) -> list[NetdevEvent]:
+        return self._ending(ifindex) + self.table.remove(ifindex)
+
+    def _left(self, message: LinkMessage) -> list[NetdevEvent]:
+        nsid = message.new_netnsid if message.new_netnsid != _NO_NSID else None
+        return self._ending(message.ifindex) + self.table.leave(message.ifindex, nsid=nsid, new_ifindex=message.new_ifindex)
+
+    def _ending(self, ifindex: int) -> list[NetdevEvent]:
+        """What comes before the end of a device: it is announced if it waited, and no answer is about it any more."""
         events = self._announce_unread(ifindex)
         for asked in self._rounds:
             asked.removed.add(ifindex)
         self._dirty.pop(ifindex, None)
         self._parents.pop(ifindex, None)
-        return events + self.table.remove(ifindex)
+        return events
 
     def _announce(self, reading: Reading) -> list[NetdevEvent]:
         """Into the table, after those that it refers to."""
@@ -221,8 +233,12 @@ class Links:
         attachment = attachments.get(reading.ifindex)
         if attachment is not None and attachment.parent == reading.parent:
             return structs.replace(reading, driver=attachment.driver)
-        known = self.table.reading(reading.ifindex)
-        return structs.replace(reading, driver=known.driver if known else None)
+        return structs.replace(reading, driver=self._known_driver(reading))
+
+    def _known_driver(self, reading: Reading) -> str | None:
+        """Its driver as last known; a device that went to another namespace takes its own with it, and brings it back."""
+        known = self.table.get(reading.ifindex) or self.table.away(reading)
+        return known.driver if known else None
 
 
 def reading_of_link(message: LinkMessage) -> Reading:

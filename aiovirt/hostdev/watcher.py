@@ -1,20 +1,23 @@
 """The watch over this host's network devices: it reads sockets, asks, and publishes; the thinking is in ``links``.
 
 Two sockets are listened on, link messages and the kernel's uevents, and link messages are always read
-first. Questions (:mod:`aiovirt.hostdev.survey`) go over other sockets, in worker threads, as they may wait
-seconds for a lock that configuration holds; news of other devices goes on meanwhile.
+first; all that were sent before a driver took or left a device are, before that is told. Questions
+(:mod:`aiovirt.hostdev.survey`) go over other sockets, in worker threads, as they may wait seconds for a
+lock that configuration holds; news of other devices goes on meanwhile.
 
 When messages are lost, all links are asked for again, the differences are published, and then a
 SourceResynced. A device that hangs from a bus device (a PCI function) is announced with its driver, for
 which sysfs is read; if that takes more than ATTACH_WAIT it is announced without, and a NetdevChanged
 follows. udev is not needed, nor any privilege.
+
+A watch may go on from what one before it knew: all that its first inventory tells is then ``missed``.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Final
 
 import anyio
@@ -22,16 +25,20 @@ import structlog
 from anyio import TASK_STATUS_IGNORED, move_on_after
 from anyio.abc import TaskStatus
 from anyio.lowlevel import checkpoint
+from msgspec import structs
 
 from aiovirt.errors import Error, ProtocolError
-from aiovirt.events.types import Event, SourceResynced, WatcherLost
+from aiovirt.events.types import Event, NetdevEvent, SourceResynced, WatcherLost
+from aiovirt.hostdev.drivers import driver_event
 from aiovirt.hostdev.links import Links
 from aiovirt.hostdev.survey import ask_about, ask_about_all
+from aiovirt.model.netdev import Netdev
 from aiovirt.system.background import Background
 from aiovirt.system.netlink import KOBJECT_UEVENT, RECEIVE_BUFFER, ROUTE, RTNLGRP_LINK, UEVENT_KERNEL, NetlinkSocket, Overrun
 from aiovirt.system.sysfs import Attachment, Sysfs
 from aiovirt.wire import rtnetlink, uevent
 from aiovirt.wire.rtnetlink import LinkMessage
+from aiovirt.wire.uevent import Uevent
 
 __all__ = ["watch_netdevs"]
 
@@ -47,18 +54,27 @@ _ASK_AT_ONCE: Final = 64  # devices a question is about
 _log = structlog.wrap_logger(logging.getLogger("aiovirt.hostdev"))
 
 
-async def watch_netdevs(
+async def watch_netdevs(  # noqa: PLR0913 - all but where to publish have a value that does
     publish: Callable[[Event], object],
     *,
+    known: Iterable[Netdev] = (),
+    incarnation: int = 0,
+    begins: str | None = None,
     sysfs: Sysfs | None = None,
     receive_buffer: int = RECEIVE_BUFFER,
     task_status: TaskStatus[None] = TASK_STATUS_IGNORED,
 ) -> None:
     """Publishes this network namespace's devices, says it has started, and then publishes what changes, until cancelled.
 
+    ``known`` are the devices as a watch before this one had them, since this boot: they keep their ids, and the first
+    inventory tells only in what they differ, each event ``missed``. ``incarnation`` is the highest that any device ever
+    had, those included; no new one is given it again. With ``begins``, SourceResynced with that reason is published when
+    the first inventory is through.
+
     ``receive_buffer`` is what the kernel may queue for each socket, in bytes. When a source fails for
     good, WatcherLost is published and this returns (and says first that it has started, if it had not).
     """
+    known = tuple(known)
     said = False
 
     def started() -> None:
@@ -68,13 +84,19 @@ async def watch_netdevs(
             task_status.started()
 
     try:
-        await _watch(publish, sysfs or Sysfs(), receive_buffer, started)
+        async with _sockets(receive_buffer) as sockets:
+            watch = _Watch(publish, sysfs or Sysfs(), *sockets, Links(known, incarnation=incarnation))
+            await watch.begin(missed=bool(known), reason=begins)
+            started()
+            await watch.follow()
     except _SourceLostError as lost:
         publish(WatcherLost(source=lost.source, why=lost.why))
         started()
 
 
-async def _watch(publish: Callable[[Event], object], sysfs: Sysfs, receive_buffer: int, started: Callable[[], None]) -> None:
+@asynccontextmanager
+async def _sockets(receive_buffer: int) -> AsyncIterator[tuple[NetlinkSocket, NetlinkSocket]]:
+    """Those for link messages and for uevents, which hear from now on."""
     links = NetlinkSocket(ROUTE, RTNLGRP_LINK, receive_buffer=receive_buffer)
     uevents = NetlinkSocket(KOBJECT_UEVENT, UEVENT_KERNEL, receive_buffer=receive_buffer)
     async with AsyncExitStack() as stack:
@@ -82,28 +104,40 @@ async def _watch(publish: Callable[[Event], object], sysfs: Sysfs, receive_buffe
             await stack.enter_async_context(links)
         with _source(UEVENTS):
             await stack.enter_async_context(uevents)
-        watch = _Watch(publish, sysfs, links, uevents)
-        await watch.resync()
-        started()
-        async with Background() as tasks:
-            tasks.group.start_soon(watch.follow_links)
-            tasks.group.start_soon(watch.follow_uevents)
-            tasks.group.start_soon(watch.announce)
-            await watch.ask()
+        yield links, uevents
 
 
 class _Watch:
     """The tasks of one watch, and what they share."""
 
-    def __init__(self, publish: Callable[[Event], object], sysfs: Sysfs, link_socket: NetlinkSocket, uevent_socket: NetlinkSocket) -> None:
+    def __init__(
+        self, publish: Callable[[Event], object], sysfs: Sysfs, link_socket: NetlinkSocket, uevent_socket: NetlinkSocket, links: Links
+    ) -> None:
         self._publish = publish
         self._sysfs = sysfs
         self._link_socket = link_socket
         self._uevent_socket = uevent_socket
-        self._links = Links()
+        self._links = links
+        self._missed = False  # whether what is told of devices happened while nobody was there
         self._holes: dict[str, str] = {}  # source -> why messages of it were lost
         self._to_ask = _Bell()
         self._to_announce = _Bell()
+
+    async def begin(self, *, missed: bool, reason: str | None) -> None:
+        """The first inventory."""
+        self._missed = missed
+        await self.resync()
+        self._missed = False
+        if reason is not None:
+            self._publish(SourceResynced(source=LINKS, reason=reason))
+
+    async def follow(self) -> None:
+        """All that changes from then on."""
+        async with Background() as tasks:
+            tasks.group.start_soon(self.follow_links)
+            tasks.group.start_soon(self.follow_uevents)
+            tasks.group.start_soon(self.announce)
+            await self.ask()
 
     async def follow_links(self) -> None:
         while True:
@@ -113,7 +147,7 @@ class _Watch:
     async def follow_uevents(self) -> None:
         while True:
             await self._uevent_socket.wait_readable()
-            while self._take_uevents():
+            while await self._take_uevents():
                 await checkpoint()
 
     async def announce(self) -> None:
@@ -185,22 +219,32 @@ class _Watch:
             return True
         return datagram is not None
 
-    def _take_uevents(self) -> bool:
+    async def _take_uevents(self) -> bool:
         """The same for uevents; what link messages told before them is read first."""
         self._take_links()
-        with _source(UEVENTS):
-            return all(self._take_uevent() for _ in range(_TURN))
+        for _ in range(_TURN):
+            with _source(UEVENTS):
+                if not await self._take_uevent():
+                    return False
+        return True
 
-    def _take_uevent(self) -> bool:
+    async def _take_uevent(self) -> bool:
         try:
             datagram = self._uevent_socket.receive_nowait()
-            if datagram is not None and (hint := uevent.parse(datagram)):
-                self._links.hint(hint)
-                self._ring()
+            heard = uevent.parse(datagram) if datagram is not None else None
         except (Overrun, ProtocolError) as hole:
             self._lost(UEVENTS, hole)
             return True
+        if heard is not None:
+            await self._take(heard)
         return datagram is not None
+
+    async def _take(self, heard: Uevent) -> None:
+        if told := driver_event(heard):
+            await self._catch_up()
+            self._tell([told])
+        self._links.hint(heard)
+        self._ring()
 
     def _lost(self, source: str, hole: Overrun | ProtocolError) -> None:
         reason = hole.reason if isinstance(hole, Overrun) else str(hole)
@@ -210,7 +254,7 @@ class _Watch:
 
     def _tell(self, events: Iterable[Event]) -> None:
         for event in events:
-            self._publish(event)
+            self._publish(structs.replace(event, missed=True) if self._missed and isinstance(event, NetdevEvent) else event)
         self._ring()
 
     def _ring(self) -> None:

@@ -2,7 +2,7 @@
 
 A driver reports *facts* (what its hypervisor said or did); the engine knows which *order* is
 pending. ``step`` says what to publish. What is not in the table changes nothing: QEMU says STOP
-also when we already know that it stopped.
+also when we already know that it stopped. ``belongs`` says which facts are that order's doing.
 
 Sources: QEMU's run-state.json; libvirt's qemu_process.c as seen through its events.
 """
@@ -14,10 +14,10 @@ from typing import Final
 
 from msgspec import Struct
 
-from aiovirt.model.orders import Create, Destroy, Request, Start, Suspend
+from aiovirt.model.orders import Create, Destroy, Request, Reset, Resume, Shutdown, Start, Suspend
 from aiovirt.model.state import Detail, DomainState, Lifecycle, Reason
 
-__all__ = ["Fact", "Step", "step"]
+__all__ = ["Fact", "Step", "belongs", "step"]
 
 
 class Fact(StrEnum):
@@ -94,6 +94,29 @@ _TABLE: Final[dict[DomainState, dict[Fact, tuple[Step, ...]]]] = {
     },
     S.SHUTOFF: {},
 }
+
+_BOOT: Final = frozenset({Fact.LAUNCHED, Fact.RESUMED})
+
+# order -> what it is meant to bring about; an order that is not here only changes what we know ourselves
+_MEANT: Final[dict[type[Request[object]], frozenset[Fact]]] = {
+    Start: _BOOT,
+    Create: _BOOT,
+    Suspend: frozenset({Fact.PAUSED}),
+    Resume: frozenset({Fact.RESUMED, Fact.WOKEN}),
+    Shutdown: frozenset({Fact.GUEST_POWEROFF, Fact.HOST_POWEROFF}),
+    # where the definition allows no reboot, QEMU makes a power-off by the host of it, and its process is ended then
+    Reset: frozenset({Fact.RESET, Fact.HOST_POWEROFF, Fact.EXITED}),
+    # on SIGTERM and on ``quit`` QEMU says SHUTDOWN (by the host), no STOP, and ends
+    Destroy: frozenset({Fact.HOST_POWEROFF, Fact.EXITED}),
+}
+
+
+def belongs(fact: Fact, order: Request[object] | None) -> bool:
+    """Whether ``fact`` is what ``order``, the pending one, was meant to bring about.
+
+    What the guest does by itself meanwhile, and what befalls it, is no order's doing.
+    """
+    return order is not None and fact in _MEANT.get(type(order), ())
 
 
 def step(state: DomainState, fact: Fact, order: Request[object] | None) -> tuple[Step, ...]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from aiovirt.errors import AccessDenied, HostHeld, SystemFailure
 
-__all__ = ["FileLock", "make_private", "read_bounded", "remove", "rotate", "shrink", "write_whole"]
+__all__ = ["FileLock", "make_private", "read_bounded", "remove", "rotate", "shrink", "sync_folder", "write_whole"]
 
 
 def make_private(folder: Path) -> None:
@@ -47,14 +47,14 @@ def write_whole(path: Path, data: bytes) -> None:
         with contextlib.suppress(FileNotFoundError):
             new.unlink()
         raise
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def remove(path: Path) -> None:
     """Takes ``path`` away for good; harmless when it is not there."""
     with contextlib.suppress(FileNotFoundError):
         path.unlink()
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
 
 
 def read_bounded(path: Path, limit: int) -> bytes:
@@ -93,7 +93,8 @@ def shrink(path: Path, limit: int) -> None:
                 file.truncate(0)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Returns when what is in ``folder``, and under which names, is on disk."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(handle)

@@ -7,6 +7,7 @@ Either costs about half of an Event.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from typing import Protocol
 
 __all__ = ["Waker", "new_waker"]
@@ -15,8 +16,9 @@ __all__ = ["Waker", "new_waker"]
 class Waker(Protocol):
     """One task waits, anyone on the loop's thread wakes it."""
 
-    async def wait(self) -> None:
-        """Returns once woken. A wake that came before this call does not count."""
+    def wait(self) -> Awaitable[object]:
+        """To be awaited at once, by one task: returns once woken. A wake that came before this call does not count."""
+        ...
 
     def wake(self) -> None:
         """Wakes who waits; harmless when nobody does."""
@@ -39,13 +41,11 @@ class _AsyncioWaker:
         self._loop = loop
         self._future: asyncio.Future[None] | None = None
 
-    async def wait(self) -> None:
-        self._future = self._loop.create_future()
-        try:
-            await self._future
-        finally:
-            self._future = None
+    def wait(self) -> Awaitable[object]:
+        self._future = future = self._loop.create_future()
+        return future
 
     def wake(self) -> None:
-        if self._future is not None and not self._future.done():
-            self._future.set_result(None)
+        future = self._future
+        if future is not None and not future.done():
+            future.set_result(None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+
 import trio
 
 __all__ = ["TrioWaker"]
@@ -15,9 +17,9 @@ class TrioWaker:
     def __init__(self) -> None:
         self._task: trio.lowlevel.Task | None = None
 
-    async def wait(self) -> None:
+    def wait(self) -> Awaitable[object]:
         self._task = trio.lowlevel.current_task()
-        await trio.lowlevel.wait_task_rescheduled(self._abort)
+        return trio.lowlevel.wait_task_rescheduled(self._abort)  # noqa: ASYNC105 - its caller awaits it at once
 
     def _abort(self, _: object) -> trio.lowlevel.Abort:
         self._task = None

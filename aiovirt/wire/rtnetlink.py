@@ -44,7 +44,7 @@ class LinkMessage(Struct, frozen=True, kw_only=True, gc=False):
     ``mac`` and ``perm_address`` are lower-case and colon-separated, ``""`` and None where there is none;
     the phys ids are lower-case hex. ``link`` is the ifindex of what it lies upon, in the namespace
     ``link_netnsid`` unless that is None (ours). ``new_netnsid`` and ``new_ifindex`` tell where a link went that
-    moved to another namespace.
+    moved to another namespace: our number for that one (-1 where it has none), and the link's number there.
     """
 
     ifindex: int
@@ -70,6 +70,11 @@ class LinkMessage(Struct, frozen=True, kw_only=True, gc=False):
     new_netnsid: int | None = None
     new_ifindex: int | None = None
     wireless: bool = False
+
+    @property
+    def moved(self) -> bool:
+        """Whether the link is not gone, but in another namespace."""
+        return self.new_netnsid is not None or self.new_ifindex is not None
 
 
 class End(Struct, frozen=True, gc=False):

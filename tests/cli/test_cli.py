@@ -237,7 +237,8 @@ def test_every_verb_has_its_function() -> None:
     from aiovirt.cli.main import _HOME
 
     verbs = next(action.choices for action in build_parser()._actions if action.dest == "verb")
-    assert verbs
-    for verb in verbs:
+    assert isinstance(verbs, dict)
+    assert verbs["events"] is verbs["event"]
+    for verb in {parser.get_default("verb") for parser in verbs.values()}:
         module = import_module(f"aiovirt.cli.{_HOME.get(verb, 'domains')}")
         assert callable(getattr(module, verb.replace("-", "_")))

@@ -7,7 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
-from aiovirt.events.types import NetdevAdded, NetdevChanged, NetdevEvent, NetdevRemoved, NetdevRenamed
+from aiovirt.events.types import (
+    NetdevAdded,
+    NetdevChanged,
+    NetdevEvent,
+    NetdevLeft,
+    NetdevRemoved,
+    NetdevRenamed,
+    NetdevReturned,
+)
 from aiovirt.hostdev import inventory
 from aiovirt.hostdev.inventory import NetdevTable, Reading, parents_first
 from aiovirt.model.netdev import Netdev, OperState, Unreadable
@@ -126,28 +134,150 @@ def test_ids_stay_unique_when_old_numbers_are_forgotten(monkeypatch: pytest.Monk
     assert len(table._incarnations) <= 5
 
 
+# -- away and back -----------------------------------------------------------------------------
+
+AWAY = reading(3, mac="52:54:00:aa:00:00", kind="veth", parent="card", mtu=1500)
+
+
+def leave(table: NetdevTable, ifindex: int) -> list[NetdevEvent]:
+    return table.leave(ifindex, nsid=7, new_ifindex=12)
+
+
+def test_a_device_that_left_returns_under_its_id() -> None:
+    table = NetdevTable()
+    table.observe(AWAY)
+    device = AWAY.netdev("3.1")
+    assert leave(table, 3) == [NetdevLeft(device=device, nsid=7, new_ifindex=12)]
+    assert (list(table), leave(table, 3)) == ([], [])
+    back = structs.replace(AWAY, name="other", mtu=9000)
+    assert table.observe(back) == [NetdevReturned(device=back.netdev("3.1"))]
+    assert told(table.remove(3)) == [(NetdevRemoved, "other")]
+    assert table.observe(AWAY) == [NetdevAdded(device=AWAY.netdev("3.2"))]
+
+
+@pytest.mark.parametrize("other", [{"mac": "52:54:00:aa:00:01"}, {"kind": "bridge"}, {"parent": None}, {"ifindex": 4}])
+def test_what_differs_in_its_traits_has_not_returned(other: dict[str, object]) -> None:
+    table = NetdevTable()
+    table.observe(AWAY)
+    leave(table, 3)
+    (added,) = table.observe(structs.replace(AWAY, **other))
+    assert type(added) is NetdevAdded
+    assert added.device.id in {"3.2", "4.1"}
+
+
+def test_who_left_before_another_took_its_number_is_not_looked_for() -> None:
+    table = NetdevTable()
+    table.observe(AWAY)
+    leave(table, 3)
+    table.observe(reading(3))
+    table.remove(3)
+    assert table.observe(AWAY) == [NetdevAdded(device=AWAY.netdev("3.3"))]
+
+
+def test_a_survey_finds_who_returned() -> None:
+    table = NetdevTable()
+    table.sync([AWAY, reading(5, "gone"), reading(6, "changes")])
+    leave(table, 3)
+    assert told(table.sync([AWAY, reading(6, "changes", mtu=2), reading(7, "new")])) == [
+        (NetdevRemoved, "gone"),
+        (NetdevReturned, "a"),
+        (NetdevAdded, "new"),
+        (NetdevChanged, "changes"),
+    ]
+
+
+def test_only_so_many_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inventory, "MAX_AWAY", 2)
+    table = NetdevTable()
+    for ifindex in (1, 2, 3):
+        table.observe(reading(ifindex))
+    for ifindex in (2, 1, 3):
+        leave(table, ifindex)
+    assert [type(event) for ifindex in (1, 2, 3) for event in table.observe(reading(ifindex))] == [
+        NetdevReturned,
+        NetdevAdded,
+        NetdevReturned,
+    ]
+
+
+# -- gone on with ------------------------------------------------------------------------------
+
+
+def test_what_is_as_it_was_known_says_nothing() -> None:
+    known = structs.replace(AWAY, driver="igb", phys_port_id=Unreadable("EIO"))
+    table = NetdevTable([known.netdev("3.7")], incarnation=7)
+    assert table.sync([structs.replace(known, phys_port_id=Unreadable("EIO"), link=5)]) == []
+    assert [netdev.id for netdev in table] == ["3.7"]
+
+
+def test_differences_from_what_was_known() -> None:
+    before = [reading(2, "gone").netdev("2.1"), reading(3, "grows", mtu=1).netdev("3.4"), reading(4, "kind", kind="veth").netdev("4.2")]
+    table = NetdevTable(before, incarnation=9)
+    events = table.sync([reading(3, "grows", mtu=2), reading(4, "kind", kind="bridge"), reading(5, "new")])
+    assert sorted((type(event).__name__, event.device.id) for event in events) == [
+        ("NetdevAdded", "4.10"),
+        ("NetdevAdded", "5.10"),
+        ("NetdevChanged", "3.4"),
+        ("NetdevRemoved", "2.1"),
+        ("NetdevRemoved", "4.2"),
+    ]
+
+
+def test_no_id_is_given_that_may_have_been_given_before() -> None:
+    table = NetdevTable([reading(3).netdev("3.1")], incarnation=5)
+    table.remove(3)
+    assert [event.device.id for ifindex in (3, 8) for event in table.observe(reading(ifindex))] == ["3.6", "8.6"]
+
+
+def test_who_returns_after_its_number_was_forgotten_has_its_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inventory, "MAX_REMEMBERED", 0)
+    table = NetdevTable()
+    table.observe(AWAY)
+    leave(table, 3)
+    assert told(table.observe(AWAY)) == [(NetdevReturned, "a")]
+    ids = {netdev.id for netdev in table}
+    for ifindex in (4, 5, 3):
+        table.observe(reading(ifindex))
+        table.remove(ifindex)
+    ids |= {event.device.id for event in table.observe(reading(3))}
+    assert len(ids) == 2
+
+
 names = st.sampled_from("abc")
 attributes = st.fixed_dictionaries(
     {
         "mtu": st.integers(0, 2),
         "carrier": st.sampled_from([None, True, False]),
         "kind": st.sampled_from([None, "veth"]),
+        "mac": st.sampled_from(["aa", "bb"]),
         "master": st.sampled_from([None, 1, 2]),
         "link": st.sampled_from([None, 1, 3]),
         "phys_port_id": st.none() | st.just("ab") | st.builds(Unreadable, st.sampled_from(["EIO", "EINVAL"])),
     }
 )
 readings = st.builds(lambda ifindex, name, rest: reading(ifindex, name, **rest), st.integers(1, 4), names, attributes)
-steps = st.one_of(readings, st.integers(1, 4), st.lists(readings, max_size=4, unique_by=lambda r: r.ifindex))
+leaving = st.tuples(st.just("leave"), st.integers(1, 4))
+steps = st.one_of(readings, st.integers(1, 4), leaving, st.just("again"), st.lists(readings, max_size=4, unique_by=lambda r: r.ifindex))
+
+Step = Reading | int | str | tuple[str, int] | list[Reading]
 
 
-@given(st.lists(steps, max_size=30))
-def test_the_events_alone_give_the_same_table(script: list[Reading | int | list[Reading]]) -> None:
+@given(st.lists(steps, max_size=30), st.integers(0, 3))
+def test_the_events_alone_give_the_same_table(script: list[Step], remembered: int) -> None:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(inventory, "MAX_REMEMBERED", remembered)
+        play_all(script)
+
+
+def play_all(script: list[Step]) -> None:
     table = NetdevTable()
     model: dict[int, Reading] = {}
     fold: dict[str, Netdev] = {}
-    used: set[str] = set()
+    used: dict[str, NetdevEvent] = {}
     for step in script:
+        if step == "again":
+            table = NetdevTable(fold.values(), incarnation=max((int(identity.partition(".")[2]) for identity in used), default=0))
+            continue
         for event in play(table, model, step):
             apply(fold, used, event)
         assert {netdev.id: repr(netdev) for netdev in table} == {identity: repr(netdev) for identity, netdev in fold.items()}
@@ -156,28 +286,36 @@ def test_the_events_alone_give_the_same_table(script: list[Reading | int | list[
         }
 
 
-def play(table: NetdevTable, model: dict[int, Reading], step: Reading | int | list[Reading]) -> list[NetdevEvent]:
+def play(table: NetdevTable, model: dict[int, Reading], step: Step) -> list[NetdevEvent]:
     if isinstance(step, Reading):
         model[step.ifindex] = step
         return table.observe(step)
     if isinstance(step, int):
         model.pop(step, None)
         return table.remove(step)
+    if isinstance(step, tuple):
+        model.pop(step[1], None)
+        return leave(table, step[1])
+    assert isinstance(step, list)
     model.clear()
     model.update({read.ifindex: read for read in step})
     return table.sync(step)
 
 
-def apply(fold: dict[str, Netdev], used: set[str], event: NetdevEvent) -> None:
+def apply(fold: dict[str, Netdev], used: dict[str, NetdevEvent], event: NetdevEvent) -> None:
     """What a reader that knows nothing but the events makes of one."""
     device = event.device
-    if isinstance(event, NetdevAdded):
+    if isinstance(event, NetdevReturned):
+        left = used[device.id]
+        assert isinstance(left, NetdevLeft)
+        assert (left.device.mac, left.device.kind, left.device.parent) == (device.mac, device.kind, device.parent)
+    elif isinstance(event, NetdevAdded):
         assert device.id not in used
-        used.add(device.id)
     elif isinstance(event, NetdevRenamed | NetdevChanged):
         assert repr(fold[device.id]) == repr(event.old)
         assert event.old.changes_to(event.new)
         assert ("name" in event.old.changes_to(event.new)) == isinstance(event, NetdevRenamed)
     fold[device.id] = device
+    used[device.id] = event
     if isinstance(event, NetdevRemoved):
         del fold[device.id]

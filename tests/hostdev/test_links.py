@@ -8,7 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
-from aiovirt.events.types import NetdevAdded, NetdevChanged, NetdevEvent, NetdevRemoved, NetdevRenamed
+from aiovirt.events.types import (
+    NetdevAdded,
+    NetdevChanged,
+    NetdevEvent,
+    NetdevLeft,
+    NetdevRemoved,
+    NetdevRenamed,
+    NetdevReturned,
+)
 from aiovirt.hostdev.inventory import Reading
 from aiovirt.hostdev.links import ATTRIBUTES, Links, Survey, reading_of_link, reading_of_sysfs
 from aiovirt.model.netdev import OperState, Unreadable
@@ -74,6 +82,11 @@ def test_a_device_of_a_bus_is_announced_with_its_driver() -> None:
     assert changed.device.driver == "igb"
 
 
+def test_a_device_without_a_driver_waits_but_once() -> None:
+    links = announced(nic(3))
+    assert told(links.message(nic(3, mtu=1500))) == [(NetdevChanged, "nic")]
+
+
 def test_a_driver_is_taken_from_the_same_bus_device_only() -> None:
     links = Links()
     links.message(nic(3))
@@ -131,6 +144,85 @@ def test_messages_that_are_not_about_the_link(no_change: dict[str, object]) -> N
     links = announced(link(3, mtu=1500))
     assert links.message(structs.replace(link(3), **no_change)) == []
     assert 3 in links.table
+
+
+# -- away and back -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("where", "nsid", "new_ifindex"),
+    [
+        ({"new_netnsid": 0, "new_ifindex": 12}, 0, 12),
+        ({"new_netnsid": -1, "new_ifindex": 12}, None, 12),
+        ({"new_netnsid": 2}, 2, None),
+        ({"new_ifindex": 12}, None, 12),
+    ],
+)
+def test_a_device_that_goes_to_another_namespace_left(where: dict[str, int], nsid: int | None, new_ifindex: int | None) -> None:
+    links = announced(link(3))
+    (left,) = links.message(structs.replace(link(3, removed=True), **where))
+    assert left == NetdevLeft(device=reading_of_link(link(3)).netdev("3.1"), nsid=nsid, new_ifindex=new_ifindex)
+    (returned,) = links.message(link(3, "b"))
+    assert (type(returned), returned.device.id) == (NetdevReturned, "3.1")
+
+
+def test_a_device_that_leaves_while_it_waits_came_and_left() -> None:
+    links = Links()
+    links.message(nic(3))
+    assert told(links.message(nic(3, removed=True, new_netnsid=0))) == [(NetdevAdded, "nic"), (NetdevLeft, "nic")]
+    assert not links.is_dirty
+    assert links.message(nic(3)) == []
+    with links.asking() as asked:
+        pass
+    (returned,) = links.attached(asked, {3: "nic"}, {3: Attachment(CARD, "igb")})
+    assert returned == NetdevReturned(device=structs.replace(reading_of_link(nic(3)), driver="igb").netdev("3.1"))
+
+
+def test_a_device_brings_its_driver_back() -> None:
+    links = announced(nic(3), driver="igb")
+    links.message(nic(3, removed=True, new_netnsid=0))
+    (returned,) = links.message(nic(3))
+    assert (type(returned), returned.device.id, returned.device.driver) == (NetdevReturned, "3.1", "igb")
+    links.hint(hint("bind", "pci", devpath=f"/devices/{CARD}"))
+    assert links.take_dirty(9) == [3]
+
+
+def test_a_newcomer_does_not_get_the_driver_of_who_left() -> None:
+    links = announced(nic(3), driver="igb")
+    links.message(nic(3, removed=True, new_netnsid=0))
+    assert links.message(nic(3, mac="52:54:00:aa:00:01")) == []
+    assert list(links.waiting) == [3]
+
+
+def test_a_survey_brings_back_who_left() -> None:
+    links = announced(nic(3), driver="igb")
+    links.message(nic(3, removed=True, new_netnsid=0))
+    with links.asking() as asked:
+        pass
+    (returned,) = links.resynced(asked, survey(nic(3)))
+    assert (type(returned), returned.device.id, returned.device.driver) == (NetdevReturned, "3.1", "igb")
+
+
+def test_a_survey_does_not_bring_back_who_left_meanwhile() -> None:
+    links = announced(link(3))
+    with links.asking() as asked:
+        links.message(link(3, removed=True, new_netnsid=0))
+    assert links.resynced(asked, survey(link(3))) == []
+    assert list(links.table) == []
+
+
+# -- gone on with ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("drivers", [{}, {3: "igb"}])
+@pytest.mark.parametrize("heard", [[], [nic(3)]])
+def test_a_device_of_a_bus_that_is_as_it_was_known(drivers: dict[int, str], heard: list[LinkMessage]) -> None:
+    (known,) = announced(nic(3), driver="igb").table
+    links = Links([known], incarnation=1)
+    with links.asking() as asked:
+        assert [event for message in heard for event in links.message(message)] == []
+    assert links.resynced(asked, survey(nic(3), drivers=drivers)) == []
+    assert (list(links.table), list(links.waiting), links.is_dirty) == ([known], [], False)
 
 
 # -- hints -------------------------------------------------------------------------------------
@@ -261,28 +353,47 @@ def test_a_device_that_is_down_out_of_sysfs() -> None:
 
 
 class Kernel:
-    """Links, the messages about them that wait to be read, and the changes that there were."""
+    """Links, here and elsewhere, the messages about them that wait to be read, and the changes that there were."""
 
     def __init__(self) -> None:
         self.links: dict[int, LinkMessage] = {}
+        self.elsewhere: dict[int, LinkMessage] = {}
+        self.made = 0
         self.queue: list[LinkMessage] = []
         self.changes = 0
 
     def set(self, ifindex: int, mtu: int) -> None:
-        new = link(ifindex, f"n{ifindex}", mtu=mtu)
-        self.changes += self.links.get(ifindex) != new
-        self.links[ifindex] = new
-        self.queue.append(new)
+        if ifindex not in self.links:
+            self.elsewhere.pop(ifindex, None)
+            self.made += 1
+        mac = self.links[ifindex].mac if ifindex in self.links else f"{self.made:02x}"
+        self._put(link(ifindex, f"n{ifindex}", mac=mac, mtu=mtu))
 
     def delete(self, ifindex: int) -> None:
         if gone := self.links.pop(ifindex, None):
             self.changes += 1
             self.queue.append(structs.replace(gone, removed=True))
 
+    def leave(self, ifindex: int) -> None:
+        if gone := self.links.pop(ifindex, None):
+            self.changes += 1
+            self.elsewhere[ifindex] = gone
+            self.queue.append(structs.replace(gone, removed=True, new_netnsid=1, new_ifindex=9))
+
+    def back(self, ifindex: int) -> None:
+        if found := self.elsewhere.pop(ifindex, None):
+            self._put(found)
+
+    def _put(self, new: LinkMessage) -> None:
+        self.changes += self.links.get(new.ifindex) != new
+        self.links[new.ifindex] = new
+        self.queue.append(new)
+
 
 setting = st.tuples(st.just("set"), st.integers(1, 3), st.integers(1, 2))
 deleting = st.tuples(st.just("delete"), st.integers(1, 3))
-doing = setting | deleting
+moving = st.tuples(st.sampled_from(["leave", "back"]), st.integers(1, 3))
+doing = setting | deleting | moving
 reading = st.tuples(st.just("read"), st.integers(1, 3))
 asking = st.tuples(st.just("ask"), st.lists(doing, max_size=4), st.lists(doing, max_size=4), st.booleans())
 losing = st.tuples(st.just("lose"), st.integers(0, 4))
@@ -329,6 +440,7 @@ def test_each_change_is_told_once_however_news_and_answers_meet(script: list[Act
             do(kernel, kind, *rest)
     events += read(kernel, links)
     assert len(events) == kernel.changes
+    assert len({(event.device.id, event.device.mac) for event in events}) == len({event.device.id for event in events}) == kernel.made
     assert {netdev.ifindex: netdev.mtu for netdev in links.table} == {found.ifindex: found.mtu for found in kernel.links.values()}
 
 

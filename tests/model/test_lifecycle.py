@@ -6,8 +6,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiovirt.model.lifecycle import Fact, step
-from aiovirt.model.orders import Create, Destroy, Request, Shutdown, Start, Suspend
+from aiovirt.model import orders as every_order
+from aiovirt.model.lifecycle import Fact, belongs, step
+from aiovirt.model.orders import (
+    AskQMP,
+    AskXML,
+    Create,
+    Define,
+    Destroy,
+    DomainOrder,
+    ReadPhysPortId,
+    Request,
+    Reset,
+    Resume,
+    Shutdown,
+    Start,
+    Suspend,
+    Undefine,
+)
 from aiovirt.model.state import Detail, DomainState, Lifecycle, Reason, detail_number
 
 U = UUID(int=1)
@@ -16,7 +32,7 @@ START, PAUSED_START, SUSPEND, DESTROY = Start(uuid=U), Start(uuid=U, paused=True
 
 
 def walk(facts: list[Fact], order: Request[None] | None, state: DomainState = S.RUNNING) -> list[tuple[str, str, str, str]]:
-    told = []
+    told: list[tuple[str, str, str, str]] = []
     for fact in facts:
         for moved in step(state, fact, order):
             told.append((moved.kind.value, moved.detail.value, moved.state.value, moved.reason.value))
@@ -90,3 +106,47 @@ def test_every_walk_makes_sense(state: DomainState, facts: list[Fact], order: Re
         if fact is Fact.EXITED and state not in (S.SHUTOFF, S.NOSTATE, S.BLOCKED):
             assert moved
         state = moved[-1].state if moved else state
+
+
+# fact -> the orders whose doing it may be; each order as its letters in this row, a dot where it is not
+_ORDERS: dict[str, Request[object] | None] = {
+    "St": START,
+    "Sp": PAUSED_START,
+    "Cr": Create(xml=""),
+    "Su": SUSPEND,
+    "Rm": Resume(uuid=U),
+    "Sh": Shutdown(uuid=U),
+    "Rt": Reset(uuid=U),
+    "De": DESTROY,
+    "Df": Define(xml=""),
+    "Un": Undefine(uuid=U),
+    "Qm": AskQMP(uuid=U, command="stop"),
+    "Xm": AskXML(uuid=U),
+    "Rd": ReadPhysPortId(name=""),
+    "no": None,
+}
+_DOING = {
+    Fact.LAUNCHED: "         St Sp Cr  .  .  .  .  .  .  .  .  .  .  .",
+    Fact.PAUSED: "            .  .  . Su  .  .  .  .  .  .  .  .  .  .",
+    Fact.RESUMED: "          St Sp Cr  . Rm  .  .  .  .  .  .  .  .  .",
+    Fact.GUEST_POWEROFF: "    .  .  .  .  . Sh  .  .  .  .  .  .  .  .",
+    Fact.HOST_POWEROFF: "     .  .  .  .  . Sh Rt De  .  .  .  .  .  .",
+    Fact.RESET: "             .  .  .  .  .  . Rt  .  .  .  .  .  .  .",
+    Fact.WATCHDOG: "          .  .  .  .  .  .  .  .  .  .  .  .  .  .",
+    Fact.IO_ERROR: "          .  .  .  .  .  .  .  .  .  .  .  .  .  .",
+    Fact.PANICKED: "          .  .  .  .  .  .  .  .  .  .  .  .  .  .",
+    Fact.PM_SUSPENDED: "      .  .  .  .  .  .  .  .  .  .  .  .  .  .",
+    Fact.PM_SUSPENDED_DISK: " .  .  .  .  .  .  .  .  .  .  .  .  .  .",
+    Fact.WOKEN: "             .  .  .  . Rm  .  .  .  .  .  .  .  .  .",
+    Fact.EXITED: "            .  .  .  .  .  . Rt De  .  .  .  .  .  .",
+}
+
+
+@pytest.mark.parametrize("fact", Fact, ids=lambda fact: fact.name)
+def test_whose_doing_a_fact_is(fact: Fact) -> None:
+    assert " ".join(name if belongs(fact, order) else "." for name, order in _ORDERS.items()) == " ".join(_DOING[fact].split())
+
+
+def test_the_table_of_doings_has_every_order() -> None:
+    known = {getattr(every_order, name) for name in every_order.__all__ if isinstance(getattr(every_order, name), type)}
+    assert {type(order) for order in _ORDERS.values() if order is not None} == known - {Request, DomainOrder}

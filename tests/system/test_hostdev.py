@@ -15,19 +15,26 @@ import pytest
 from msgspec import structs
 
 from aiovirt.events.types import (
+    DriverBound,
+    DriverEvent,
+    DriverUnbound,
     Event,
     NetdevAdded,
     NetdevChanged,
     NetdevEvent,
+    NetdevLeft,
     NetdevRemoved,
     NetdevRenamed,
+    NetdevReturned,
     SourceResynced,
     WatcherLost,
 )
 from aiovirt.hostdev import links, survey, watcher
 from aiovirt.hostdev.inventory import Reading
 from aiovirt.hostdev.links import Survey
+from aiovirt.hostdev.source import HostDevices
 from aiovirt.hostdev.watcher import watch_netdevs
+from aiovirt.model.busdevice import BusDevice
 from aiovirt.model.netdev import Netdev, OperState
 from aiovirt.system import netlink
 from aiovirt.system.sysfs import Attachment, Sysfs
@@ -71,9 +78,9 @@ def ip(*lines: str) -> None:
 class Heard:
     """What a watch published, and the inventory that a reader who has nothing else makes of it."""
 
-    def __init__(self) -> None:
+    def __init__(self, known: Iterable[Netdev] = ()) -> None:
         self.events: list[Event] = []
-        self.netdevs: dict[str, Netdev] = {}
+        self.netdevs: dict[str, Netdev] = {netdev.id: netdev for netdev in known}
         self._news = anyio.Event()
 
     def publish(self, event: Event) -> None:
@@ -161,12 +168,27 @@ def portraits_of_ip() -> list[dict[str, object]]:
 
 
 @asynccontextmanager
-async def watching(*, sysfs: Sysfs | None = None, receive_buffer: int = netlink.RECEIVE_BUFFER) -> AsyncIterator[Heard]:
-    heard = Heard()
+async def watching(
+    *,
+    known: Iterable[Netdev] = (),
+    incarnation: int = 0,
+    begins: str | None = None,
+    sysfs: Sysfs | None = None,
+    receive_buffer: int = netlink.RECEIVE_BUFFER,
+) -> AsyncIterator[Heard]:
+    heard = Heard(known)
     async with anyio.create_task_group() as tasks:
 
         async def watch(*, task_status: anyio.abc.TaskStatus[None]) -> None:
-            await watch_netdevs(heard.publish, sysfs=sysfs, receive_buffer=receive_buffer, task_status=task_status)
+            await watch_netdevs(
+                heard.publish,
+                known=known,
+                incarnation=incarnation,
+                begins=begins,
+                sysfs=sysfs,
+                receive_buffer=receive_buffer,
+                task_status=task_status,
+            )
 
         await tasks.start(watch)
         yield heard
@@ -266,31 +288,95 @@ async def test_a_device_of_the_same_number_is_another_device() -> None:
         assert [event.device.id for event in heard.of(NetdevRemoved) if event.device.name == "v0"] == ["7777.1"]
 
 
-async def test_a_device_that_moves_away_and_back() -> None:
-    run("ip", "netns", "add", "elsewhere")
-    try:
-        ip("add v0 type veth peer name v1")
-        async with watching() as heard:
-            first = heard.netdev("v0")
-            assert first is not None
-            ip("set v0 netns elsewhere")
-            await heard.until(lambda: heard.of(NetdevRemoved))
-            run("ip", "-n", "elsewhere", "link", "set", "v0", "netns", "1")
-            second = await heard.until_is("v0")
-            assert (first.id, second.id) == (f"{first.ifindex}.1", f"{first.ifindex}.2")
-            assert [event.device.id for event in heard.of(NetdevRemoved)] == [first.id]
-            await heard.until_as_the_kernel()
-    finally:
-        run("ip", "netns", "del", "elsewhere")
-
-
 async def test_a_hint_that_changes_nothing_says_nothing() -> None:
     async with watching() as heard:
         before = list(heard.events)
         await anyio.Path("/sys/class/net/lo/uevent").write_text("change")
         ip("add v0 type veth peer name v1")
         await heard.until(lambda: heard.names() == ["lo", "v0", "v1"])
-        assert [type(event) for event in heard.events[len(before) :]] == [NetdevAdded, NetdevAdded]
+        assert [type(event) for event in heard.events[len(before) :] if isinstance(event, NetdevEvent)] == [NetdevAdded, NetdevAdded]
+
+
+# -- to another namespace and back -------------------------------------------------------------
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[Callable[..., None]]:
+    """Another namespace, and what carries out ip-link there."""
+    run("ip", "netns", "add", "elsewhere")
+    yield lambda *words: run("ip", "-n", "elsewhere", "link", *words)
+    run("ip", "netns", "del", "elsewhere")
+
+
+def nsid_of_elsewhere() -> int:
+    (found,) = [space["id"] for space in json.loads(output("ip", "-j", "netns", "list")) if space["name"] == "elsewhere"]
+    return int(found)
+
+
+async def test_a_device_that_leaves_and_returns_is_the_same(elsewhere: Callable[..., None]) -> None:
+    ip("add v0 type veth peer name v1")
+    async with watching() as heard:
+        first = heard.netdev("v0")
+        assert first is not None
+        ip("set v0 netns elsewhere")
+        await heard.until(lambda: heard.of(NetdevRemoved))
+        assert heard.of(NetdevRemoved) == [NetdevLeft(device=first, nsid=nsid_of_elsewhere(), new_ifindex=first.ifindex)]
+        elsewhere("set", "v0", "name", "w0", "mtu", "1400")
+        elsewhere("set", "w0", "netns", "1")
+        second = await heard.until_is("w0", mtu=1400)
+        assert heard.of(NetdevReturned) == [NetdevReturned(device=structs.replace(first, name="w0", mtu=1400))]
+        assert second.id == first.id
+        await heard.until_as_the_kernel()
+
+
+async def test_a_device_that_gets_another_number_elsewhere(elsewhere: Callable[..., None]) -> None:
+    ip("add v0 index 7780 type veth peer name v1")
+    elsewhere("add", "there", "index", "7780", "type", "bridge")
+    async with watching() as heard:
+        ip("set v0 netns elsewhere")
+        await heard.until(lambda: heard.of(NetdevLeft))
+        (left,) = heard.of(NetdevLeft)
+        assert left.new_ifindex == json.loads(output("ip", "-n", "elsewhere", "-j", "link", "show", "v0"))[0]["ifindex"] != 7780
+
+
+async def test_who_comes_with_another_address_has_not_returned(elsewhere: Callable[..., None]) -> None:
+    ip("add v0 type veth peer name v1")
+    async with watching() as heard:
+        first = heard.netdev("v0")
+        assert first is not None
+        ip("set v0 netns elsewhere")
+        elsewhere("set", "v0", "address", "52:54:00:aa:00:00")
+        elsewhere("set", "v0", "netns", "1")
+        second = await heard.until_is("v0", mac="52:54:00:aa:00:00")
+        assert (first.id, second.id) == (f"{first.ifindex}.1", f"{first.ifindex}.2")
+        assert heard.of(NetdevReturned) == []
+
+
+async def test_a_device_that_returns_while_messages_are_lost(elsewhere: Callable[..., None]) -> None:
+    ip("add v0 type veth peer name v1")
+    async with watching(receive_buffer=4096) as heard:
+        first = heard.netdev("v0")
+        assert first is not None
+        ip("set v0 netns elsewhere")
+        await heard.until(lambda: heard.of(NetdevLeft))
+        ip(*(f"add s{n} type veth peer name t{n}" for n in range(30)))
+        elsewhere("set", "v0", "netns", "1")
+        await heard.until(lambda: heard.of(SourceResynced))
+        await heard.until_as_the_kernel()
+        assert [event.device.id for event in heard.of(NetdevReturned)] == [first.id]
+
+
+@pytest.mark.usefixtures("nics_hang_from_a_card")
+async def test_a_nic_that_leaves_while_it_waits_for_its_driver(elsewhere: Callable[..., None]) -> None:
+    card = Card()
+    async with watching(sysfs=card) as heard:
+        ip("add nic0 type veth peer name v1", "set nic0 netns elsewhere")
+        await heard.until(lambda: heard.of(NetdevLeft))
+        elsewhere("set", "nic0", "netns", "1")
+        card.answers.set()
+        nic = await heard.until_is("nic0")
+        about = [(type(event), event.device.driver) for event in heard.of(NetdevEvent) if event.device.id == nic.id]
+        assert about == [(NetdevAdded, None), (NetdevLeft, None), (NetdevReturned, "igb")]
 
 
 # -- devices of a bus --------------------------------------------------------------------------
@@ -359,6 +445,136 @@ async def test_a_uevent_has_the_driver_read_again() -> None:
         await anyio.Path("/sys/class/net/nic0/uevent").write_text("change")
         await heard.until(lambda: heard.of(NetdevChanged))
         assert [event.changes for event in heard.of(NetdevChanged)] == [{"driver": ("igb", "vfio-pci")}]
+
+
+# -- drivers of devices of a bus ---------------------------------------------------------------
+
+
+@pytest.fixture
+def bus_device() -> Path:
+    """A real device of this machine that a driver has, to be written to: the kernel then says that it was (un)bound."""
+    if "4294967295" not in Path("/proc/self/uid_map").read_text():
+        pytest.skip("in a user namespace: of bus devices the kernel tells only the initial one's network namespaces")
+    buses = [Path("/sys/bus", bus, "devices") for bus in ("platform", "virtio", "pci")]
+    return next(device.resolve() for bus in buses if bus.exists() for device in sorted(bus.iterdir()) if (device / "driver").exists())
+
+
+def as_bound(device: Path) -> BusDevice:
+    return BusDevice(bus=(device / "subsystem").resolve().name, name=device.name, driver=(device / "driver").resolve().name)
+
+
+def told_of(device: Path, heard: Heard) -> list[DriverEvent]:
+    """Of others this machine may tell at any time."""
+    return [event for event in heard.of(DriverEvent) if event.device.name == device.name]
+
+
+async def test_a_driver_that_takes_a_device_and_lets_go(bus_device: Path) -> None:
+    async with watching() as heard:
+        for action in ("bind", "change", "unbind", "bind"):
+            (bus_device / "uevent").write_text(action)
+        await heard.until(lambda: len(told_of(bus_device, heard)) == 3)
+        bound = as_bound(bus_device)
+        unbound = structs.replace(bound, driver=None)
+        assert told_of(bus_device, heard) == [DriverBound(device=bound), DriverUnbound(device=unbound), DriverBound(device=bound)]
+
+
+async def test_what_links_did_before_is_told_before_what_a_driver_did(bus_device: Path) -> None:
+    ip("add br0 type bridge")
+    async with watching() as heard:
+        ip(*(f"set br0 mtu {mtu}" for mtu in range(1000, 1300)))  # while the watch, on this same thread, cannot read
+        (bus_device / "uevent").write_text("unbind")
+        await heard.until(lambda: told_of(bus_device, heard))
+        (unbound,) = told_of(bus_device, heard)
+        before = heard.events[: heard.events.index(unbound)]
+        assert len([event for event in before if isinstance(event, NetdevChanged)]) == 300
+
+
+# -- gone on with ------------------------------------------------------------------------------
+
+
+async def test_what_changed_while_nobody_was_there_is_missed() -> None:
+    ip("add v0 type veth peer name v1", "add br0 type bridge", "add br1 type bridge")
+    async with watching() as before:
+        assert not any(event.missed for event in before.events)
+    ip("del br0", "set v0 mtu 1400", "set br1 name br2", "add br3 type bridge")
+    async with watching(known=before.netdevs.values(), incarnation=5) as heard:
+        assert [(type(event), event.device.name) for event in heard.of(NetdevEvent)] == [
+            (NetdevRemoved, "br0"),
+            (NetdevRenamed, "br2"),
+            (NetdevAdded, "br3"),
+            (NetdevChanged, "v0"),
+        ]
+        assert [event.missed for event in heard.events] == [True] * 4
+        ids = {netdev.name: netdev.id for netdev in before.netdevs.values()}
+        new = heard.netdev("br3")
+        assert new is not None
+        kept = {"lo": ids["lo"], "v0": ids["v0"], "v1": ids["v1"], "br2": ids["br1"]}
+        assert {netdev.name: netdev.id for netdev in heard.netdevs.values()} == kept | {"br3": f"{new.ifindex}.6"}
+        await heard.until_as_the_kernel()
+        ip("set v0 mtu 1500")
+        await heard.until_is("v0", mtu=1500)
+        assert [event.missed for event in heard.events[4:]] == [False]
+
+
+async def test_news_that_meets_the_first_inventory_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    ip("add v0 type veth peer name v1", "add br0 type bridge")
+    async with watching() as before:
+        pass
+
+    async def meanwhile(sysfs: Sysfs, known: survey.Known) -> Survey:
+        ip("set v0 mtu 1400")
+        answer = await survey.ask_about_all(sysfs, known)
+        ip("del br0")
+        return answer
+
+    monkeypatch.setattr(watcher, "ask_about_all", meanwhile)
+    async with watching(known=before.netdevs.values(), incarnation=1) as heard:
+        assert [(type(event), event.device.name, event.missed) for event in heard.of(NetdevEvent)] == [
+            (NetdevChanged, "v0", True),
+            (NetdevRemoved, "br0", True),
+        ]
+        await heard.until_as_the_kernel()
+
+
+@pytest.mark.usefixtures("nics_hang_from_a_card")
+async def test_a_nic_that_was_known_is_as_it_was() -> None:
+    ip("add nic0 type bridge")
+    card = Card()
+    card.answers.set()
+    async with watching(sysfs=card) as before:
+        assert [netdev.driver for netdev in before.netdevs.values()] == [None, "igb"]
+    async with watching(sysfs=card, known=before.netdevs.values(), incarnation=1) as heard:
+        ip("set nic0 mtu 1400")
+        nic = await heard.until_is("nic0", mtu=1400)
+        assert [type(event) for event in heard.events] == [NetdevChanged]
+        assert nic.driver == "igb"
+
+
+async def test_a_beginning_without_what_was_before_says_so_before_it_has_started() -> None:
+    ip("add v0 type veth peer name v1")
+    async with watching(begins="another boot", incarnation=3) as heard:
+        assert [(event.source, event.reason) for event in heard.of(SourceResynced)] == [("rtnetlink", "another boot")]
+        assert isinstance(heard.events[-1], SourceResynced)
+        assert [netdev.id.partition(".")[2] for netdev in heard.netdevs.values()] == ["4", "4", "4"]
+        assert not any(event.missed for event in heard.events)
+
+
+async def test_the_source_hands_on_what_it_begins_with() -> None:
+    async with watching() as before:
+        (lo,) = before.netdevs.values()
+    heard = Heard([lo])
+    devices = HostDevices(heard.publish, known=iter([lo]), incarnation=8, begins="why")
+    async with anyio.create_task_group() as tasks:
+
+        async def watch(*, task_status: anyio.abc.TaskStatus[None]) -> None:
+            await devices.watch(task_status=task_status)
+
+        await tasks.start(watch)
+        assert heard.events == [SourceResynced(source="rtnetlink", reason="why")]
+        ip("add br0 type bridge")
+        new = await heard.until_is("br0")
+        assert new.id == f"{new.ifindex}.9"
+        tasks.cancel_scope.cancel()
 
 
 # -- losses ------------------------------------------------------------------------------------

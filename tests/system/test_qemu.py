@@ -19,6 +19,7 @@ from aiovirt import DomainState
 from aiovirt.events import (
     DomainEvent,
     DomainLifecycle,
+    DomainQMP,
     DomainReboot,
     Event,
     Lifecycle,
@@ -35,7 +36,7 @@ pytestmark = pytest.mark.anyio
 
 def qemus() -> set[int]:
     """Every QEMU of this machine that we see."""
-    found = set()
+    found: set[int] = set()
     for stat in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             if b"qemu-system" in stat.read_bytes().split(b"\0")[0]:
@@ -71,7 +72,7 @@ def words(events: Sequence[Event]) -> list[str]:
 
 
 async def test_a_whole_life(host: aiovirt.Host, place: Place) -> None:
-    async with host.events.subscribe(DomainEvent) as events, place.listening() as (spec, up):
+    async with host.events.subscribe(DomainLifecycle) as events, place.listening() as (spec, up):
         domain = await host.define(spec)
         await domain.start()
         assert (domain.state, domain.id) == (DomainState.RUNNING, 1)
@@ -92,6 +93,71 @@ async def test_a_whole_life(host: aiovirt.Host, place: Place) -> None:
             "stopped shutdown",
         ]
         assert [event.source_time is not None for event in told] == [False, True, True, True, True, False]
+
+
+async def test_what_qemu_said_comes_before_what_follows(host: aiovirt.Host, place: Place) -> None:
+    async with host.events.subscribe(DomainEvent) as events:
+        domain = await host.define(place.spec())
+        await domain.start()
+        await domain.suspend()
+        await domain.resume()
+        await domain.destroy()
+        told = [events.receive_nowait() for _ in range(9)]
+    assert words(told) == [
+        "defined added",
+        "qmp RESUME",
+        "started booted",
+        "qmp STOP",
+        "suspended paused",
+        "qmp RESUME",
+        "resumed unpaused",
+        "qmp SHUTDOWN guest=False reason=host-signal",
+        "stopped destroyed",
+    ]
+    assert [told[said].source_time == told[said + 1].source_time for said in (1, 3, 5)] == [True, True, True]
+
+
+@pytest.mark.parametrize(
+    ("order", "on_reboot", "reason", "after"),
+    [
+        ("destroy", Action.RESTART, "host-signal", ()),
+        ("quit", Action.RESTART, "host-qmp-quit", ()),
+        # it is ended when it says so, at once: it may come to say more, or not
+        ("reset", Action.DESTROY, "host-qmp-system-reset", ("STOP", "SHUTDOWN")),
+    ],
+)
+async def test_what_qemu_says_of_its_end(
+    host: aiovirt.Host, place: Place, order: str, on_reboot: Action, reason: str, after: tuple[str, ...]
+) -> None:
+    """What belongs to an order is read off these (aiovirt.model.lifecycle)."""
+    spec = place.spec(on_reboot=on_reboot)
+    async with host.run(spec) as domain, host.events.subscribe(DomainEvent, subject=domain) as events:
+        await (domain.qmp("quit") if order == "quit" else getattr(domain, order)())
+        said: list[DomainQMP] = []
+        while not (isinstance(event := await events.receive(), DomainLifecycle) and event.kind is Lifecycle.STOPPED):
+            said += [event] if isinstance(event, DomainQMP) else []
+    assert (said[0].event, said[0].data) == ("SHUTDOWN", {"guest": False, "reason": reason})
+    assert {event.event for event in said[1:]} <= set(after)
+
+
+async def test_events_that_lead_to_nothing_arrive_as_they_were_said(host: aiovirt.Host, place: Place) -> None:
+    """A job that fails at once, for want of a folder."""
+    options = {"driver": "file", "filename": str(place.folder / "missing/disk"), "size": 0}
+    async with host.run(place.spec()) as domain, host.events.subscribe(DomainEvent, subject=domain) as events:
+        await domain.qmp("blockdev-create", {"job-id": "create", "options": options})
+        told: list[DomainQMP] = []
+        with anyio.fail_after(PATIENCE):
+            while not told or told[-1].data["status"] != "concluded":
+                event = await events.receive()
+                assert isinstance(event, DomainQMP)
+                told.append(event)
+    assert {(event.uuid, event.name, event.event, event.omitted, event.cause) for event in told} == {
+        (domain.uuid, "tiny", "JOB_STATUS_CHANGE", 0, None)
+    }
+    assert [event.data for event in told] == [
+        {"status": status, "id": "create"} for status in ("created", "running", "aborting", "concluded")
+    ]
+    assert all(event.source_time is not None for event in told)
 
 
 async def test_a_reset_boots_again(host: aiovirt.Host, place: Place) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -131,6 +132,12 @@ async def test_a_record_that_cannot_be_read_is_not_written_over(place: Place) ->
         await domain.start()
         pid, uuid = pid_of(place, domain), domain.uuid
     change_record(place, uuid, version=99)
+    async with aiovirt.connect(place.uri) as host:
+        domain = host.domain("tiny")
+        assert (domain.state, domain.status.monitor) == (DomainState.RUNNING, MonitorHealth.DEGRADED)
+        with pytest.raises(aiovirt.OperationInvalid, match="running"):
+            await domain.start()
+    shutil.rmtree(place.folder / "engine" / "state" / "journal")
     async with aiovirt.connect(place.uri) as host:
         with pytest.raises(aiovirt.SystemFailure, match="cannot be read"):
             await host.domain("tiny").start()

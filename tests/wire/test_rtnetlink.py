@@ -83,6 +83,14 @@ def test_a_link_that_went_to_another_namespace() -> None:
     assert (gone.removed, gone.new_netnsid, gone.new_ifindex) == (True, 1, 12)
 
 
+@pytest.mark.parametrize("where", [attribute(45, struct.pack("=i", -1)), attribute(49, struct.pack("=i", 12))])
+def test_either_tells_that_a_link_moved(where: bytes) -> None:
+    moved, gone = decode(link(where, kind=DELLINK) + link(kind=DELLINK))
+    assert isinstance(moved, LinkMessage)
+    assert isinstance(gone, LinkMessage)
+    assert (moved.moved, gone.moved, gone.new_netnsid, gone.new_ifindex) == (True, False, None, None)
+
+
 def test_what_is_no_change_of_a_link_can_be_told() -> None:
     left_its_bridge, wireless = decode(link(kind=DELLINK, family=socket.AF_BRIDGE) + link(attribute(3, b"w\0"), attribute(11, b"\0" * 8)))
     assert isinstance(left_its_bridge, LinkMessage)
@@ -173,7 +181,7 @@ def reference(datagram: bytes) -> list[dict[str, Any]]:
     links, offset = [], 0
     while offset < len(datagram):
         length, kind = struct.unpack_from("=IH", datagram, offset)
-        if kind == NEWLINK:
+        if kind in (NEWLINK, DELLINK):
             decoded = ifinfmsg(datagram[offset : offset + length])
             decoded.decode()
             links.append(as_ours(decoded))
@@ -192,7 +200,7 @@ def as_ours(theirs: ifinfmsg) -> dict[str, Any]:
         "mac": theirs.get_attr("IFLA_ADDRESS") or "",
         "perm_address": theirs.get_attr("IFLA_PERM_ADDRESS"),
         "mtu": theirs.get_attr("IFLA_MTU"),
-        "operstate": OperState[theirs.get_attr("IFLA_OPERSTATE")],
+        "operstate": OperState[theirs.get_attr("IFLA_OPERSTATE") or "UNKNOWN"],
         "carrier": None if carrier is None else bool(carrier),
         "kind": info.get_attr("IFLA_INFO_KIND") if info else None,
         "master": master,
@@ -203,7 +211,14 @@ def as_ours(theirs: ifinfmsg) -> dict[str, Any]:
         "phys_port_id": without_colons(theirs.get_attr("IFLA_PHYS_PORT_ID")),
         "phys_port_name": theirs.get_attr("IFLA_PHYS_PORT_NAME"),
         "phys_switch_id": without_colons(theirs.get_attr("IFLA_PHYS_SWITCH_ID")),
+        "new_netnsid": as_the_kernel_wrote(theirs.get_attr("IFLA_NEW_NETNSID")),
+        "new_ifindex": theirs.get_attr("IFLA_NEW_IFINDEX"),
     }
+
+
+def as_the_kernel_wrote(number: int | None) -> int | None:
+    """pyroute2 takes this one for big-endian; the kernel (nla_put_s32) writes it as the machine does."""
+    return None if number is None else int(struct.unpack("=i", struct.pack(">I", number))[0])
 
 
 def without_colons(text: str | None) -> str | None:
@@ -222,6 +237,20 @@ def test_a_made_up_link_as_pyroute2_reads_it() -> None:
     (ours,) = decode(FULL)
     (theirs,) = reference(FULL)
     assert {field: getattr(ours, field) for field in theirs} == theirs
+
+
+@pytest.mark.parametrize("nsid", [-1, 0, 1, 4711])
+def test_a_link_that_moved_as_pyroute2_reads_it(nsid: int) -> None:
+    datagram = link(
+        attribute(3, b"a\0"),
+        attribute(4, struct.pack("=I", 1500)),
+        attribute(45, struct.pack("=i", nsid)),
+        attribute(49, struct.pack("=i", 12)),
+        kind=DELLINK,
+    )
+    (ours,), (theirs,) = decode(datagram), reference(datagram)
+    assert {field: getattr(ours, field) for field in theirs} == theirs
+    assert (theirs["new_netnsid"], theirs["new_ifindex"]) == (nsid, 12)
 
 
 def test_one_link_of_this_machine() -> None:

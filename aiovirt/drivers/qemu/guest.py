@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from aiovirt.drivers.door import Sink
 from aiovirt.drivers.qemu.monitor import Monitor
-from aiovirt.drivers.qemu.translate import FACT_OF_RUN_STATE, Heard, heard
+from aiovirt.drivers.qemu.translate import FACT_OF_RUN_STATE, Heard, heard, quoted
 from aiovirt.errors import ConnectionLost, Error, OrderTimeout
 from aiovirt.model.lifecycle import Fact
 from aiovirt.model.record import RunRecord
@@ -108,7 +108,7 @@ class Guest:
         answer = await monitor.execute("query-uuid", returns=_Uuid, timeout=POLICY_TIMEOUT)
         if answer.UUID.lower() != str(self.run.uuid):
             raise ConnectionLost(f"another guest answers at the monitor: {answer.UUID}")
-        self.monitor = monitor  # from here on its events count
+        self.monitor = monitor  # from here on its events are facts
         status = await monitor.execute("query-status", returns=_Status, timeout=POLICY_TIMEOUT)
         self.tried.set()
         self._sink.monitor(self.run.uuid, MonitorHealth.CONNECTED, "found again")
@@ -153,8 +153,13 @@ class Guest:
     # -- news ------------------------------------------------------------------------------
 
     def _on_event(self, monitor: Monitor, event: QMPEvent) -> None:
+        """Passes on what was said, always; and then what it means, once a session is begun."""
+        if self.exited.is_set():
+            return
+        said = quoted(event, self.run.uuid, self.run.name)
+        self._sink.publish(said)
         if monitor is self.monitor and (news := heard(event)) is not None:
-            self.report(news, source_time=event.time)
+            self.report(news, source_time=said.source_time)
 
     def report(self, news: Heard, *, source_time: int | None = None) -> None:
         """Tells the engine, then does what the definition says is done then."""

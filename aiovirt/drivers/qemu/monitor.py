@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import anyio
+import anyio.lowlevel
 from msgspec import Raw
 
 from aiovirt.drivers.qemu.errors import command_failed
@@ -96,8 +97,11 @@ class Monitor:
                 if self._silent:
                     self._silent = False
                     self._on_heard(True)
-                for message in self._protocol.receive(data):
+                messages = self._protocol.receive(data)
+                for message in messages:
                     self._dispatch(message)
+                if any(isinstance(message, QMPEvent) for message in messages):
+                    await anyio.lowlevel.checkpoint()  # a guest may cause events without end; replies end with our commands
         except (OSError, ProtocolError) as error:
             return str(error)
         except anyio.ClosedResourceError:

@@ -1,15 +1,24 @@
-"""From QEMU's words to ours: events and run states become facts. Pure."""
+"""From QEMU's words to ours: events are quoted, and they and run states become facts. Pure."""
 
 from __future__ import annotations
 
-from typing import Final
+import re
+from collections.abc import Iterable
+from typing import Final, cast
+from uuid import UUID
 
+import msgspec
 from msgspec import Struct
 
+from aiovirt.errors import ProtocolError
+from aiovirt.events.types import DomainQMP
 from aiovirt.model.lifecycle import Fact
 from aiovirt.wire.qmp.messages import QMPEvent, decode_body
 
-__all__ = ["FACT_OF_RUN_STATE", "Heard", "heard"]
+__all__ = ["BODY_LIMIT", "DEPTH_LIMIT", "FACT_OF_RUN_STATE", "Heard", "heard", "quoted"]
+
+BODY_LIMIT: Final = 64 * 1024
+DEPTH_LIMIT: Final = 32
 
 
 class Heard(Struct, frozen=True):
@@ -73,3 +82,52 @@ def heard(event: QMPEvent) -> Heard | None:
     data = decode_body(event.body, _Data)
     fact = _DECIDED_BY_DATA[event.name].get(data.action if data.guest is None else data.guest)
     return Heard(fact, data.guest or False, event.name == "SHUTDOWN" and data.reason.endswith("-reset")) if fact else None
+
+
+# -- word for word -----------------------------------------------------------------------------
+
+_NAME: Final = re.compile(r"[\w.-]{1,128}", re.ASCII)
+_members: Final = msgspec.json.Decoder(dict[str, object])
+_packer: Final = msgspec.msgpack.Encoder()
+
+
+def quoted(event: QMPEvent, uuid: UUID, name: str) -> DomainQMP:
+    """``event`` as the guest ``uuid`` said it; always one that can be kept and sent on.
+
+    A body is left out, and its bytes counted, when it is over BODY_LIMIT bytes, nests deeper than
+    DEPTH_LIMIT, is no JSON object, or has a number of over 64 bits; so is a time of over 64 bits.
+    Raises ProtocolError for an event's name that QAPI does not allow (devel/qapi-code-gen, "Naming
+    rules and reserved names").
+    """
+    if not _NAME.fullmatch(event.name):
+        raise ProtocolError(f"no QMP event has the name {event.name[:120]!r}")
+    size = memoryview(event.body).nbytes
+    data = _quotable(bytes(event.body)) if size <= BODY_LIMIT else None
+    time = event.time if event.time is not None and 0 <= event.time < 2**63 else None
+    return DomainQMP(uuid=uuid, name=name, event=event.name, data=data or {}, omitted=size if data is None else 0, source_time=time)
+
+
+def _quotable(body: bytes) -> dict[str, object] | None:
+    """The members, or None when they are left out. What this decoder lets through is valid Unicode."""
+    try:
+        data = _members.decode(body or b"{}")
+        _packer.encode(data)
+    except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError):
+        return None
+    opened = body.count(b"{") + body.count(b"[")
+    return data if opened <= DEPTH_LIMIT or _is_shallow(data) else None
+
+
+def _is_shallow(data: dict[str, object]) -> bool:
+    level: list[object] = [data]
+    for _ in range(DEPTH_LIMIT):
+        level = [inner for value in level for inner in _inside(value) if isinstance(inner, dict | list)]
+        if not level:
+            return True
+    return False
+
+
+def _inside(value: object) -> Iterable[object]:
+    if isinstance(value, dict):
+        return cast("dict[str, object]", value).values()
+    return cast("list[object]", value) if isinstance(value, list) else ()

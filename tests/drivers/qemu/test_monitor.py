@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import anyio
+import anyio.lowlevel
 import pytest
 from qemu.qmp.qmp_client import ExecuteError
 
@@ -163,6 +164,30 @@ async def test_events_are_handed_on_in_order() -> None:
         await anyio.wait_all_tasks_blocked()
         assert [event.name for event in one.events] == ["STOP", "RESUME", "STOP"]
         assert {event.time for event in one.events} == {3_000_004_000}
+
+
+async def test_events_without_end_leave_others_their_turn() -> None:
+    class Torrent(QMPPeer):
+        """Always has the next event at once, as a socket does whose far side is faster than we are."""
+
+        async def receive(self) -> bytes:
+            return self._to_client.popleft() if self._to_client else b""
+
+    peer, turns = Torrent(obliging=False), [0]
+    handed_on: list[str] = []
+    for _ in range(100):
+        peer.event("BLOCK_IO_ERROR")
+    monitor = Monitor(peer, on_event=lambda event: handed_on.append(event.name), on_heard=lambda _: None)
+
+    async def other() -> None:
+        while len(handed_on) < 100:
+            turns[0] += 1
+            await anyio.lowlevel.checkpoint()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(other)
+        await monitor.run()
+    assert turns[0] > 50
 
 
 async def test_events_may_come_before_the_greeting() -> None:

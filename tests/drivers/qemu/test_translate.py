@@ -1,18 +1,26 @@
 from __future__ import annotations
 
+import json
+from uuid import UUID
+
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from aiovirt.drivers.qemu.translate import Heard, heard
+from aiovirt.drivers.qemu.translate import BODY_LIMIT, DEPTH_LIMIT, Heard, heard, quoted
 from aiovirt.errors import ProtocolError
+from aiovirt.events import DomainQMP, decode, encode
 from aiovirt.model.lifecycle import Fact
 from aiovirt.wire.qmp import QMPEvent
 from aiovirt.wire.qmp.messages import read_message
 
+U = UUID(int=1)
 
-def event(line: str) -> QMPEvent:
-    message = read_message(line.encode())
+
+def event(line: str | bytes) -> QMPEvent:
+    message = read_message(line.encode() if isinstance(line, str) else line)
     assert isinstance(message, QMPEvent)
     return message
 
@@ -51,3 +59,104 @@ def test_what_qemu_says_means(line: str, expected: Heard | None) -> None:
 def test_data_that_qapi_does_not_allow(name: str, data: str) -> None:
     with pytest.raises(ProtocolError):
         heard(event(f'{{"event": "{name}", "data": {data}}}'))
+
+
+def quote(body: bytes) -> DomainQMP:
+    return quoted(event(b'{"event": "X", "data": ' + body + b"}"), U, "web")
+
+
+def test_an_event_is_quoted() -> None:
+    said = event('{"event": "RTC_CHANGE", "data": {"offset": 3}, "timestamp": {"seconds": 2, "microseconds": 5}}')
+    assert quoted(said, U, "web") == DomainQMP(uuid=U, name="web", event="RTC_CHANGE", data={"offset": 3}, source_time=2_000_005_000)
+    assert quoted(event('{"event": "STOP"}'), U, "web") == DomainQMP(uuid=U, name="web", event="STOP")
+
+
+def nested(depth: int) -> bytes:
+    """A JSON object of that many objects and arrays in each other."""
+    return b'{"a": ' + b"[" * (depth - 1) + b"]" * (depth - 1) + b"}"
+
+
+def sized(size: int) -> bytes:
+    """A JSON object of that many bytes."""
+    return b'{"a": "' + b"x" * (size - 9) + b'"}'
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{}",
+        b'{"a": "\\ud83d\\ude00"}',
+        b'{"a": 18446744073709551615, "b": -9223372036854775808}',
+        sized(BODY_LIMIT),
+        nested(DEPTH_LIMIT),
+        b'{"a": "' + b"[" * 200 + b'"}',
+        b'{"a": [' + b"[{}], " * 500 + b"[]]}",
+    ],
+)
+def test_bodies_that_are_quoted(body: bytes) -> None:
+    said = quote(body)
+    assert (said.data, said.omitted) == (json.loads(body), 0)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"3",
+        b"null",
+        b"[]",
+        b'"x"',
+        b"true",
+        b'{"a": "\xff"}',
+        b'{"\xff": 1}',
+        b'{"a": "\xed\xa0\x80"}',
+        b'{"a": 1e999}',
+        b'{"a": 18446744073709551616}',
+        b'{"a": -9223372036854775809}',
+        b'{"a": ' + b"9" * 5000 + b"}",
+        sized(BODY_LIMIT + 1),
+        nested(DEPTH_LIMIT + 1),
+        nested(500),
+    ],
+    ids=lambda body: repr(body[:30]),
+)
+def test_bodies_that_are_left_out_are_counted(body: bytes) -> None:
+    assert quote(body) == DomainQMP(uuid=U, name="web", event="X", omitted=len(body))
+
+
+@pytest.mark.parametrize("escape", ["\\ud800", "\\udc00", "\\ud83dx"])
+def test_half_a_character_is_not_qmp(escape: str) -> None:
+    """So no string that came this far has one."""
+    with pytest.raises(ProtocolError):
+        quote(f'{{"a": "{escape}"}}'.encode())
+
+
+@pytest.mark.parametrize("name", ["", "A B", "A\n", "\u001b[2J", "É", "x" * 129])
+def test_names_that_no_event_has(name: str) -> None:
+    with pytest.raises(ProtocolError, match="name"):
+        quoted(event(json.dumps({"event": name})), U, "web")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "microseconds", "time"), [(-1, -1, None), (9_223_372_036, 0, 9_223_372_036_000_000_000), (2**63, 0, None), (0, -1, None)]
+)
+def test_a_time_that_cannot_be(seconds: int, microseconds: int, time: int | None) -> None:
+    said = event(json.dumps({"event": "STOP", "timestamp": {"seconds": seconds, "microseconds": microseconds}}))
+    assert quoted(said, U, "web").source_time == time
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(st.characters()),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(st.characters()), inner),
+)
+
+
+@given(anything | st.dictionaries(st.text(), anything), st.booleans(), st.integers(), st.integers())
+def test_what_is_quoted_can_be_kept_and_sent(body: object, escaped: bool, seconds: int, microseconds: int) -> None:  # noqa: FBT001
+    line = json.dumps({"event": "X", "data": body, "timestamp": {"seconds": seconds, "microseconds": microseconds}}, ensure_ascii=escaped)
+    try:
+        said = quoted(event(line.encode(errors="surrogatepass")), U, "web")
+    except ProtocolError:
+        return  # its line is no QMP
+    said = replace(said, cursor="0" * 26 + ":0000000000000001")
+    assert decode(encode(said)) == said
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(said), type=DomainQMP) == said

@@ -1,0 +1,459 @@
+"""The journal on disk: segments in a folder, written by one engine, read by any of its readers.
+
+The loop's thread only writes into the page cache; everything that may wait for a disk (opening,
+fdatasync in batches, rotation, reading what memory has given up) runs in worker threads of its own.
+What bytes mean is in ``events/segment``, what to make of what is found in ``events/recovery``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, TypeVar, TypeVarTuple
+from uuid import UUID
+
+import anyio
+from anyio import CapacityLimiter, to_thread
+from msgspec import Struct
+from msgspec.structs import replace
+
+from aiovirt.errors import SystemFailure, Unsupported
+from aiovirt.events.bus import Bus
+from aiovirt.events.chain import Chain
+from aiovirt.events.past import PastReader
+from aiovirt.events.recovery import Found, Plan, Scan, make_plan, scan
+from aiovirt.events.segment import (
+    HEADER_SIZE,
+    CutError,
+    DamagedError,
+    Ending,
+    Header,
+    decode_event,
+    decode_header,
+    decode_memo,
+    encode_header,
+    encode_memo,
+    encode_record,
+    walk,
+)
+from aiovirt.events.state import HostState, Memo
+from aiovirt.events.types import Event, HostStarted
+from aiovirt.system import files
+from aiovirt.system.appender import Appender
+from aiovirt.system.background import shielded
+from aiovirt.system.log import get_logger
+
+__all__ = ["Journal", "Limits", "Opened", "open_journal"]
+
+SYNC_EVERY: Final = 0.05
+"""Seconds for which events are gathered before the disk is waited for."""
+PARTS: Final = 8
+"""A segment covers at most one part in so many of the age to which events are kept."""
+CHUNK: Final = 256 * 1024
+MEMO_LIMIT: Final = 256 * 1024 * 1024
+MEMO: Final = "state"
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+log = get_logger("engine")
+
+
+class Limits(Struct, frozen=True, kw_only=True):
+    """What is kept: ``bytes`` in all, ``age`` in seconds; ``segment`` bytes in one file."""
+
+    bytes: int = 64 * 1024 * 1024
+    age: float = 7 * 86_400.0
+    segment: int = 4 * 1024 * 1024
+
+
+class Opened(Struct, frozen=True, kw_only=True):
+    """A journal, and what there was in it before: all that a Bus goes on from, and what to say of it.
+
+    ``journal`` is None when the disk does not do, for the reason ``failure``.
+    """
+
+    journal: Journal | None
+    chain: Chain
+    head: int = 0
+    state: HostState
+    time: int = 0
+    started: HostStarted
+    failure: str = ""
+
+
+class _Segment:
+    """A file: its events have the positions ``first`` to ``last``, and it ends at ``end`` bytes. The newest one grows."""
+
+    def __init__(self, path: Path, header: Header, base: int, *, last: int, end: int) -> None:
+        self.path = path
+        self.header = header
+        self.first = base + header.first
+        self.last = base + last
+        self.end = end
+
+    @property
+    def base(self) -> int:
+        """The position before its epoch's first."""
+        return self.first - self.header.first
+
+
+class Journal:
+    """See :class:`aiovirt.events.past.Journal`. ``keep`` has to run while it is written."""
+
+    def __init__(self, folder: Path, segments: list[_Segment], appender: Appender, limits: Limits) -> None:
+        self._folder = folder
+        self._segments = segments
+        self._appender = appender
+        self._limits = limits
+        self._waiting: list[bytes] = []
+        self._waiting_bytes = 0
+        self._news = anyio.Event()
+        self._writer = CapacityLimiter(1)
+        self._readers = CapacityLimiter(4)
+
+    # -- writing: on the loop's thread, without waiting ------------------------------------
+
+    @property
+    def first(self) -> int:
+        """The position of the oldest event kept."""
+        return self._segments[0].first
+
+    def append(self, event: Event) -> int:
+        """Takes the next event for :meth:`write`; returns how many bytes wait."""
+        current = self._segments[-1]
+        record = encode_record(current.last + 1 - current.base, event)
+        current.last += 1
+        self._waiting.append(record)
+        self._waiting_bytes += len(record)
+        if len(self._waiting) == 1:
+            self._news.set()
+        return self._waiting_bytes
+
+    def write(self) -> None:
+        """Puts what waits into the file; raises SystemFailure."""
+        waiting, self._waiting, self._waiting_bytes = self._waiting, [], 0
+        current = self._segments[-1]
+        try:
+            self._appender.write(b"".join(waiting))
+        except SystemFailure:
+            current.last -= len(waiting)
+            raise
+        current.end = self._appender.size
+
+    # -- keeping: in threads ---------------------------------------------------------------
+
+    async def keep(self, bus: Bus) -> None:
+        """Puts what is written on disk, in batches, and begins new segments, until cancelled or the disk fails."""
+        try:
+            await self._retire()
+            while bus.is_durable:
+                with anyio.move_on_after(self._limits.age / PARTS):
+                    await self._news.wait()
+                self._news = anyio.Event()
+                with anyio.move_on_after(SYNC_EVERY):
+                    await anyio.sleep_forever()
+                bus.write()
+                await self._in_thread(self._appender.sync)
+                if bus.is_durable and self._is_full():
+                    await self._rotate(bus)
+        except OSError as error:
+            bus.degrade(f"{error.filename or self._folder}: {error.strerror}")
+        except SystemFailure as error:
+            bus.degrade(str(error))
+
+    def _is_full(self) -> bool:
+        is_old = self._segments[-1].header.began < time.time_ns() - self._limits.age / PARTS * 1e9
+        return self._appender.size >= self._limits.segment or (is_old and self._appender.size > HEADER_SIZE)
+
+    async def _rotate(self, bus: Bus) -> None:
+        """The next segment takes over between two events; the one before is sealed, and what is too old or too much goes."""
+        number = int(self._segments[-1].path.stem) + 1
+        appender = await self._in_thread(Appender.create, _path(self._folder, number))
+        bus.write()
+        if not bus.is_durable:
+            appender.close()
+            return
+        old, before = self._segments[-1], self._appender
+        header = replace(old.header, first=old.last + 1 - old.base, began=time.time_ns(), ending=Ending.OPEN)
+        appender.write(encode_header(header))
+        self._appender = appender
+        self._segments.append(_Segment(appender.path, header, old.base, last=old.last - old.base, end=appender.size))
+        memo = bus.state.memo(bus.cursor)
+        await self._in_thread(_finish, before, _ended(old, Ending.SEALED))
+        await self._in_thread(_put_down, self._folder, memo)
+        await self._retire()
+
+    async def _retire(self) -> None:
+        for path in self._take_outdated():
+            await self._in_thread(files.remove, path)
+
+    def _take_outdated(self) -> list[Path]:
+        """The files that are too much or too old; from now on they are not read any more."""
+        oldest = time.time_ns() - int(self._limits.age * 1e9)
+        total = sum(segment.end for segment in self._segments)
+        taken: list[Path] = []
+        while len(self._segments) > 1 and (total > self._limits.bytes or self._segments[1].header.began < oldest):
+            gone = self._segments.pop(0)
+            total -= gone.end
+            taken.append(gone.path)
+        return taken
+
+    async def close(self, bus: Bus) -> None:
+        """Ends it in order, so that the next engine goes on with the same epoch; to be called once the bus is closed."""
+        if not bus.is_durable:
+            self._appender.close()
+            return
+        try:
+            await shielded(self._in_thread(_finish, self._appender, _ended(self._segments[-1], Ending.CLEAN)))
+            await shielded(self._in_thread(_put_down, self._folder, bus.folded.memo(bus.cursor)))  # never ahead of what is on disk
+        except OSError as error:
+            log.error("the journal was not closed in order", file=error.filename, error=error.strerror)
+
+    async def _in_thread(self, work: Callable[[*Ts], T], *arguments: *Ts) -> T:
+        return await to_thread.run_sync(work, *arguments, limiter=self._writer)
+
+    # -- reading ---------------------------------------------------------------------------
+
+    def read_from(self, position: int) -> PastReader:
+        """A reader of the events from ``position`` on."""
+        return _Reader(self, position)
+
+    async def read(self, position: int, offset: int) -> tuple[list[Event], int]:
+        """Some events from ``position`` on, which begins at ``offset`` of its file if that is not 0, and where the next one begins."""
+        segment = self._find(position)
+        start, seq = (offset, position - segment.base) if offset else (HEADER_SIZE, segment.header.first)
+        skip = position - segment.base - seq
+        try:
+            read = to_thread.run_sync(_read, segment.path, start, segment.end, seq, skip, limiter=self._readers)
+            events, end = await read
+        except (OSError, DamagedError) as error:
+            self._give_up(segment, error)
+            raise LookupError(str(error)) from error
+        return events, end if position + len(events) <= segment.last else 0
+
+    def _find(self, position: int) -> _Segment:
+        for segment in reversed(self._segments):
+            if segment.first <= position:
+                return segment
+        raise LookupError(f"position {position} is not kept any more")
+
+    def _give_up(self, damaged: _Segment, error: Exception) -> None:
+        """What cannot be read is not kept, nor what was before it."""
+        if damaged in self._segments[:-1]:
+            del self._segments[: self._segments.index(damaged) + 1]
+            log.error("a part of the journal cannot be read", file=str(damaged.path), error=str(error))
+
+
+class _Reader:
+    """Where a reader is in the journal."""
+
+    def __init__(self, journal: Journal, position: int) -> None:
+        self._journal = journal
+        self._position = position
+        self._offset = 0
+
+    async def read(self) -> list[Event]:
+        """See :class:`aiovirt.events.past.PastReader`."""
+        events, self._offset = await self._journal.read(self._position, self._offset)
+        self._position += len(events)
+        return events
+
+
+def _read(path: Path, start: int, end: int, seq: int, skip: int) -> tuple[list[Event], int]:
+    """Some events of a file from byte ``start`` on, where ``seq`` begins, but for the first ``skip``; and where they end."""
+    events: list[Event] = []
+    with path.open("rb") as file:
+        while not events and start < end:
+            file.seek(start)
+            data = file.read(min(CHUNK, end - start))
+            if not data:
+                raise CutError("it ends before its end")
+            done = 0
+            try:
+                for done, payload in walk(data, 0, seq):  # noqa: B007 - where the last whole one ends
+                    seq += 1
+                    if skip:
+                        skip -= 1
+                    else:
+                        events.append(decode_event(payload))
+            except CutError:
+                if not done:  # a record that is longer than a chunk
+                    file.seek(start)
+                    data = file.read(end - start)
+                    done, payload = next(walk(data, 0, seq))
+                    seq += 1
+                    events += [] if skip else [decode_event(payload)]
+                    skip = max(0, skip - 1)
+            start += done
+    return events, start
+
+
+def _ended(segment: _Segment, ending: Ending) -> Header:
+    return replace(segment.header, ending=ending, last=segment.last - segment.base, end=segment.end, time=time.time_ns())
+
+
+def _finish(appender: Appender, header: Header) -> None:
+    try:
+        appender.write_head(encode_header(header))
+    finally:
+        appender.close()
+
+
+def _put_down(folder: Path, memo: Memo) -> None:
+    files.write_whole(folder / MEMO, encode_memo(memo))
+
+
+def _path(folder: Path, number: int) -> Path:
+    return folder / f"{number:08}.journal"
+
+
+# -- opening -----------------------------------------------------------------------------------
+
+
+async def open_journal(folder: Path, *, host: UUID, boot_id: str, uri: str, limits: Limits | None = None) -> Opened:
+    """Takes the journal up where it was left.
+
+    Raises Unsupported when a newer aiovirt wrote it. A disk that fails is no error: the journal is
+    None then, and ``failure`` says why.
+    """
+    return await shielded(to_thread.run_sync(_open, folder, host, boot_id, uri, limits or Limits()))
+
+
+def _open(folder: Path, host: UUID, boot_id: str, uri: str, limits: Limits) -> Opened:
+    try:
+        return _take_up(folder, host, boot_id, uri, limits)
+    except OSError as error:
+        failure = f"{error.filename or folder}: {error.strerror}"
+    except SystemFailure as error:
+        failure = str(error)
+    started = HostStarted(uri=uri, boot_id=boot_id)
+    return Opened(journal=None, chain=Chain.fresh(), state=HostState(), started=started, failure=failure)
+
+
+def _take_up(folder: Path, host: UUID, boot_id: str, uri: str, limits: Limits) -> Opened:
+    files.make_private(folder)
+    found = [_look(path) for path in sorted(folder.glob("*.journal")) if path.stem.isdecimal()]
+    if any(segment.header and segment.header.host != host for segment in found):
+        found = _set_aside(folder, found, host)
+    plan = make_plan(found, boot_id)
+    segments, appender = _prepare(folder, plan, host, boot_id)
+    state = _restore(folder, plan, segments)
+    if state is None:
+        _put_down(folder, HostState().memo(plan.chain.cursor(plan.head)))
+    started = HostStarted(
+        uri=uri,
+        boot_id=boot_id,
+        previous_cursor=plan.previous_cursor,
+        clean=plan.clean,
+        down_for=max(0, time.time_ns() - plan.time) if plan.time else None,
+        cut=plan.cut,
+        resumed=state is not None,
+    )
+    if plan.cut:
+        log.warning("the journal's damaged end was cut", bytes=plan.cut, cursor=plan.previous_cursor)
+    return Opened(
+        journal=Journal(folder, segments, appender, limits),
+        chain=plan.chain,
+        head=plan.head,
+        state=state or HostState(),
+        time=plan.time,
+        started=started,
+    )
+
+
+def _look(path: Path) -> Found:
+    """What a segment is; its records are looked at unless it was sealed, which is done once they are on disk."""
+    number, size = int(path.stem), path.stat().st_size
+    with path.open("rb") as file:
+        try:
+            header = decode_header(file.read(HEADER_SIZE))
+            if header.ending is Ending.SEALED and header.end <= size:
+                return Found(number, header.end, header, Scan(header.last, header.end, header.time, damaged=False))
+            found = scan(bytes(HEADER_SIZE) + file.read(), header, HEADER_SIZE)
+            ended_elsewhere = header.ending is not Ending.OPEN and found.last != header.last
+            return Found(number, size, header, replace(found, damaged=found.damaged or ended_elsewhere))
+        except DamagedError:
+            return Found(number, size, None, None)
+        except Unsupported as error:
+            raise Unsupported(f"{path}: {error}") from error
+
+
+def _set_aside(folder: Path, found: list[Found], host: UUID) -> list[Found]:
+    """The journal of another host (a copied disk) is none of ours: it is moved away, whole."""
+    other = next(segment.header.host for segment in found if segment.header and segment.header.host != host)
+    away = folder.with_name(f"{folder.name}.{other}")
+    log.warning("the journal is of another host; it is moved away", host=str(other), folder=str(away))
+    folder.rename(away)
+    files.make_private(folder)
+    return []
+
+
+def _prepare(folder: Path, plan: Plan, host: UUID, boot_id: str) -> tuple[list[_Segment], Appender]:
+    """Makes the files what the plan says; afterwards the last one can be written."""
+    for number in plan.drop:
+        files.remove(_path(folder, number))
+    bases = {era.epoch: era.base for era in plan.chain.eras}
+    segments: list[_Segment] = []
+    for kept in plan.keep:
+        assert kept.header
+        assert kept.scan
+        path = _path(folder, kept.number)
+        segments.append(_Segment(path, kept.header, bases[kept.header.epoch], last=kept.scan.last, end=kept.scan.end))
+    if plan.go_on:
+        return segments, _go_on(segments[-1], boot_id, clean=bool(plan.clean))
+    return segments, _begin(folder, plan, segments, host, boot_id)
+
+
+def _go_on(last: _Segment, boot_id: str, *, clean: bool) -> Appender:
+    """The last file is open again. That is on disk before anything is added: else a power loss would look like a clean end."""
+    appender = Appender.open(last.path, last.end)
+    if clean:
+        last.header = replace(last.header, ending=Ending.OPEN, boot_id=boot_id, last=0, end=0)
+        appender.write_head(encode_header(last.header))
+    return appender
+
+
+def _begin(folder: Path, plan: Plan, segments: list[_Segment], host: UUID, boot_id: str) -> Appender:
+    """A new epoch in a new file. What is before it is sealed where it is whole: it must not be cut a second time."""
+    previous = None
+    number = max((*plan.drop, *(kept.number for kept in plan.keep)), default=0) + 1
+    if segments:
+        last = segments[-1]
+        previous = (last.header.epoch, last.last - last.base)
+        last.header = replace(_ended(last, Ending.SEALED), time=plan.time)
+        _finish(Appender.open(last.path, last.end), last.header)
+    era = plan.chain.current
+    header = Header(host=host, epoch=era.epoch, first=1, boot_id=boot_id, previous=previous, began=time.time_ns())
+    appender = Appender.create(_path(folder, number))
+    appender.write(encode_header(header))
+    appender.sync()
+    segments.append(_Segment(appender.path, header, era.base, last=0, end=appender.size))
+    return appender
+
+
+def _restore(folder: Path, plan: Plan, segments: list[_Segment]) -> HostState | None:
+    """The state as the journal left it: what was put down, and all events since; None where either is missing."""
+    try:
+        memo: Memo = decode_memo(files.read_bounded(folder / MEMO, MEMO_LIMIT))
+        position = plan.chain.position(memo.cursor)
+        if position is None or not segments[0].first - 1 <= position <= plan.head:
+            return None
+        state = HostState(memo)
+        for event in _replay(segments, position + 1, plan.head):
+            state.apply(event)
+    except (FileNotFoundError, DamagedError) as error:
+        if not isinstance(error, FileNotFoundError):
+            log.warning("the state beside the journal is not used", error=str(error))
+        return None
+    return state
+
+
+def _replay(segments: list[_Segment], position: int, head: int) -> list[Event]:
+    events: list[Event] = []
+    for segment in segments:
+        while segment.first <= position <= min(segment.last, head):
+            read, _ = _read(segment.path, HEADER_SIZE, segment.end, segment.header.first, position - segment.first)
+            events += read
+            position += len(read)
+    return events

@@ -1,0 +1,76 @@
+"""A file that only grows, but for its head: what a journal is written into.
+
+:meth:`write` goes to the page cache and is for the loop's thread: it survives the end of this process,
+whatever ends it. All else here waits for a disk, and is for worker threads.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Self
+
+from aiovirt.errors import SystemFailure
+from aiovirt.system.files import sync_folder
+
+__all__ = ["Appender"]
+
+
+class Appender:
+    """An open file of ours, mode 0600; ``size`` is where it ends."""
+
+    def __init__(self, path: Path, handle: int, size: int) -> None:
+        self.path = path
+        self.size = size
+        self._handle = handle
+
+    @classmethod
+    def create(cls, path: Path) -> Self:
+        """A new file, empty, that is there for good. Blocks. Raises OSError."""
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            sync_folder(path.parent)
+        except BaseException:
+            os.close(handle)
+            raise
+        return cls(path, handle, 0)
+
+    @classmethod
+    def open(cls, path: Path, size: int) -> Self:
+        """A file that is there, to go on at ``size``; what it has beyond is cut off. Blocks. Raises OSError."""
+        handle = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            os.ftruncate(handle, size)
+        except BaseException:
+            os.close(handle)
+            raise
+        return cls(path, handle, size)
+
+    def write(self, data: bytes) -> None:
+        """Puts ``data`` at the end, all of it; raises SystemFailure, and then part of it may be there."""
+        left = memoryview(data)
+        try:
+            while left:
+                written = os.pwrite(self._handle, left, self.size)
+                self.size += written
+                left = left[written:]
+        except OSError as error:
+            raise SystemFailure(f"{self.path}: {error.strerror}") from error
+
+    def write_head(self, data: bytes) -> None:
+        """Puts ``data`` at the beginning, over what is there, and all that was written on disk. Blocks. Raises OSError."""
+        os.fdatasync(self._handle)
+        if os.pwrite(self._handle, data, 0) != len(data):
+            raise OSError(f"{self.path}: its head was written in part")
+        self.size = max(self.size, len(data))
+        os.fdatasync(self._handle)
+
+    def sync(self) -> None:
+        """Returns when all that was written before is on disk. Blocks. Raises OSError."""
+        os.fdatasync(self._handle)
+
+    def close(self) -> None:
+        """Lets go of the file."""
+        if self._handle >= 0:
+            os.close(self._handle)
+            self._handle = -1

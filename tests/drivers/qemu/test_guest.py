@@ -1,0 +1,178 @@
+"""A guest's events against a scripted monitor and a process that ends when it is told, in virtual time."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Self, cast
+from uuid import UUID
+
+import anyio
+import pytest
+
+from aiovirt.drivers.qemu.guest import Guest
+from aiovirt.drivers.qemu.tinyguest import tiny_guest
+from aiovirt.errors import ConnectionLost
+from aiovirt.events import DomainQMP, Event
+from aiovirt.model.lifecycle import Fact
+from aiovirt.model.record import ProcessId, RunRecord
+from aiovirt.model.state import MonitorHealth
+from aiovirt.system.carrier import Carrier
+from aiovirt.system.process import ExitStatus, Process
+from aiovirt.testing.qmp_peer import QMPPeer
+
+pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
+
+U = UUID(int=1)
+
+
+class Peer(QMPPeer):
+    """The scripted peer as a guest opens and closes it."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    @property
+    def carrier(self) -> Carrier:
+        return cast("Carrier", self)
+
+
+class Mortal(Process):
+    """A process that is none: it ends when ``end`` is set."""
+
+    def __init__(self) -> None:
+        super().__init__(ProcessId("a boot", 1, 0), -1)
+        self.end = anyio.Event()
+
+    async def wait(self) -> ExitStatus:
+        await self.end.wait()
+        return ExitStatus(code=0)
+
+
+class Ears:
+    """The sink: what was told, in order."""
+
+    def __init__(self, peer: QMPPeer) -> None:
+        self.told: list[DomainQMP | Fact | MonitorHealth] = []
+        self._peer = peer
+
+    def fact(self, uuid: UUID, fact: Fact, *, source_time: int | None = None, by_guest: bool = False) -> None:  # noqa: ARG002
+        assert uuid == U
+        self.told.append(fact)
+        if fact is Fact.EXITED:
+            self._peer.event("STOP")
+
+    def monitor(self, uuid: UUID, health: MonitorHealth, why: str) -> None:  # noqa: ARG002
+        self.told.append(health)
+
+    def publish(self, event: Event) -> None:
+        assert isinstance(event, DomainQMP)
+        assert (event.uuid, event.name) == (U, "web")
+        self.told.append(event)
+
+    @property
+    def names(self) -> list[str]:
+        return [one.event if isinstance(one, DomainQMP) else one.name for one in self.told]
+
+    @property
+    def said(self) -> list[DomainQMP]:
+        return [one for one in self.told if isinstance(one, DomainQMP)]
+
+
+class Scene:
+    """A guest, its monitor's far side, its process, and what it told."""
+
+    def __init__(self, *, obliging: bool = True) -> None:
+        self.peer = Peer(obliging=obliging)
+        self.process = Mortal()
+        self.ears = Ears(self.peer)
+        run = RunRecord(uuid=U, name="web", id=1, xml="")
+        self.guest = Guest(run, tiny_guest("/web.img", name="web"), self.process, self.ears, lambda _: None)
+
+    async def begin(self) -> None:
+        await self.guest.begin(self.peer.carrier, 5)
+
+    async def meet_again(self) -> None:
+        await self.guest.meet_again(self.peer.carrier, 5)
+
+
+@asynccontextmanager
+async def scene(*, obliging: bool = True) -> AsyncIterator[Scene]:
+    one = Scene(obliging=obliging)
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(one.guest.watch)
+        yield one
+        tasks.cancel_scope.cancel()
+
+
+async def test_what_was_said_comes_before_what_follows() -> None:
+    async with scene() as one:
+        await one.begin()
+        for name in ("RESUME", "STOP", "RTC_CHANGE", "RESUME"):
+            one.peer.event(name, {"offset": 7} if name == "RTC_CHANGE" else None, seconds=3, microseconds=4)
+        await anyio.wait_all_tasks_blocked()
+        assert one.ears.names == ["RESUME", "RESUMED", "STOP", "PAUSED", "RTC_CHANGE", "RESUME", "RESUMED"]
+        assert [event.data for event in one.ears.said] == [{}, {}, {"offset": 7}, {}]
+        assert {event.source_time for event in one.ears.said} == {3_000_004_000}
+
+
+async def test_a_beginning_is_heard_from_its_first_word_on() -> None:
+    async with scene(obliging=False) as one, anyio.create_task_group() as tasks:
+        tasks.start_soon(one.begin)
+        one.peer.event("BEFORE_THE_GREETING")
+        one.peer.greet()
+        agreed = await one.peer.next_command()
+        one.peer.event("STOP")
+        await anyio.wait_all_tasks_blocked()
+        assert one.ears.names == ["BEFORE_THE_GREETING", "STOP"]
+        one.peer.reply(agreed)
+
+
+async def test_a_guest_that_is_met_again_is_heard_before_it_is_known() -> None:
+    async with scene() as one, anyio.create_task_group() as tasks:
+        tasks.start_soon(one.meet_again)
+        asked = await one.peer.next_command()
+        one.peer.event("STOP")
+        await anyio.wait_all_tasks_blocked()
+        assert one.ears.names == ["STOP"]
+        one.peer.answers["query-status"] = {"status": "paused"}
+        one.peer.reply(asked, {"UUID": str(U)})
+        await anyio.wait_all_tasks_blocked()
+        assert one.ears.names == ["STOP", "CONNECTED", "PAUSED"]
+
+
+@pytest.mark.parametrize("body", [b"3", b"null", b"[1, 2]", b'"x"', b'{"a": "\xff"}', b'{"a": 18446744073709551616}'])
+async def test_an_odd_body_costs_neither_its_event_nor_the_session(body: bytes) -> None:
+    async with scene() as one:
+        await one.begin()
+        for name in (b"RTC_CHANGE", b"STOP"):
+            one.peer.send_bytes(b'{"event": "' + name + b'", "data": ' + body + b"}\r\n")
+        one.peer.answers["cont"] = {}
+        await one.guest.execute("cont", 5)
+        assert one.ears.names == ["RTC_CHANGE", "STOP", "PAUSED"]
+        assert [(event.data, event.omitted) for event in one.ears.said] == [({}, len(body))] * 2
+
+
+async def test_a_body_that_decides_and_cannot_be_read_is_told_and_ends_the_session() -> None:
+    async with scene() as one:
+        await one.begin()
+        one.peer.send({"event": "SHUTDOWN", "data": 3})
+        await anyio.wait_all_tasks_blocked()
+        with pytest.raises(ConnectionLost, match="unexpected body"):
+            await one.guest.execute("cont", 5)
+        assert [(event.event, event.omitted) for event in one.ears.said] == [("SHUTDOWN", 1)]
+
+
+async def test_after_the_end_nothing_is_told() -> None:
+    """Its socket may have been read already when its process is given up."""
+    async with scene() as one:
+        await one.begin()
+        one.peer.event("STOP")
+        one.process.end.set()
+        await one.guest.exited.wait()
+        await anyio.wait_all_tasks_blocked()
+        assert one.ears.names == ["STOP", "PAUSED", "EXITED"]
