@@ -20,7 +20,7 @@ BENCHES := $(patsubst benchmarks/%.py,%,$(sort $(wildcard benchmarks/bench_*.py)
 .DELETE_ON_ERROR:
 # One thing after another, also under make -j: what is missing is said before anything is installed.
 .NOTPARALLEL:
-.PHONY: help setup setup-demo setup-tests debian-for-demo debian-for-tests demo test lint bench promises clean
+.PHONY: help setup setup-demo setup-tests debian-for-demo debian-for-tests demo test lint bench promises docs clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1@\2/p' $(MAKEFILE_LIST) | while IFS=@ read -r name text; do printf '%-15s %s\n' "$$name" "$$text"; done
@@ -46,6 +46,9 @@ bench: setup-tests ## every benchmark, each beside its contenders
 
 promises: setup-tests ## the quick form of the benchmarks, held against benchmarks/promises.toml
 	@$(PY) -m benchmarks.promises
+
+docs: setup-tests ## docs/events.md, from what the events' classes say of themselves
+	@$(PY) -m docs.generate_events
 
 clean: ## remove what the other targets made here
 	rm -rf $(VENV) build dist .hypothesis .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,96 @@
+"""docs/events.md is what its generator makes of the events as they are now."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+
+import msgspec
+import pytest
+
+from aiovirt.events import Event, HostEvent, decode
+from aiovirt.events.codec import event_families, event_types
+from docs import generate_events
+
+TEXT = generate_events.FILE.read_text()
+
+
+def section(topic: str) -> str:
+    return TEXT.partition(f"\n### {topic}\n")[2].partition("\n### ")[0].partition("\n## ")[0]
+
+
+def test_it_is_up_to_date() -> None:
+    assert generate_events.render() == TEXT, "make docs"
+
+
+def test_it_is_the_same_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Asia/Kathmandu")
+    time.tzset()
+    assert generate_events.render() == TEXT
+    assert os.environ["TZ"] == "Asia/Kathmandu"
+    assert time.localtime(0).tm_min == 30
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.parametrize(("topic", "kind"), event_types().items())
+def test_every_event_is_there_with_all_it_has(topic: str, kind: type[Event]) -> None:
+    text = section(topic)
+    assert f"`aiovirt.events.{kind.__name__}`" in text
+    assert kind.trigger in text
+    assert kind.libvirt in text
+    for name in kind.__struct_fields__:
+        if name not in Event.__struct_fields__:
+            assert f"\n| `{name}` | " in text
+
+
+@pytest.mark.parametrize("topic", event_types())
+def test_every_example_is_an_event(topic: str) -> None:
+    (shown,) = re.findall(r"```json\n(.*?)```", section(topic), flags=re.DOTALL)
+    (line,) = re.findall(r"```text\n(.*)\n```", section(topic))
+    event = decode(shown)
+    assert event.topic == topic
+    assert str(event).partition("  ")[2] == line.partition("  ")[2]
+
+
+def test_every_family_is_there() -> None:
+    assert set(re.findall(r"^## (\w+)$", TEXT, flags=re.MULTILINE)) == {*event_families(), "Values"}
+
+
+def test_every_link_leads_somewhere() -> None:
+    targets = {heading.lower() for heading in re.findall(r"^#+ (\w+)$", TEXT, flags=re.MULTILINE)}
+    assert set(re.findall(r"\]\(#(.*?)\)", TEXT)) <= targets
+    for path in re.findall(r"\]\((\.\./.*?)\)", TEXT):
+        assert generate_events.FILE.parent.joinpath(path).is_file()
+
+
+class Sung(HostEvent, frozen=True, kw_only=True, gc=False, tag="host.sung"):
+    """Nobody has written a sample of it."""
+
+
+def test_an_event_without_a_sample_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(generate_events, "event_types", lambda: event_types() | {"host.sung": Sung})
+    with pytest.raises(KeyError, match=r"host\.sung"):
+        generate_events.render()
+    monkeypatch.setattr(
+        generate_events, "event_types", lambda: {topic: kind for topic, kind in event_types().items() if topic != "host.started"}
+    )
+    with pytest.raises(KeyError, match=r"host\.started"):
+        generate_events.render()
+
+
+def test_what_a_docstring_says_of_a_field_is_its_meaning() -> None:
+    class Pair(msgspec.Struct):
+        """``left`` is one hand, ``right`` the other; ``both`` counts them: ``left`` first. And more.
+
+        With ``none`` there is nothing.
+        """
+
+        left: int
+        right: int | None
+        both: list[int]
+        none: int
+
+    assert generate_events._meanings(Pair) == {"left": "one hand", "right": "the other", "both": "counts them: `left` first"}
+    assert generate_events._words(int | str | None) == "integer, text or None"
