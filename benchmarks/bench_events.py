@@ -1,206 +1,116 @@
-"""What it costs to bring an event to a reader: CPU time for each delivery.
+"""What it costs to bring events to readers: CPU time for each delivery, the delay, and the memory of those that wait.
 
-Readers want one type of event. Each contender looks at the type, hands the event on, and wakes a
-reader that waits; the next burst is published when the last reader has seen this one. The events
-are made beforehand. ``bare deque`` is the floor: no loop and no waiting, only the hand-over.
+Readers want one type of event. The events are made beforehand; a burst is published when the last
+reader has seen the one before, but for the delay, where they are published by the clock. ``bare
+deque`` is the floor: no loop and no waiting, only the hand-over.
 """
 
 from __future__ import annotations
 
+import gc
 import math
+import tracemalloc
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import AsyncExitStack
+from functools import partial
 from itertools import islice
-from typing import Final, Protocol
+from statistics import quantiles
+from time import perf_counter_ns
+from typing import Any, Final, Literal
 from uuid import UUID
 
 import anyio
-from anyio.abc import TaskStatus
 from msgspec import Struct
+from msgspec.structs import force_setattr
 
-from aiovirt.events import Detail, DomainLifecycle, Event, Lifecycle, NetdevChanged
-from aiovirt.events.bus import Bus
-from aiovirt.events.feed import Events
-from aiovirt.model.state import DomainState, Reason
+from aiovirt.events import DomainLifecycle, Event, NetdevChanged
+from aiovirt.system.waker import new_waker
+from benchmarks.event_contenders import LINES, Line, Ours, made, make_line
 from benchmarks.harness import ASYNC, SYNC, Bench, Figures, Lane, Stopwatch, main, run_on
 
 __all__ = ["BENCH"]
 
-Seen = Callable[[Event], None]
-Wanted = type[Event]
-
-HOST: Final = UUID(int=1)
 NANOSECONDS: Final = 1e9
+QUICK: Final = 8  # times less
+
+OURS: Final = "aiovirt"
+WAKER: Final = "deque + waker"
+FLOOR: Final = "bare deque"
+ALONE: Final = "aiovirt, one reader"
+ALL_AWAKE: Final = "aiovirt, without it"
+
+COST: Final = {"cpu": "ns", "wall": "ns", "memory": "MiB"}
+DELAY: Final = {"p99": "us", "p50": "us", "cpu": "ns", "memory": "MiB"}
+ROOM: Final = {"bytes": "B", "task": "B", "memory": "MiB"}
+
+
+class Case(Struct, frozen=True):
+    """``measure(lane, quick)`` gives what ``units`` names."""
+
+    contenders: tuple[str, ...]
+    measure: Callable[[Lane, bool], Figures]
+    units: dict[str, str]
+
+
+# -- deliveries --------------------------------------------------------------------------------
 
 
 class Shape(Struct, frozen=True):
-    """``readers`` want what is published, ``deaf`` ones want something else."""
+    """``readers`` want what is published, in so many bursts.
+
+    ``deaf`` ones want another type, or what is about another guest; those ``asleep`` want it too, and never read.
+    """
 
     readers: int
     burst: int
+    bursts: int
     deaf: int = 0
-    bursts: int = 1000
+    deaf_to: Literal["type", "subject"] = "type"
+    asleep: int = 0
 
     @property
-    def wishes(self) -> list[Wanted]:
-        """What each reader wants."""
-        deaf: list[Wanted] = [NetdevChanged] * self.deaf
-        return [*deaf, *[DomainLifecycle] * self.readers]
-
-
-CASES: Final = {
-    "10 readers, burst 16": Shape(readers=10, burst=16),
-    "10 readers, burst 1": Shape(readers=10, burst=1, bursts=8000),
-    "100 readers, burst 16": Shape(readers=100, burst=16, bursts=160),
-    "1000 readers, 999 match nothing": Shape(readers=1, deaf=999, burst=16, bursts=160),
-}
-QUICK: Final = 8  # times less
-ALONE: Final = "aiovirt, one reader"
-
-
-# -- contenders --------------------------------------------------------------------------------
-
-
-class Line(Protocol):
-    """A way for events to reach readers. ``read`` calls ``seen`` for each that is wanted, until cancelled."""
-
-    def publish(self, event: Event, /) -> object: ...
-
-    async def read(self, wanted: Wanted, seen: Seen, *, task_status: TaskStatus[None]) -> None: ...
-
-
-class Ours:
-    """The bus and a subscription for each reader."""
-
-    def __init__(self) -> None:
-        self._bus = Bus(host=HOST)
-        self._events = Events(self._bus)
-        self.publish = self._bus.publish
-
-    async def read(self, wanted: Wanted, seen: Seen, *, task_status: TaskStatus[None]) -> None:
-        async with self._events.subscribe(wanted) as events:
-            task_status.started()
-            async for event in events:
-                seen(event)
-
-
-class MemoryStreams:
-    """An anyio memory stream for each reader."""
-
-    def __init__(self) -> None:
-        self._readers: list[tuple[Wanted, Callable[[Event], None]]] = []
-
-    def publish(self, event: Event, /) -> None:
-        for wanted, send in self._readers:
-            if isinstance(event, wanted):
-                send(event)
-
-    async def read(self, wanted: Wanted, seen: Seen, *, task_status: TaskStatus[None]) -> None:
-        send, receive = anyio.create_memory_object_stream[Event](math.inf)
-        self._readers.append((wanted, send.send_nowait))
-        async with send, receive:
-            task_status.started()
-            async for event in receive:
-                seen(event)
-
-
-class Mailbox:
-    """A deque, and what its reader waits on."""
-
-    def __init__(self) -> None:
-        self.events: deque[Event] = deque()
-        self.woken: anyio.Event | None = None
-
-    def put(self, event: Event) -> None:
-        self.events.append(event)
-        if self.woken:
-            self.woken.set()
-            self.woken = None
-
-
-class Mailboxes:
-    """A mailbox for each reader: the least that a loop can do."""
-
-    def __init__(self) -> None:
-        self._readers: list[tuple[Wanted, Mailbox]] = []
-
-    def publish(self, event: Event, /) -> None:
-        for wanted, box in self._readers:
-            if isinstance(event, wanted):
-                box.put(event)
-
-    async def read(self, wanted: Wanted, seen: Seen, *, task_status: TaskStatus[None]) -> None:
-        box = Mailbox()
-        self._readers.append((wanted, box))
-        task_status.started()
-        while True:
-            while box.events:
-                seen(box.events.popleft())
-            woken = box.woken = anyio.Event()
-            await woken.wait()
-
-
-LINES: Final[dict[str, Callable[[], Line]]] = {
-    "aiovirt": Ours,
-    "memory stream": MemoryStreams,
-    "deque + event": Mailboxes,
-    ALONE: Ours,
-}
-FLOOR: Final = "bare deque"
-
-
-# -- measuring ---------------------------------------------------------------------------------
+    def wishes(self) -> Iterator[tuple[type[Event], *tuple[str, ...]]]:
+        """What each reader wants: a type, and maybe a subject."""
+        for number in range(self.deaf):
+            yield (NetdevChanged,) if self.deaf_to == "type" else (DomainLifecycle, f"domain/{UUID(int=1000 + number)}")
+        yield from [(DomainLifecycle,)] * self.readers
 
 
 class Tally:
-    """Counts deliveries, and says when the last one that is due has come."""
+    """Counts deliveries, and waits for the last one that is due."""
 
     def __init__(self) -> None:
         self.count = self._due = 0
-        self._complete = anyio.Event()
+        self._waker = new_waker()
 
     def seen(self, _: Event) -> None:
         self.count += 1
         if self.count == self._due:
-            self._complete.set()
+            self._waker.wake()
 
-    def expect(self, more: int) -> anyio.Event:
-        """Set when ``more`` have been delivered."""
-        self._due, self._complete = self.count + more, anyio.Event()
-        return self._complete
+    def expect(self, more: int) -> None:
+        self._due = self.count + more
 
-
-def made(count: int) -> Iterator[Event]:
-    """Events that were never published."""
-    events = [
-        DomainLifecycle(
-            uuid=HOST,
-            name="guest",
-            kind=Lifecycle.STARTED,
-            detail=Detail.BOOTED,
-            state=DomainState.RUNNING,
-            reason=Reason.BOOTED,
-            id=1,
-        )
-        for _ in range(count)
-    ]
-    return iter(events)
+    async def complete(self) -> None:
+        while self.count < self._due:
+            await self._waker.wait()
 
 
-async def drive(line: Line, shape: Shape, bursts: int) -> Figures:
-    """The cost of ``bursts``, once the readers wait and a first burst went by."""
+async def deliver(line: Line, shape: Shape, bursts: int) -> Figures:
+    """The cost of a delivery, once the readers wait and a first burst went by."""
     tally, watch = Tally(), Stopwatch()
     events = made((bursts + 1) * shape.burst)
 
     async def burst() -> None:
-        complete = tally.expect(shape.burst * shape.readers)
+        tally.expect(shape.burst * shape.readers)
         for event in islice(events, shape.burst):
             line.publish(event)
-        await complete.wait()
+        await tally.complete()
 
     async with anyio.create_task_group() as tasks:
-        for wanted in shape.wishes:
-            await tasks.start(line.read, wanted, tally.seen)
+        for wanted, *subject in shape.wishes:
+            await tasks.start(line.read, wanted, tally.seen, *subject)
         await burst()
         with watch:
             for _ in range(bursts):
@@ -209,11 +119,24 @@ async def drive(line: Line, shape: Shape, bursts: int) -> Figures:
     return watch.per(bursts * shape.burst * shape.readers, NANOSECONDS)
 
 
-def drive_floor(shape: Shape, bursts: int) -> Figures:
+async def deliver_ours(shape: Shape, bursts: int) -> Figures:
+    """The same beside subscriptions that nobody reads from."""
+    line = Ours()
+    async with AsyncExitStack() as stack:
+        for _ in range(shape.asleep):
+            await stack.enter_async_context(line.events.subscribe(DomainLifecycle))
+        return await deliver(line, shape, bursts)
+
+
+def deliver_bare(shape: Shape, bursts: int) -> Figures:
     """The same through bare deques."""
-    tally = Tally()
-    boxes = [(wanted, deque[Event]()) for wanted in shape.wishes]
-    events = made(bursts * shape.burst)
+    count, events = 0, made(bursts * shape.burst)
+    boxes = [(wanted, deque[Event]()) for wanted, *_ in shape.wishes]
+
+    def seen(_: Event) -> None:
+        nonlocal count
+        count += 1
+
     with Stopwatch() as watch:
         for _ in range(bursts):
             for event in islice(events, shape.burst):
@@ -222,37 +145,157 @@ def drive_floor(shape: Shape, bursts: int) -> Figures:
                         box.append(event)
             for _wanted, box in boxes:
                 while box:
-                    tally.seen(box.popleft())
-    return watch.per(tally.count, NANOSECONDS)
+                    seen(box.popleft())
+    return watch.per(count, NANOSECONDS)
 
 
-def measure(lane: Lane, quick: bool, _: str) -> Figures:  # noqa: FBT001 - a Bench's measure
-    shape = CASES[lane.case]
-    bursts = shape.bursts // QUICK if quick else shape.bursts
+def delivery(shape: Shape, lane: Lane, quick: bool) -> Figures:  # noqa: FBT001 - a Case's measure
+    bursts = math.ceil(shape.bursts / (QUICK if quick else 1))
     if lane.contender == FLOOR:
-        return drive_floor(shape, bursts)
-    if lane.contender == ALONE:
-        shape = Shape(readers=shape.readers, burst=shape.burst)
+        return deliver_bare(shape, bursts)
 
     async def program() -> Figures:
-        return await drive(LINES[lane.contender](), shape, bursts)
+        if lane.contender == OURS:
+            return await deliver_ours(shape, bursts)
+        if lane.contender in {ALONE, ALL_AWAKE}:
+            return await deliver_ours(Shape(shape.readers, shape.burst, shape.bursts), bursts)
+        return await deliver(make_line(lane.contender, lane.backend), shape, bursts)
 
     return run_on(lane.backend, program)
 
 
+# -- delay -------------------------------------------------------------------------------------
+
+
+class Pace(Struct, frozen=True):
+    """``burst`` events every ``every`` seconds, to so many readers."""
+
+    readers: int
+    burst: int
+    every: float
+    ticks: int
+
+
+async def keep_pace(line: Line, pace: Pace, ticks: int) -> Figures:
+    """From where an event is published to where it is seen; the CPU time counts the clock's own."""
+    delays: list[int] = []
+    events = made((ticks + 1) * pace.burst)
+
+    def seen(event: Event) -> None:
+        assert event.source_time
+        delays.append(perf_counter_ns() - event.source_time)
+
+    def publish() -> None:
+        for event in islice(events, pace.burst):
+            force_setattr(event, "source_time", perf_counter_ns())
+            line.publish(event)
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(pace.readers):
+            await tasks.start(line.read, DomainLifecycle, seen)
+        publish()
+        await anyio.wait_all_tasks_blocked()
+        delays.clear()
+        with Stopwatch() as watch:
+            start = anyio.current_time()
+            for tick in range(ticks):
+                await anyio.sleep_until(start + tick * pace.every)
+                publish()
+            await anyio.wait_all_tasks_blocked()
+        tasks.cancel_scope.cancel()
+    assert len(delays) == ticks * pace.burst * pace.readers, "each reader has seen each event"
+    percentiles = quantiles(delays, n=100)
+    return watch.per(len(delays), NANOSECONDS) | {"p50": percentiles[49] / 1000, "p99": percentiles[98] / 1000}
+
+
+def delay(pace: Pace, lane: Lane, quick: bool) -> Figures:  # noqa: FBT001 - a Case's measure
+    async def program() -> Figures:
+        return await keep_pace(make_line(lane.contender, lane.backend), pace, pace.ticks // (QUICK if quick else 1))
+
+    return run_on(lane.backend, program)
+
+
+# -- memory ------------------------------------------------------------------------------------
+
+
+async def wait_only() -> None:
+    await new_waker().wait()
+
+
+async def room_for(count: int, wait: Callable[[], Coroutine[Any, Any, None]]) -> float:
+    """Bytes for each of ``count`` tasks that wait.
+
+    Counted by tracemalloc: the process's own size moves in pages and arenas, and keeps what was freed before.
+    """
+    gc.collect()
+    before, _ = tracemalloc.get_traced_memory()
+    async with anyio.create_task_group() as tasks:
+        for _ in range(count):
+            tasks.start_soon(wait)
+        await anyio.wait_all_tasks_blocked()
+        gc.collect()
+        after, _ = tracemalloc.get_traced_memory()
+        tasks.cancel_scope.cancel()
+    return (after - before) / count
+
+
+def room(count: int, lane: Lane, quick: bool) -> Figures:  # noqa: FBT001 - a Case's measure
+    """``task`` is what a task and the waker that it waits on take, ``bytes`` what a reader takes beside that."""
+    many = count // (QUICK if quick else 1)
+
+    async def program() -> Figures:
+        line = make_line(lane.contender, lane.backend)
+        await room_for(many, wait_only)  # the loop's own tables grow, and stay
+        task = await room_for(many, wait_only)
+        return {"bytes": await room_for(many, partial(line.read, DomainLifecycle, print)) - task, "task": task}
+
+    tracemalloc.start()
+    return run_on(lane.backend, program)
+
+
+# -- cases -------------------------------------------------------------------------------------
+
+BURSTS: Final = {
+    (1, 1): 40_000,
+    (1, 16): 6_400,
+    (10, 1): 6_400,
+    (10, 16): 1_280,
+    (100, 1): 640,
+    (100, 16): 128,
+    (1000, 1): 64,
+    (1000, 16): 16,
+}
+ALIKE: Final = (*LINES, FLOOR)
+
+CASES: Final = {
+    **{
+        f"{readers} reader{'s' * (readers > 1)}, burst {burst}": Case(ALIKE, partial(delivery, Shape(readers, burst, bursts)), COST)
+        for (readers, burst), bursts in BURSTS.items()
+    },
+    "1000 readers, 999 match no type": Case((OURS, ALONE), partial(delivery, Shape(1, 16, 6_400, deaf=999)), COST),
+    "1000 readers, 999 match no subject": Case((OURS, ALONE), partial(delivery, Shape(1, 16, 6_400, deaf=999, deaf_to="subject")), COST),
+    "10 readers and one that never reads": Case((OURS, ALL_AWAKE), partial(delivery, Shape(10, 16, 3_200, asleep=1)), COST),
+    "10 readers, 10,000 events a second": Case((OURS, WAKER), partial(delay, Pace(readers=10, burst=10, every=0.001, ticks=1000)), DELAY),
+    "10,000 readers that wait": Case((OURS, "memory stream", WAKER), partial(room, 10_000), ROOM),
+}
+
+
+def measure(lane: Lane, quick: bool, _: str) -> Figures:  # noqa: FBT001 - a Bench's measure
+    return CASES[lane.case].measure(lane, quick)
+
+
 def lanes() -> Iterator[Lane]:
-    for case, shape in CASES.items():
-        for contender in LINES:
-            if shape.deaf or contender != ALONE:
-                yield from (Lane(case, contender, backend) for backend in ASYNC)
-        yield from (Lane(case, FLOOR, backend) for backend in SYNC)
+    for name, case in CASES.items():
+        for contender in case.contenders:
+            yield from (Lane(name, contender, backend) for backend in (SYNC if contender == FLOOR else ASYNC))
 
 
 BENCH: Final = Bench(
     name="bench_events",
     lanes=tuple(lanes()),
-    baselines=("memory stream", "deque + event", FLOOR, ALONE),
-    units={"cpu": "ns", "wall": "ns", "memory": "MiB"},
+    baselines=("memory stream", "queue", WAKER, FLOOR, ALONE, ALL_AWAKE),
+    units=COST,
+    own_units={name: case.units for name, case in CASES.items()},
     measure=measure,
 )
 

@@ -76,8 +76,8 @@ Round = dict[Lane, Figures]
 class Bench(Struct, frozen=True, kw_only=True):
     """``measure(lane, quick, place)`` runs in the lane's own process; ``stage()`` around them all, and gives the place.
 
-    ``units`` names the unit of each metric, the metric that counts first. ``baselines`` are the
-    contenders that the others are compared with.
+    ``units`` names the unit of each metric, the metric that counts first; a case in ``own_units`` has
+    those metrics instead. ``baselines`` are the contenders that the others are compared with.
     """
 
     name: str
@@ -86,6 +86,11 @@ class Bench(Struct, frozen=True, kw_only=True):
     units: dict[str, str]
     measure: Callable[[Lane, bool, str], Figures]
     stage: Callable[[], AbstractContextManager[str]] = nowhere
+    own_units: dict[str, dict[str, str]] = {}
+
+    def units_of(self, case: str) -> dict[str, str]:
+        """The unit of each metric of the case."""
+        return self.own_units.get(case, self.units)
 
     def partner(self, lane: Lane, contender: str) -> Lane | None:
         """The lane to compare with: on the same backend where there is one, else the contender's first."""
@@ -117,7 +122,7 @@ def ratios(rounds: Sequence[Round], lane: Lane, other: Lane, metric: str) -> lis
 
 def rows(bench: Bench, rounds: Sequence[Round]) -> list[Row]:
     """What was measured: a row for each baseline of each lane's metric, and one without where there is none."""
-    return [row for lane in rounds[0] for metric in bench.units for row in _rows(bench, rounds, lane, metric)]
+    return [row for lane in rounds[0] for metric in bench.units_of(lane.case) for row in _rows(bench, rounds, lane, metric)]
 
 
 def _rows(bench: Bench, rounds: Sequence[Round], lane: Lane, metric: str) -> list[Row]:
@@ -128,7 +133,7 @@ def _rows(bench: Bench, rounds: Sequence[Round], lane: Lane, metric: str) -> lis
         backend=lane.backend,
         metric=metric,
         value=median(figures[lane][metric] for figures in rounds),
-        unit=bench.units[metric],
+        unit=bench.units_of(lane.case)[metric],
     )
     partners = {name: bench.partner(lane, name) for name in bench.baselines if name != lane.contender}
     compared = [
@@ -177,18 +182,19 @@ def aligned(lines: Sequence[Sequence[str]], *, left: int) -> list[str]:
 
 
 def _tables(bench: Bench, found: Sequence[Row]) -> Iterable[str]:
-    first = next(iter(bench.units))
     for case in dict.fromkeys(row.case for row in found):
+        units = bench.units_of(case)
+        first = next(iter(units))
         mine = [row for row in found if row.case == case]
         baselines = [name for name in bench.baselines if any(row.ratio_to == name for row in mine)]
         heads = [
             "contender",
             "backend",
-            *(f"{metric} {unit}" for metric, unit in bench.units.items()),
+            *(f"{metric} {unit}" for metric, unit in units.items()),
             *(f"{first} / {name}" for name in baselines),
         ]
         yield f"\n{bench.name}: {case}"
-        yield from aligned([heads, *_lines(mine, list(bench.units), baselines)], left=2)
+        yield from aligned([heads, *_lines(mine, list(units), baselines)], left=2)
 
 
 def _lines(found: Sequence[Row], metrics: Sequence[str], baselines: Sequence[str]) -> Iterable[list[str]]:

@@ -1,8 +1,8 @@
 """The project's numeric promises, held against a fresh measurement.
 
-``promises.toml`` has them, each as a ratio to a contender. Five quick rounds are run; a promise is
-broken when every one of them exceeds it, for a machine that does something else now and then does
-not do it five times out of five.
+``promises.toml`` has them, each as a ratio to a contender; only what is counted, and not timed, may
+be promised as it is. Five quick rounds are run; a promise is broken when every one of them exceeds
+it, for a machine that does something else now and then does not do it five times out of five.
 """
 
 from __future__ import annotations
@@ -29,15 +29,18 @@ Positive = Annotated[float, Meta(gt=0)]
 
 
 class Promise(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``contender`` costs at most ``at_most`` times what ``ratio_to`` costs in the same round."""
+    """``contender`` costs at most ``at_most`` times what ``ratio_to`` costs in the same round.
+
+    Without a ``ratio_to`` it costs at most ``at_most`` of the metric's own unit.
+    """
 
     bench: str
     case: str
     contender: str
     backend: str
     metric: str
-    ratio_to: str
     at_most: Positive
+    ratio_to: str | None = None
 
     @property
     def lane(self) -> Lane:
@@ -49,18 +52,18 @@ class _File(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Verdict(Struct, frozen=True, kw_only=True):
-    """What came out: a ratio for each round, and the medians of both contenders in ``unit``."""
+    """What came out: what the bound is held against, for each round, and the medians of the contenders in ``unit``."""
 
     promise: Promise
-    ratios: list[float]
+    found: list[float]
     value: float
-    other: float
+    other: float | None
     unit: str
 
 
 def kept(promise: Promise, found: Sequence[float]) -> bool:
     """Whether at least one round is within the bound."""
-    return any(ratio <= promise.at_most for ratio in found)
+    return any(one <= promise.at_most for one in found)
 
 
 def read_promises(text: str, benches: Mapping[str, Bench]) -> list[Promise]:
@@ -80,14 +83,16 @@ def _unknown(promise: Promise, bench: Bench | None) -> str:
         return f"there is no {promise.bench!r}"
     if promise.lane not in bench.lanes:
         return f"{promise.bench} has no {promise.lane}"
-    if promise.metric not in bench.units:
-        return f"{promise.bench} does not measure {promise.metric!r}"
-    if bench.partner(promise.lane, promise.ratio_to) in {None, promise.lane}:
+    if promise.metric not in bench.units_of(promise.case):
+        return f"{promise.bench} does not measure {promise.metric!r} in {promise.case!r}"
+    if promise.ratio_to is not None and bench.partner(promise.lane, promise.ratio_to) in {None, promise.lane}:
         return f"nothing to compare with: {promise.ratio_to!r} in {promise.case!r}"
     return ""
 
 
-def _compared(bench: Bench, promise: Promise) -> Lane:
+def _compared(bench: Bench, promise: Promise) -> Lane | None:
+    if promise.ratio_to is None:
+        return None
     other = bench.partner(promise.lane, promise.ratio_to)
     assert other, "read_promises has looked"
     return other
@@ -98,33 +103,34 @@ def judged(bench: Bench, promises: Sequence[Promise], rounds: Sequence[Round]) -
     return [_judged(bench, promise, _compared(bench, promise), rounds) for promise in promises]
 
 
-def _judged(bench: Bench, promise: Promise, other: Lane, rounds: Sequence[Round]) -> Verdict:
+def _judged(bench: Bench, promise: Promise, other: Lane | None, rounds: Sequence[Round]) -> Verdict:
+    values = [figures[promise.lane][promise.metric] for figures in rounds]
     return Verdict(
         promise=promise,
-        ratios=ratios(rounds, promise.lane, other, promise.metric),
-        value=median(figures[promise.lane][promise.metric] for figures in rounds),
-        other=median(figures[other][promise.metric] for figures in rounds),
-        unit=bench.units[promise.metric],
+        found=ratios(rounds, promise.lane, other, promise.metric) if other else values,
+        value=median(values),
+        other=median(figures[other][promise.metric] for figures in rounds) if other else None,
+        unit=bench.units_of(promise.case)[promise.metric],
     )
 
 
 def report(verdicts: Sequence[Verdict]) -> list[str]:
     """The table for people."""
-    heads = ["bench", "case", "contender", "backend", "ratio to", "metric", "value", "the other's", "at most", "ratio", "range", ""]
+    heads = ["bench", "case", "contender", "backend", "ratio to", "metric", "value", "the other's", "at most", "found", "range", ""]
     return aligned([heads, *map(_line, verdicts)], left=6)
 
 
 def _line(verdict: Verdict) -> list[str]:
-    promise, found = verdict.promise, verdict.ratios
+    promise, found = verdict.promise, verdict.found
     return [
         promise.bench,
         promise.case,
         promise.contender,
         promise.backend,
-        promise.ratio_to,
+        promise.ratio_to or "",
         f"{promise.metric} {verdict.unit}",
         f"{verdict.value:,.1f}",
-        f"{verdict.other:,.1f}",
+        "" if verdict.other is None else f"{verdict.other:,.1f}",
         f"{promise.at_most:.2f}",
         f"{median(found):.2f}",
         f"{min(found):.2f}-{max(found):.2f}",
@@ -141,7 +147,7 @@ def _benches() -> dict[str, Bench]:
 
 
 def _tried(bench: Bench, promises: Sequence[Promise]) -> list[Verdict]:
-    needed = {lane for promise in promises for lane in (promise.lane, _compared(bench, promise))}
+    needed = {lane for promise in promises for lane in (promise.lane, _compared(bench, promise)) if lane}
     lanes = [lane for lane in bench.lanes if lane in needed]
     return judged(bench, promises, run_rounds(bench, lanes, ROUNDS, quick=True))
 
@@ -153,7 +159,7 @@ def main() -> int:
     asked = {name: [promise for promise in promises if promise.bench == name] for name in benches}
     verdicts = [verdict for name, mine in asked.items() if mine for verdict in _tried(benches[name], mine)]
     print(*report(verdicts), sep="\n")
-    return int(not all(kept(verdict.promise, verdict.ratios) for verdict in verdicts))
+    return int(not all(kept(verdict.promise, verdict.found) for verdict in verdicts))
 
 
 if __name__ == "__main__":

@@ -71,6 +71,13 @@ def test_what_has_nothing_beside_it_has_a_row_without_a_ratio() -> None:
     assert [(row.metric, row.ratio_to, row.ratio) for row in found] == [("cpu", None, None), ("wall", None, None), ("memory", None, None)]
 
 
+def test_a_case_may_have_metrics_of_its_own() -> None:
+    bench = msgspec.structs.replace(BENCH, own_units={"two": {"bytes": "B"}})
+    found = rows(bench, [figures | {LONELY: {"bytes": 7.0}} for figures in ROUNDS])
+    assert [(row.metric, row.value, row.unit) for row in found if row.case == "two"] == [("bytes", 7.0, "B")]
+    assert {row.metric for row in found if row.case == "one"} == {"cpu", "wall", "memory"}
+
+
 def test_only_what_ran_is_compared() -> None:
     alone: list[Round] = [{OURS: {"cpu": 1.0, "wall": 1.0, "memory": 1.0}}]
     assert {row.ratio_to for row in rows(BENCH, alone)} == {None}
@@ -116,7 +123,21 @@ def test_a_promise_is_broken_only_by_every_round(found: list[float], holds: bool
 
 def test_a_verdict_has_each_rounds_ratio_and_both_figures() -> None:
     (verdict,) = judged(BENCH, [promise()], ROUNDS)
-    assert (verdict.ratios, verdict.value, verdict.other, verdict.unit) == ([0.5, 2.0, 0.3], 3.0, 4.0, "us")
+    assert (verdict.found, verdict.value, verdict.other, verdict.unit) == ([0.5, 2.0, 0.3], 3.0, 4.0, "us")
+
+
+def test_what_is_promised_without_a_ratio_is_held_against_the_figures_themselves() -> None:
+    (verdict,) = judged(BENCH, [promise(ratio_to=None)], ROUNDS)
+    assert (verdict.found, verdict.value, verdict.other) == ([1.0, 8.0, 3.0], 3.0, None)
+    _, line = report([verdict])
+    assert line.split()[-6:] == ["us", "3.0", "0.50", "3.00", "1.00-8.00", "BROKEN"]
+
+
+def test_a_promise_takes_the_unit_of_its_case() -> None:
+    bench = msgspec.structs.replace(BENCH, own_units={"two": {"bytes": "B"}})
+    (told,) = read_promises(toml(case="two", metric="bytes", ratio_to=None), {BENCH.name: bench})
+    (verdict,) = judged(bench, [told], [{LONELY: {"bytes": 7.0}}])
+    assert (verdict.found, verdict.unit) == ([7.0], "B")
 
 
 @pytest.mark.parametrize(("at_most", "word"), [(0.3, "kept"), (0.2, "BROKEN")])
@@ -128,7 +149,8 @@ def test_the_report_says_what_was_kept(at_most: float, word: str) -> None:
 
 def toml(**changes: object) -> str:
     values = msgspec.to_builtins(promise()) | changes
-    return "[[promise]]\n" + "\n".join(f"{key} = {msgspec.json.encode(value).decode()}" for key, value in values.items())
+    given = {key: value for key, value in values.items() if value is not None}
+    return "[[promise]]\n" + "\n".join(f"{key} = {msgspec.json.encode(value).decode()}" for key, value in given.items())
 
 
 def test_promises_are_read() -> None:
@@ -141,7 +163,7 @@ def test_promises_are_read() -> None:
         (toml(bench="bench_nothing"), "promise 1: there is no 'bench_nothing'"),
         (toml() + "\n" + toml(case="three"), "promise 2: bench_made_up has no three: ours on trio"),
         (toml(backend="uvloop"), "promise 1: bench_made_up has no one: ours on uvloop"),
-        (toml(metric="beauty"), "promise 1: bench_made_up does not measure 'beauty'"),
+        (toml(metric="beauty"), "promise 1: bench_made_up does not measure 'beauty' in 'one'"),
         (toml(ratio_to="nobody"), "promise 1: nothing to compare with: 'nobody' in 'one'"),
         (toml(ratio_to="ours"), "promise 1: nothing to compare with: 'ours' in 'one'"),
         (toml(at_most=0), r"Expected `float` > 0.0 - at `\$.promise\[0\].at_most`"),
@@ -221,24 +243,37 @@ def run(bench: str, *arguments: str) -> str:
     return subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True, text=True).stdout
 
 
+COST = {"cpu", "wall", "memory"}
+ALIKE = ("aiovirt", "memory stream", "queue", "deque + waker", "bare deque")
+
+
 @pytest.mark.parametrize(
-    ("bench", "case"),
-    [("bench_events", "1000 readers, 999 match nothing"), ("bench_qmp", "1 session"), ("bench_qmp", "20 sessions")],
+    ("bench", "case", "metrics"),
+    [
+        ("bench_events", "1000 readers, 999 match no type", COST),
+        ("bench_events", "1000 readers, 999 match no subject", COST),
+        ("bench_events", "10 readers and one that never reads", COST),
+        ("bench_events", "10 readers, 10,000 events a second", {"p50", "p99", "cpu", "memory"}),
+        ("bench_events", "10,000 readers that wait", {"bytes", "task", "memory"}),
+        ("bench_qmp", "1 session", COST),
+        ("bench_qmp", "20 sessions", COST),
+    ],
 )
-def test_a_bench_runs(bench: str, case: str) -> None:
+def test_a_bench_runs(bench: str, case: str, metrics: set[str]) -> None:
     lines = run(bench, "--quick", "--rounds", "1", "--json", "--case", case).splitlines()
     found = [msgspec.json.decode(line, type=Row) for line in lines]
     assert set(msgspec.json.decode(lines[0])) == {"bench", "case", "contender", "backend", "metric", "value", "unit", "ratio_to", "ratio"}
     assert {(row.bench, row.case) for row in found} == {(bench, case)}
-    assert {row.metric for row in found} == {"cpu", "wall", "memory"}
-    assert {row.backend for row in found if row.contender == "aiovirt"} == {"asyncio", "uvloop", "trio"}
-    assert all(row.value > 0 and row.ratio_to and row.ratio for row in found)
+    assert {row.metric for row in found} == metrics
+    ours = [row for row in found if row.contender == "aiovirt"]
+    assert {row.backend for row in ours} == {"asyncio", "uvloop", "trio"}
+    assert all(row.value > 0 for row in found)
+    assert all(row.ratio_to and row.ratio for row in ours)
 
 
 def test_the_table_for_people_has_a_line_for_each_contender() -> None:
     lines = run("bench_events", "--quick", "--rounds", "1", "--case", "10 readers, burst 16").splitlines()
     assert lines[:2] == ["", "bench_events: 10 readers, burst 16"]
-    assert (
-        " ".join(lines[2].split()) == "contender backend cpu ns wall ns memory MiB cpu / memory stream cpu / deque + event cpu / bare deque"
-    )
-    assert [line.split("  ")[0] for line in lines[3:]] == ["aiovirt"] * 3 + ["memory stream"] * 3 + ["deque + event"] * 3 + ["bare deque"]
+    heads = ["contender", "backend", "cpu ns", "wall ns", "memory MiB", *(f"cpu / {name}" for name in ALIKE[1:])]
+    assert " ".join(lines[2].split()) == " ".join(heads)
+    assert [line.split("  ")[0] for line in lines[3:]] == [name for name in ALIKE for _ in range(1 if name == "bare deque" else 3)]
