@@ -11,11 +11,13 @@ import gc
 import math
 import tracemalloc
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from itertools import islice
+from pathlib import Path
 from statistics import quantiles
+from tempfile import TemporaryDirectory
 from time import perf_counter_ns
 from typing import Any, Final, Literal
 from uuid import UUID
@@ -24,9 +26,12 @@ import anyio
 from msgspec import Struct
 from msgspec.structs import force_setattr
 
-from aiovirt.events import DomainLifecycle, Event, NetdevChanged
+from aiovirt.engine.journal import Limits, open_journal
+from aiovirt.events import DomainLifecycle, Event, Events, NetdevChanged
+from aiovirt.events.bus import Bus
+from aiovirt.events.segment import HEADER_SIZE, decode_event, decode_header, walk
 from aiovirt.system.waker import new_waker
-from benchmarks.event_contenders import LINES, Line, Ours, made, make_line
+from benchmarks.event_contenders import HOST, LINES, Line, Ours, made, make_line
 from benchmarks.harness import ASYNC, SYNC, Bench, Figures, Lane, Stopwatch, main, run_on
 
 __all__ = ["BENCH"]
@@ -39,6 +44,8 @@ WAKER: Final = "deque + waker"
 FLOOR: Final = "bare deque"
 ALONE: Final = "aiovirt, one reader"
 ALL_AWAKE: Final = "aiovirt, without it"
+MEMORY: Final = "aiovirt, in memory"
+DECODED: Final = "decoding alone"
 
 COST: Final = {"cpu": "ns", "wall": "ns", "memory": "MiB"}
 DELAY: Final = {"p99": "us", "p50": "us", "cpu": "ns", "memory": "MiB"}
@@ -215,6 +222,75 @@ def delay(pace: Pace, lane: Lane, quick: bool) -> Figures:  # noqa: FBT001 - a C
     return run_on(lane.backend, program)
 
 
+# -- the journal -------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def kept(folder: str) -> AsyncIterator[Bus]:
+    """A bus with a journal in ``folder``."""
+    opened = await open_journal(Path(folder), host=HOST, boot_id="one", uri="", limits=Limits(bytes=2**30))
+    assert opened.journal
+    bus = Bus(host=HOST, chain=opened.chain, head=opened.head, journal=opened.journal, new_waker=new_waker)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(opened.journal.keep, bus)
+        yield bus
+        tasks.cancel_scope.cancel()
+    bus.close()
+    await opened.journal.close(bus)
+
+
+def durable(shape: Shape, lane: Lane, quick: bool) -> Figures:  # noqa: FBT001 - a Case's measure
+    """The same deliveries, with all that is seen in a file before; its threads' time counts, too."""
+    bursts = math.ceil(shape.bursts / (QUICK if quick else 1))
+
+    async def program() -> Figures:
+        if lane.contender == MEMORY:
+            return await deliver(Ours(), shape, bursts)
+        with TemporaryDirectory() as folder:
+            async with kept(folder) as bus:
+                return await deliver(Ours(bus), shape, bursts)
+
+    return run_on(lane.backend, program)
+
+
+def resume(count: int, lane: Lane, quick: bool) -> Figures:  # noqa: FBT001 - a Case's measure
+    """Reading a journal from its first event on, or only decoding what its files have."""
+    many = count // (QUICK if quick else 1)
+
+    async def program() -> Figures:
+        with TemporaryDirectory() as folder:
+            async with kept(folder) as bus:
+                before = bus.cursor
+                for event in made(many):
+                    bus.publish(event)
+            if lane.contender == DECODED:
+                return decode_all(Path(folder), many)
+            async with kept(folder) as bus, Events(bus).subscribe(after=before) as events:
+                with Stopwatch() as watch:
+                    for _ in range(many):
+                        await events.receive()
+            return watch.per(many, NANOSECONDS)
+
+    return run_on(lane.backend, program)
+
+
+def decode_all(folder: Path, count: int) -> Figures:
+    """What the records hold, without looking at their checksums, and without anyone to hand it to."""
+    payloads = [
+        bytes(payload) for path in sorted(folder.glob("*.journal")) for _, payload in walk(path.read_bytes(), HEADER_SIZE, first_seq(path))
+    ]
+    assert len(payloads) == count
+    with Stopwatch() as watch:
+        for payload in payloads:
+            decode_event(payload)
+    return watch.per(count, NANOSECONDS)
+
+
+def first_seq(path: Path) -> int:
+    with path.open("rb") as file:
+        return decode_header(file.read(HEADER_SIZE)).first
+
+
 # -- memory ------------------------------------------------------------------------------------
 
 
@@ -276,6 +352,9 @@ CASES: Final = {
     "1000 readers, 999 match no subject": Case((OURS, ALONE), partial(delivery, Shape(1, 16, 6_400, deaf=999, deaf_to="subject")), COST),
     "10 readers and one that never reads": Case((OURS, ALL_AWAKE), partial(delivery, Shape(10, 16, 3_200, asleep=1)), COST),
     "10 readers, 10,000 events a second": Case((OURS, WAKER), partial(delay, Pace(readers=10, burst=10, every=0.001, ticks=1000)), DELAY),
+    "10 readers, burst 16, a journal on disk": Case((OURS, MEMORY), partial(durable, Shape(10, 16, 1_280)), COST),
+    "10 readers, burst 1, a journal on disk": Case((OURS, MEMORY), partial(durable, Shape(10, 1, 6_400)), COST),
+    "100,000 events resumed from disk": Case((OURS, DECODED), partial(resume, 100_000), COST),
     "10,000 readers that wait": Case((OURS, "memory stream", WAKER), partial(room, 10_000), ROOM),
 }
 
@@ -293,7 +372,7 @@ def lanes() -> Iterator[Lane]:
 BENCH: Final = Bench(
     name="bench_events",
     lanes=tuple(lanes()),
-    baselines=("memory stream", "queue", WAKER, FLOOR, ALONE, ALL_AWAKE),
+    baselines=("memory stream", "queue", WAKER, FLOOR, ALONE, ALL_AWAKE, MEMORY, DECODED),
     units=COST,
     own_units={name: case.units for name, case in CASES.items()},
     measure=measure,

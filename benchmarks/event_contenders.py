@@ -22,7 +22,7 @@ from aiovirt.events.feed import Events
 from aiovirt.model.state import DomainState, Reason
 from aiovirt.system.waker import new_waker
 
-__all__ = ["LINES", "Line", "Ours", "Seen", "Wanted", "made", "make_line"]
+__all__ = ["HOST", "LINES", "Line", "Ours", "Seen", "Wanted", "made", "make_line"]
 
 Seen = Callable[[Event], None]
 Wanted = type[Event]
@@ -59,8 +59,8 @@ class Line(Protocol):
 class Ours:
     """The bus, and a subscription for each reader."""
 
-    def __init__(self) -> None:
-        bus = Bus(host=HOST, new_waker=new_waker)
+    def __init__(self, bus: Bus | None = None) -> None:
+        bus = bus or Bus(host=HOST, new_waker=new_waker)
         self.events = Events(bus)
         self.publish = bus.publish
 
@@ -71,6 +71,19 @@ class Ours:
             task_status.started()
             async for event in events:
                 seen(event)
+
+
+class OursInBatches(Ours):
+    """The same, for readers that take all that is there at once."""
+
+    async def read(
+        self, wanted: Wanted, seen: Seen, subject: str | None = None, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED
+    ) -> None:
+        async with self.events.subscribe(wanted, subject=subject) as events:
+            task_status.started()
+            while True:
+                for event in await events.receive_batch():
+                    seen(event)
 
 
 class Fanned:
@@ -144,6 +157,7 @@ class WokenDeques:
 
 LINES: Final[dict[str, Callable[[], Line]]] = {
     "aiovirt": Ours,
+    "aiovirt, in batches": OursInBatches,
     "memory stream": MemoryStreams,
     "queue": Queues,
     "deque + waker": WokenDeques,

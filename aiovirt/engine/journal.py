@@ -7,6 +7,7 @@ What bytes mean is in ``events/segment``, what to make of what is found in ``eve
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +19,7 @@ from anyio import CapacityLimiter, to_thread
 from msgspec import Struct
 from msgspec.structs import replace
 
-from aiovirt.errors import SystemFailure, Unsupported
+from aiovirt.errors import AccessDenied, SystemFailure, Unsupported
 from aiovirt.events.bus import Bus
 from aiovirt.events.chain import Chain
 from aiovirt.events.past import PastReader
@@ -156,7 +157,7 @@ class Journal:
                 bus.write()
                 await self._in_thread(self._appender.sync)
                 if bus.is_durable and self._is_full():
-                    await self._rotate(bus)
+                    await shielded(self._rotate(bus))  # half a rotation would leave a file that nobody puts on disk
         except OSError as error:
             bus.degrade(f"{error.filename or self._folder}: {error.strerror}")
         except SystemFailure as error:
@@ -323,10 +324,10 @@ async def open_journal(folder: Path, *, host: UUID, boot_id: str, uri: str, limi
 def _open(folder: Path, host: UUID, boot_id: str, uri: str, limits: Limits) -> Opened:
     try:
         return _take_up(folder, host, boot_id, uri, limits)
+    except (AccessDenied, SystemFailure) as error:
+        failure = str(error)
     except OSError as error:
         failure = f"{error.filename or folder}: {error.strerror}"
-    except SystemFailure as error:
-        failure = str(error)
     started = HostStarted(uri=uri, boot_id=boot_id)
     return Opened(journal=None, chain=Chain.fresh(), state=HostState(), started=started, failure=failure)
 
@@ -336,9 +337,10 @@ def _take_up(folder: Path, host: UUID, boot_id: str, uri: str, limits: Limits) -
     found = [_look(path) for path in sorted(folder.glob("*.journal")) if path.stem.isdecimal()]
     if any(segment.header and segment.header.host != host for segment in found):
         found = _set_aside(folder, found, host)
+    memo = _read_memo(folder)
     plan = make_plan(found, boot_id)
     segments, appender = _prepare(folder, plan, host, boot_id)
-    state = _restore(folder, plan, segments)
+    state = _restore(memo, plan, segments) if memo else None
     if state is None:
         _put_down(folder, HostState().memo(plan.chain.cursor(plan.head)))
     started = HostStarted(
@@ -382,7 +384,8 @@ def _look(path: Path) -> Found:
 def _set_aside(folder: Path, found: list[Found], host: UUID) -> list[Found]:
     """The journal of another host (a copied disk) is none of ours: it is moved away, whole."""
     other = next(segment.header.host for segment in found if segment.header and segment.header.host != host)
-    away = folder.with_name(f"{folder.name}.{other}")
+    names = (f"{folder.name}.{other}" + (f".{number}" if number else "") for number in itertools.count())
+    away = next(path for path in map(folder.with_name, names) if not path.exists())
     log.warning("the journal is of another host; it is moved away", host=str(other), folder=str(away))
     folder.rename(away)
     files.make_private(folder)
@@ -432,19 +435,30 @@ def _begin(folder: Path, plan: Plan, segments: list[_Segment], host: UUID, boot_
     return appender
 
 
-def _restore(folder: Path, plan: Plan, segments: list[_Segment]) -> HostState | None:
-    """The state as the journal left it: what was put down, and all events since; None where either is missing."""
+def _read_memo(folder: Path) -> Memo | None:
+    """The state that was put down last, if it can be read; raises Unsupported when it is of a newer version."""
     try:
-        memo: Memo = decode_memo(files.read_bounded(folder / MEMO, MEMO_LIMIT))
-        position = plan.chain.position(memo.cursor)
-        if position is None or not segments[0].first - 1 <= position <= plan.head:
-            return None
-        state = HostState(memo)
+        return decode_memo(files.read_bounded(folder / MEMO, MEMO_LIMIT))
+    except FileNotFoundError:
+        return None
+    except DamagedError as error:
+        log.warning("the state beside the journal is not used", error=str(error))
+        return None
+    except Unsupported as error:
+        raise Unsupported(f"{folder / MEMO}: {error}") from error
+
+
+def _restore(memo: Memo, plan: Plan, segments: list[_Segment]) -> HostState | None:
+    """The state as the journal left it: what was put down, and all events since; None where some of those are missing."""
+    position = plan.chain.position(memo.cursor)
+    if position is None or not segments[0].first - 1 <= position <= plan.head:
+        return None
+    state = HostState(memo)
+    try:
         for event in _replay(segments, position + 1, plan.head):
             state.apply(event)
-    except (FileNotFoundError, DamagedError) as error:
-        if not isinstance(error, FileNotFoundError):
-            log.warning("the state beside the journal is not used", error=str(error))
+    except (OSError, DamagedError) as error:
+        log.warning("the state beside the journal is not used", error=str(error))
         return None
     return state
 

@@ -21,7 +21,7 @@ from msgspec.structs import force_setattr
 
 from aiovirt.errors import EventGap, SystemFailure
 from aiovirt.events.chain import Chain
-from aiovirt.events.cursor import SEQ_DIGITS
+from aiovirt.events.cursor import format_cursor
 from aiovirt.events.index import Index
 from aiovirt.events.past import Journal
 from aiovirt.events.ring import Ring
@@ -36,6 +36,8 @@ E = TypeVar("E", bound=Event)
 
 CAPACITY: Final = 65_536
 BUDGET: Final = 64 * 1024 * 1024
+LAST_DIGITS: Final = tuple(f"{number:03}" for number in range(1000))
+"""To write a whole cursor takes longer than all else in numbering an event."""
 UNWRITTEN: Final = 256 * 1024
 """Bytes that may wait to be written when nobody looks."""
 
@@ -95,8 +97,12 @@ class Bus:
 
     def _go_on(self, chain: Chain) -> None:
         self.chain = chain
-        self._base = chain.current.base
-        self._prefix = chain.current.epoch + ":"
+        self._seq = self.ring.head - chain.current.base
+        self._prefix = self._new_prefix()
+
+    def _new_prefix(self) -> str:
+        """What the cursors from now on begin with, up to their last digits."""
+        return format_cursor(self.chain.current.epoch, self._seq)[: -len(LAST_DIGITS[0])]
 
     # -- writing ---------------------------------------------------------------------------
 
@@ -111,7 +117,10 @@ class Bus:
         now = self._clock()
         now = max(now, self._last_time)
         self._last_time = now
-        force_setattr(event, "cursor", self._prefix + str(self.ring.head + 1 - self._base).zfill(SEQ_DIGITS))
+        self._seq = seq = self._seq + 1
+        if not seq % len(LAST_DIGITS):
+            self._prefix = self._new_prefix()
+        force_setattr(event, "cursor", self._prefix + LAST_DIGITS[seq % len(LAST_DIGITS)])
         force_setattr(event, "time", now)
         force_setattr(event, "host", self.host)
         waiting = 0
@@ -120,7 +129,8 @@ class Bus:
             self.unwritten += 1
         self.folded.apply(event)
         position = self.ring.append(event)
-        self.index.wake(event, position)
+        if self.index.parked:
+            self.index.wake(event, position)
         if waiting > UNWRITTEN:
             self.write()
         return event
@@ -230,4 +240,4 @@ class Bus:
         shed: dict[str, int] = {}
         for (_, subject), gone in self.ring.shed.items():
             shed[subject] = shed.get(subject, 0) + gone.count
-        return BusStatistics(self.ring.head - self._began, self.ring.kept, self._capacity, len(self.index), shed)
+        return BusStatistics(self.ring.head - self._began, self.ring.kept, self._capacity, self.index.parked, shed)

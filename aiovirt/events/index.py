@@ -44,14 +44,12 @@ class _Shelf:
 
 
 class Index:
-    """Parked readers by what they wait for."""
+    """Parked readers by what they wait for; they count themselves in ``parked``."""
 
     def __init__(self) -> None:
+        self.parked = 0
         self._shelves: dict[type[Event], _Shelf] = {}
         self._of_kind: dict[type[Event], tuple[_Shelf, ...]] = {}  # of those, a type's own and its families'
-
-    def __len__(self) -> int:
-        return len(self._everyone())
 
     def enter(self, wanted: Filter) -> tuple[Place, ...]:
         """The places of a reader that begins; :meth:`leave` gives them back."""

@@ -40,8 +40,6 @@ Where = Callable[[Event], bool]
 
 BATCH: Final = 64
 """Positions looked at at once; between two batches that did not have to be waited for, others have a turn."""
-UNWANTED: Final = 1024
-"""Positions looked at in one turn while none of them is wanted."""
 
 
 class StreamStatistics(Struct, frozen=True):
@@ -64,14 +62,17 @@ class Stream(ObjectReceiveStream[E_co], Generic[E_co]):
         self.filter = wanted
         self._bus = bus
         self._ring = bus.ring
+        self._index = bus.index
         self._where = where
+        self._pick = wanted.select  # of some events, those that are handed out
+        self._reach = BATCH - 1
         self._next = 0  # the position to look at next
         self._batch: list[E_co] = []  # looked at and wanted, newest first
         self._unsure: list[E_co] = []  # the same, for ``where`` to decide when it is their turn
         self._taken = 0
         self._past: PastReader | None = None  # what is to be read before anything else
         self._places: tuple[Place, ...] = ()
-        self._parked = self._reading = self._due = False
+        self._parked = self._reading = self._due = self._several = False
         self._ended: BaseException | None = RuntimeError("enter the stream first: async with … as events")
 
     # -- life ------------------------------------------------------------------------------
@@ -89,6 +90,7 @@ class Stream(ObjectReceiveStream[E_co], Generic[E_co]):
         self._ended = None
         self._waker = self._bus.new_waker()
         self._places = self._bus.index.enter(self.filter)
+        self._several = len(self._places) > 1
 
     def _end(self, error: BaseException) -> None:
         """It ends here: what it had taken and not handed out is still to be read by who goes on from its cursor."""
@@ -128,6 +130,7 @@ class Stream(ObjectReceiveStream[E_co], Generic[E_co]):
                     await anyio.lowlevel.checkpoint()
                 else:
                     self._parked = True
+                    self._index.parked += 1
                     for place in self._places:
                         place.add(self)
                     try:
@@ -185,19 +188,49 @@ class Stream(ObjectReceiveStream[E_co], Generic[E_co]):
 
     def _take(self) -> E_co | None:
         """The next item; None when there is none in memory or, with ``_due`` set, when others should have a turn first."""
-        while True:
-            if self._batch:
-                return self._batch.pop()
-            while self._unsure:
-                item = self._unsure.pop()
-                if not isinstance(item, Event) or self._holds(item):
+        while not (batch := self._batch):
+            if self._unsure:
+                if (item := self._decide()) is not None:
                     return item
-                self._taken -= 1
-            if self._due and self._next <= self._ring.head:
+                continue
+            ring, first = self._ring, self._next
+            if not ring.first <= first <= ring.head or self._bus.unwritten or self._ended:
+                if self._fill_otherwise():
+                    continue
+                self._due = False
                 return None
-            self._due = self._fill()
-            if not self._due:
+            if self._due:
                 return None
+            self._due = True
+            last = first + self._reach
+            if last > ring.head:  # noqa: PLR1730 - min() takes longer
+                last = ring.head
+            self._next = last + 1
+            self._put(self._pick(ring.span(first, last)))
+        return batch.pop()
+
+    def _fill_otherwise(self) -> bool:
+        """What there is but for the ring; whether to look again. Raises what ends the stream."""
+        bus, ring = self._bus, self._ring
+        if self._ended:
+            raise self._ended
+        if bus.unwritten:
+            bus.write()
+            return True
+        if self._next > ring.head:
+            if bus.closed:
+                raise HostGone(bus.cursor)
+            return False
+        return self._fell_behind()
+
+    def _decide(self) -> E_co | None:
+        """The first that ``where`` lets through."""
+        while self._unsure:
+            item = self._unsure.pop()
+            if not isinstance(item, Event) or self._holds(item):
+                return item
+            self._taken -= 1
+        return None
 
     def _holds(self, event: Event) -> bool:
         assert self._where
@@ -207,33 +240,6 @@ class Stream(ObjectReceiveStream[E_co], Generic[E_co]):
             self._taken -= 1
             self._end(error)
             raise
-
-    def _fill(self) -> bool:
-        """Takes a new batch; False when there is nothing to look at in memory. Raises what ends the stream."""
-        bus, ring = self._bus, self._ring
-        if bus.unwritten:
-            bus.write()
-        if self._ended:
-            raise self._ended
-        if self._next > ring.head:
-            if bus.closed:
-                raise HostGone(bus.cursor)
-            return False
-        if self._next < ring.first:
-            return self._fell_behind()
-        self._scan(ring.head)
-        return True
-
-    def _scan(self, head: int) -> None:
-        """Looks at what the ring has, up to the first batch that has something wanted."""
-        position, limit = self._next, min(head, self._next + UNWANTED - 1)
-        found: list[Event] = []
-        while position <= limit and not found:
-            last = min(limit, position + BATCH - 1)
-            found = self.filter.select(self._ring.span(position, last))
-            position = last + 1
-        self._next = position
-        self._put(found)
 
     def _put(self, events: list[Event]) -> None:
         """Makes ``events`` what is handed out next."""
@@ -247,7 +253,7 @@ class Stream(ObjectReceiveStream[E_co], Generic[E_co]):
 
     @abstractmethod
     def _fell_behind(self) -> bool:
-        """As :meth:`_fill`, for a stream whose next position is not in the ring any more."""
+        """As :meth:`_fill_otherwise`, for a stream whose next position is not in the ring any more."""
 
     # -- waiting ---------------------------------------------------------------------------
 
@@ -255,7 +261,8 @@ class Stream(ObjectReceiveStream[E_co], Generic[E_co]):
         """Called by the bus: see :class:`aiovirt.events.index.Parked`."""
         self._next = position
         self._parked = False
-        if len(self._places) > 1:
+        self._index.parked -= 1
+        if self._several:
             for place in self._places:
                 place.discard(self)
         self._waker.wake()
@@ -266,6 +273,7 @@ class Stream(ObjectReceiveStream[E_co], Generic[E_co]):
             return  # to look there has woken it
         self._next = head + 1
         self._parked = False
+        self._index.parked -= 1
         for place in self._places:
             place.discard(self)
 

@@ -53,6 +53,10 @@ class HostState:
         self.netdevs: dict[str, Netdev] = {device.id: device for device in memo.netdevs} if memo else {}
         self.boot_id = memo.boot_id if memo else ""
         self.incarnation = memo.incarnation if memo else 0
+        self._unwell: dict[int, MonitorHealth] = {}  # by uuid, of those that are active and not CONNECTED
+        for view in self.domains.values():
+            if view.monitor and view.monitor is not _CONNECTED:
+                self._unwell[view.uuid.int] = view.monitor
         self._lent_domains = self._lent_netdevs = False
 
     def apply(self, event: Event) -> None:
@@ -85,6 +89,7 @@ class HostState:
                 self.domains[event.uuid] = replace(view, as_of=event.cursor)
 
     def _own_domains(self) -> None:
+        """Before they change: what was lent out stays as it is."""
         if self._lent_domains:
             self.domains, self._lent_domains = dict(self.domains), False
 
@@ -92,6 +97,7 @@ class HostState:
         """What an engine begins with: the state of before, but of another boot no device, or nothing."""
         if not event.resumed:
             self.domains, self._lent_domains = {}, False
+            self._unwell.clear()
         if not event.resumed or event.boot_id != self.boot_id:
             self.netdevs, self._lent_netdevs = {}, False
         self.boot_id = event.boot_id
@@ -100,13 +106,22 @@ class HostState:
         if before := self.domains.get(event.uuid):
             self._own_domains()
             self.domains[event.uuid] = replace(before, monitor=event.health, as_of=event.cursor)
+            self._unwell[event.uuid.int] = event.health
+            if event.health is _CONNECTED:
+                del self._unwell[event.uuid.int]
 
     def _apply_lifecycle(self, event: DomainLifecycle) -> None:
-        self._own_domains()
-        if event.state is _SHUTOFF and (not event.persistent or event.kind is _UNDEFINED):
+        if self._lent_domains:
+            self._own_domains()
+        if event.state is not _SHUTOFF:
+            monitor = _CONNECTED if not self._unwell else self._unwell.get(event.uuid.int, _CONNECTED)
+            self.domains[event.uuid] = _view(event, monitor)
+            return
+        self._unwell.pop(event.uuid.int, None)
+        if not event.persistent or event.kind is _UNDEFINED:
             self.domains.pop(event.uuid, None)
         else:
-            self.domains[event.uuid] = _view(event, self.domains.get(event.uuid))
+            self.domains[event.uuid] = _view(event, None)
 
     def _apply_netdev(self, event: NetdevEvent) -> None:
         if self._lent_netdevs:
@@ -125,10 +140,7 @@ def _incarnation(identity: str) -> int:
     return int(number) if number.isdecimal() else 0
 
 
-def _view(event: DomainLifecycle, before: DomainView | None) -> DomainView:
-    monitor = None
-    if event.state is not _SHUTOFF:
-        monitor = (before.monitor if before else None) or MonitorHealth.CONNECTED
+def _view(event: DomainLifecycle, monitor: MonitorHealth | None) -> DomainView:
     return DomainView(
         uuid=event.uuid,
         name=event.name,
@@ -144,6 +156,7 @@ def _view(event: DomainLifecycle, before: DomainView | None) -> DomainView:
 # Looked up for every event: by its very type, and enum members by a name of this module.
 _SHUTOFF: Final = DomainState.SHUTOFF
 _UNDEFINED: Final = Lifecycle.UNDEFINED
+_CONNECTED: Final = MonitorHealth.CONNECTED
 _FOLDS: Final[dict[type[Event], Callable[[HostState, Any], None]]] = {
     kind: fold
     for base, fold in (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from typing import Any, Self, TypeVar
 
@@ -41,9 +42,11 @@ class Watch(Stream[E_co]):
 
     def __init__(self, bus: Bus, wanted: Filter, where: Where | None, *, fold: bool) -> None:
         super().__init__(bus, wanted, None if fold else where)
-        self._fold = fold
         self._folded = 0
         self._unfolded_where = where
+        if fold:
+            self._pick = self._merged
+            self._reach = sys.maxsize
 
     async def __aenter__(self) -> Self:
         """Takes the snapshot; what follows begins right after it."""
@@ -55,20 +58,13 @@ class Watch(Stream[E_co]):
         """Figures of now."""
         return replace(super().statistics(), folded=self._folded)
 
-    def _scan(self, head: int) -> None:
-        if not self._fold:
-            super()._scan(head)
-            return
-        found = self.filter.select(self._bus.ring.span(self._next, head))
-        self._next = head + 1
-        self._put_folded(found)
-
-    def _put_folded(self, events: list[Event]) -> None:
+    def _merged(self, events: list[Event | None]) -> list[Event]:
         """``where`` is asked about events as they were published; if it raises, those before are read first."""
-        wanted = events if self._unfolded_where is None else list(self._held(events))
+        found = self.filter.select(events)
+        wanted = found if self._unfolded_where is None else list(self._held(found))
         merged = folded(wanted)
         self._folded += len(wanted) - len(merged)
-        self._put(merged)
+        return merged
 
     def _held(self, events: list[Event]) -> Iterator[Event]:
         assert self._unfolded_where
@@ -83,7 +79,7 @@ class Watch(Stream[E_co]):
         kept = self._bus.ring.put_aside(self._next, self.filter)
         if kept is not None:
             self._next = self._bus.ring.first
-            self._put_folded(kept) if self._fold else self._put(kept)
+            self._put(self._pick(list(kept)))
         else:
             self.snapshot = self._bus.snapshot()
             self._next = self._bus.head + 1
