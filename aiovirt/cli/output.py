@@ -86,7 +86,7 @@ class Output:
 
     def event_text(self, event: Event) -> str:
         """An event's line for people: aligned, so that whom and what stand below each other."""
-        who, what, detail = event.describe()
+        who, what, detail = event.line()
         colour = _family_colour(event)
         parts = [
             self.paint(clock(event.time), "dim"),

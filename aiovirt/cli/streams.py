@@ -17,7 +17,7 @@ from aiovirt.cli.output import Output, netdev_fields, view_fields
 from aiovirt.errors import InvalidArgument, NoSuchDevice, NoSuchDomain
 from aiovirt.events import DomainQMP, Event, Resync, Subscription
 from aiovirt.events.codec import event_families, event_types
-from aiovirt.events.words import portrait
+from aiovirt.events.words import plain, portrait
 from aiovirt.model.netdev import Netdev
 from aiovirt.model.view import HostView
 from aiovirt.system.background import Background
@@ -143,4 +143,4 @@ def _show_state(state: HostView, subjects: frozenset[str], out: Output) -> None:
 
 
 def _state_line(out: Output, name: str, colour: str, words: str) -> str:
-    return f"{'':12}  {out.paint(f'{name:<15}', colour)}  {words}"
+    return f"{'':12}  {out.paint(f'{plain(name):<15}', colour)}  {plain(words)}"

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from aiovirt.events.words import changes, clock, duration, portrait
+from aiovirt.events.words import changes, clock, duration, plain, portrait
 from aiovirt.model.busdevice import BusDevice
 from aiovirt.model.netdev import Netdev
 from aiovirt.model.state import Detail, DomainState, Lifecycle, MonitorHealth, Reason
@@ -96,9 +96,12 @@ class Event(Struct, frozen=True, kw_only=True, gc=False):
         return self.subject, self.topic, ""
 
     def __str__(self) -> str:
-        who, what, detail = self.describe()
-        detail = f"{detail}  (missed)".lstrip() if self.missed else detail
-        return f"{clock(self.time)}  {who}  {what}" + (f"  {detail}" if detail else "")
+        return "  ".join(part for part in (clock(self.time), *self.line()) if part)
+
+    def line(self) -> tuple[str, str, str]:
+        """The same as :meth:`describe`, fit for a terminal, and with whether it was missed."""
+        who, what, detail = map(plain, self.describe())
+        return who, what, f"{detail}  (missed)".lstrip() if self.missed else detail
 
 
 def _size(value: object) -> int:
@@ -120,7 +123,7 @@ def _domain_subject(number: int) -> str:
 
 
 class DomainEvent(Event, frozen=True, kw_only=True, gc=False):
-    """Something about one domain."""
+    """Something about one domain: ``uuid`` is its uuid, ``name`` its name then."""
 
     uuid: UUID
     name: str
@@ -139,7 +142,9 @@ class DomainEvent(Event, frozen=True, kw_only=True, gc=False):
 class DomainLifecycle(DomainEvent, frozen=True, kw_only=True, gc=False, tag="domain.lifecycle"):
     """libvirt's ``VIR_DOMAIN_EVENT_ID_LIFECYCLE`` (0), with the state it led to.
 
-    ``id`` is the domain's number while it is active, as in libvirt; None while it is not.
+    ``kind`` is libvirt's event, ``detail`` its detail. ``state`` is what it led to, ``reason`` why it is
+    in that state. ``id`` is the domain's number while it is active, as in libvirt; None while it is not.
+    ``persistent`` is whether it has a definition that outlives its run.
     """
 
     kind: Lifecycle
@@ -175,7 +180,7 @@ class DomainQMP(DomainEvent, frozen=True, kw_only=True, gc=False, tag="domain.qm
     """What QEMU itself said, as it said it: ``event`` is QAPI's name, ``data`` its members.
 
     It comes before the events that it leads to. ``data`` is decoded JSON, not to be changed;
-    one of over 64 KiB is left out, and ``omitted`` counts its bytes.
+    where it is too large (64 KiB), too deep or no JSON object it is empty. ``omitted`` is the bytes of it that were left out.
     """
 
     event: str
@@ -194,7 +199,10 @@ class DomainQMP(DomainEvent, frozen=True, kw_only=True, gc=False, tag="domain.qm
 
 
 class MonitorEvent(DomainEvent, frozen=True, kw_only=True, gc=False):
-    """How well a domain's monitor is heard has changed; the guest itself may be in the best health."""
+    """How well a domain's monitor is heard has changed; the guest itself may be in the best health.
+
+    ``why`` says what was seen of it.
+    """
 
     why: str = ""
 
@@ -205,7 +213,10 @@ class MonitorEvent(DomainEvent, frozen=True, kw_only=True, gc=False):
 
 
 class MonitorLost(MonitorEvent, frozen=True, kw_only=True, gc=False, tag="domain.monitor.lost"):
-    """The monitor's connection ended, or cannot be had, while the process lives."""
+    """The monitor's connection ended, or cannot be had, while the process lives.
+
+    ``degraded`` is whether nothing more is tried until something changes.
+    """
 
     degraded: bool = False
 
@@ -265,7 +276,7 @@ class NetdevEvent(DeviceEvent, frozen=True, kw_only=True, gc=False):
 
 
 class NetdevAdded(NetdevEvent, frozen=True, kw_only=True, gc=False, tag="netdev.added"):
-    """A network device is there."""
+    """A network device is there: ``device`` is how it is."""
 
     device: Netdev  # pyright: ignore[reportIncompatibleMethodOverride] - read-only too: the struct is frozen
 
@@ -316,7 +327,10 @@ class NetdevReturned(NetdevAdded, frozen=True, kw_only=True, gc=False, tag="netd
 
 
 class NetdevRenamed(NetdevEvent, frozen=True, kw_only=True, gc=False, tag="netdev.renamed"):
-    """A network device has another name; nothing else of it changed with it."""
+    """A network device has another name; nothing else of it changed with it.
+
+    ``old`` is the device before, ``new`` after.
+    """
 
     old: Netdev
     new: Netdev
@@ -333,7 +347,10 @@ class NetdevRenamed(NetdevEvent, frozen=True, kw_only=True, gc=False, tag="netde
 
 
 class NetdevChanged(NetdevEvent, frozen=True, kw_only=True, gc=False, tag="netdev.changed"):
-    """Attributes of a network device changed; the name did not."""
+    """Attributes of a network device changed; the name did not.
+
+    ``old`` is the device before, ``new`` after.
+    """
 
     old: Netdev
     new: Netdev
@@ -354,7 +371,7 @@ class NetdevChanged(NetdevEvent, frozen=True, kw_only=True, gc=False, tag="netde
 
 
 class DriverEvent(DeviceEvent, frozen=True, kw_only=True, gc=False):
-    """A device of a bus (pci, virtio, usb, …) and its driver."""
+    """A device of a bus (pci, virtio, usb, …) and its driver: ``device`` is both."""
 
     device: BusDevice  # pyright: ignore[reportIncompatibleMethodOverride] - as of NetdevAdded
 
@@ -389,13 +406,14 @@ class HostEvent(Event, frozen=True, kw_only=True, gc=False):
 class HostStarted(HostEvent, frozen=True, kw_only=True, gc=False, tag="host.started"):
     """An engine began to hold this host.
 
-    ``previous_cursor`` is that of the last event before it, None where there was no journal;
-    ``clean`` whether the engine before ended in order (None: there was none). ``down_for`` is the
-    time without an engine in nanoseconds, as far as it is known. ``cut`` counts the bytes of the
-    journal's end that were damaged and given up.
+    ``uri`` is how it was connected to, ``boot_id`` this boot's id (random(4)). ``previous_cursor`` is
+    that of the last event before it, None where there was no journal; ``clean`` whether the engine
+    before ended in order (None: there was none). ``down_for`` is the time without an engine in
+    nanoseconds, as far as it is known. ``cut`` counts the bytes of the journal's end that were damaged
+    and given up.
 
-    The state of before goes on (and what changed meanwhile follows, ``missed``) with ``resumed``;
-    without, it begins anew. Devices begin anew with another ``boot_id``.
+    ``resumed`` is whether the state of before goes on, and what changed meanwhile follows as ``missed``;
+    without, it begins anew. Devices begin anew with another boot in any case.
     """
 
     uri: str = ""
@@ -420,7 +438,10 @@ class HostStarted(HostEvent, frozen=True, kw_only=True, gc=False, tag="host.star
 
 
 class JournalDegraded(HostEvent, frozen=True, kw_only=True, gc=False, tag="host.journal.degraded"):
-    """The journal's disk failed: events go on in memory only, under a new epoch, and end with this engine."""
+    """The journal's disk failed: events go on in memory only, under a new epoch, and end with this engine.
+
+    ``why`` is what the disk said.
+    """
 
     why: str
 
@@ -431,7 +452,10 @@ class JournalDegraded(HostEvent, frozen=True, kw_only=True, gc=False, tag="host.
 
 
 class WatcherLost(HostEvent, frozen=True, kw_only=True, gc=False, tag="host.watcher.lost"):
-    """A source of device events ended for good; what it told is no longer kept fresh."""
+    """A source of device events ended for good; what it told is no longer kept fresh.
+
+    ``source`` is which one, ``why`` what ended it.
+    """
 
     source: str
     why: str
@@ -445,8 +469,8 @@ class WatcherLost(HostEvent, frozen=True, kw_only=True, gc=False, tag="host.watc
 class SourceResynced(HostEvent, frozen=True, kw_only=True, gc=False, tag="host.source.resynced"):
     """A source had a hole and was read again from the start.
 
-    The differences found were published just before. ``lost`` counts messages known to be gone,
-    or is None where it cannot be known.
+    The differences found were published just before. ``source`` is which one, ``reason`` what tore the
+    hole. ``lost`` counts messages known to be gone, or is None where it cannot be known.
     """
 
     source: str

@@ -7,13 +7,20 @@ from collections.abc import Mapping
 
 from aiovirt.model.netdev import LinkFlags, Netdev
 
-__all__ = ["changes", "clock", "duration", "portrait", "show"]
+__all__ = ["changes", "clock", "duration", "plain", "portrait", "show"]
 
 
 def clock(time_ns: int) -> str:
     """``time_ns`` as local wall time with milliseconds: ``14:03:12.345``."""
     moment = datetime.datetime.fromtimestamp(time_ns // 1_000_000_000)  # noqa: DTZ006 - local time, for people
     return f"{moment:%H:%M:%S}.{time_ns // 1_000_000 % 1000:03d}"
+
+
+def plain(text: str) -> str:
+    """``text`` without anything that a terminal would obey: what comes from outside may have escapes in it."""
+    if text.isprintable():
+        return text
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
 
 
 def duration(time_ns: int) -> str:

@@ -43,7 +43,13 @@ async def qemu() -> AsyncIterator[Bench]:
     async with AsyncExitStack() as stack:
         place = Place(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="aiovirt-"))))
         spec, up = await stack.enter_async_context(place.listening())
-        yield Bench(await stack.enter_async_context(aiovirt.connect(place.uri)), spec, up)
+        host = await stack.enter_async_context(aiovirt.connect(place.uri))
+        try:
+            yield Bench(host, spec, up)
+        finally:
+            with anyio.CancelScope(shield=True):  # also when the test failed: guests outlive it
+                for domain in host.domains(active=True):
+                    await domain.destroy()
 
 
 @pytest.fixture(params=[memory, qemu], ids=["test", "qemu"])

@@ -4,7 +4,23 @@ from __future__ import annotations
 
 import pytest
 
-from aiovirt.events import DomainReboot, Event, MonitorLost, NetdevAdded, NetdevChanged, NetdevRenamed, SourceResynced
+from aiovirt.events import (
+    BusDevice,
+    DomainQMP,
+    DomainReboot,
+    DriverBound,
+    DriverUnbound,
+    Event,
+    HostStarted,
+    JournalDegraded,
+    MonitorLost,
+    NetdevAdded,
+    NetdevChanged,
+    NetdevLeft,
+    NetdevRemoved,
+    NetdevRenamed,
+    SourceResynced,
+)
 from aiovirt.model.netdev import OperState, Unreadable
 from tests.events import samples
 from tests.events.samples import netdev, started
@@ -30,6 +46,20 @@ from tests.events.samples import netdev, started
             "eth1  changed  phys_port_id unsupported -> unreadable (EIO)",
         ),
         (SourceResynced(source="rtnetlink", reason="ENOBUFS"), "rtnetlink  resynced  ENOBUFS"),
+        (NetdevRemoved(device=netdev(1), missed=True), "eth1  removed  (missed)"),
+        (NetdevLeft(device=netdev(1), nsid=3), "eth1  left  for another network namespace"),
+        (DriverBound(device=BusDevice(bus="pci", name="0000:3b:00.0", driver="vfio-pci")), "0000:3b:00.0  bound  pci driver vfio-pci"),
+        (DriverUnbound(device=BusDevice(bus="usb", name="1-1")), "1-1  unbound  usb device"),
+        (
+            DomainQMP(uuid=samples.UUIDS[0], name="d0", event="WATCHDOG", data={"action": "pause\x1b[2J\nd1"}),
+            r"d0  qmp  WATCHDOG action=pause\x1b[2J\nd1",
+        ),
+        (HostStarted(uri="qemu:///session"), "host  started  qemu:///session"),
+        (
+            HostStarted(uri="qemu:///session", clean=False, down_for=12_400_000_000, cut=7),
+            "host  started  qemu:///session  after an engine that was cut off, 12 s ago, 7 damaged bytes of its journal given up",
+        ),
+        (JournalDegraded(why="no space left"), "host  degraded  the journal is kept in memory only: no space left"),
     ],
 )
 def test_a_line_says_whom_what_and_how(event: Event, words: str) -> None:
