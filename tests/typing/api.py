@@ -81,6 +81,8 @@ async def streams(host: Host, domain: Domain) -> None:
         async for event in events:
             assert_type(event, DomainLifecycle)
             assert_type(event.kind, Lifecycle)
+        assert_type(events.receive_nowait(), DomainLifecycle)
+        assert_type(await events.receive_batch(), list[DomainLifecycle])
     async with domain.expect(DomainLifecycle) as seen:
         await domain.shutdown()
     assert_type(seen.value, DomainLifecycle)

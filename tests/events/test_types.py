@@ -1,0 +1,49 @@
+"""What every event can do, each of them."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+
+from aiovirt.events import DeviceEvent, DomainEvent, Event, HostEvent, NetdevEvent, NetdevLeft, NetdevRemoved
+from aiovirt.events.codec import event_types
+from tests.events.samples import any_event
+
+FAMILIES = {"domain": DomainEvent, "device": DeviceEvent, "netdev": NetdevEvent, "host": HostEvent}
+TYPES = event_types()
+
+
+@given(any_event)
+def test_it_matches_its_class_with_its_fields(event: Event) -> None:
+    match event:
+        case DomainEvent(uuid=uuid, name=name):
+            assert (event.subject, name) == (f"domain/{uuid}", event.name)
+        case NetdevRemoved(device=device) | NetdevLeft(device=device):
+            assert event.subject == device.subject
+        case DeviceEvent(device=device):
+            assert event.subject == f"netdev/{device.id}" if isinstance(event, NetdevEvent) else event.subject == device.subject
+        case HostEvent(cursor=cursor):
+            assert (event.subject, cursor) == ("host", event.cursor)
+        case _:
+            pytest.fail(f"{event!r} is of no family")
+
+
+@given(any_event)
+def test_its_line_is_one_line(event: Event) -> None:
+    assert str(event).isprintable()
+    assert str(event).startswith(str(event)[:12] + "  ")
+
+
+@pytest.mark.parametrize("topic", TYPES)
+def test_its_topic_begins_with_its_family(topic: str) -> None:
+    kind = TYPES[topic]
+    assert issubclass(kind, FAMILIES[topic.partition(".")[0]])
+    assert kind.trigger or kind.libvirt
+
+
+@given(any_event)
+def test_events_are_values(event: Event) -> None:
+    with pytest.raises(AttributeError):
+        event.cursor = "another"  # type: ignore[misc]
+    assert event.weight > 0
+    assert hash(event.key) == hash(event.key)
