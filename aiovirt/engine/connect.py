@@ -107,7 +107,7 @@ async def _open_qemu(address: Address, folders: Folders, stack: AsyncExitStack) 
     store = Store(folders)
     loaded = await store.load()
     host, boot = await to_thread.run_sync(host_uuid), await to_thread.run_sync(boot_id)
-    opened = await open_journal(folders.journal, host=host, boot_id=boot, uri=address.uri)
+    opened = await open_journal(folders.journal, host=host, boot_id=boot, uri=address.uri, mark=folders.journal_mark)
     bus = _bus(host, opened)
     if opened.journal:
         stack.push_async_callback(opened.journal.close, bus)
@@ -120,7 +120,7 @@ async def _open_qemu(address: Address, folders: Folders, stack: AsyncExitStack) 
     driver = QemuDriver(engine, tasks, run_dir=folders.sockets, log_dir=folders.logs)
     await driver.open()
     tasks.start_soon(driver.bound_logs)
-    goes_on = opened.started.resumed and opened.state.boot_id == boot
+    goes_on = opened.started.resumed and opened.state.boot_id == boot != ""
     known = tuple(opened.state.netdevs.values()) if goes_on else ()
     begins = None if goes_on else _why_anew(opened.started)
     engine.driver = driver

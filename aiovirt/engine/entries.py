@@ -32,6 +32,7 @@ class Entry:
         self.run: RunRecord | None = None
         self.id: int | None = None
         self.is_absent = False  # what is learned of it happened while no engine was there
+        self.is_held = False  # it was left running, and its process was found alive
         self._turn = anyio.Lock()
         self._pending: tuple[Request[Any], str] | None = None
         self._ending: tuple[Destroy, str] | None = None

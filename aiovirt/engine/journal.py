@@ -7,6 +7,7 @@ What bytes mean is in ``events/segment``, what to make of what is found in ``eve
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import time
 from collections.abc import Callable
@@ -52,6 +53,7 @@ SYNC_EVERY: Final = 0.05
 PARTS: Final = 8
 """A segment covers at most one part in so many of the age to which events are kept."""
 CHUNK: Final = 256 * 1024
+SEGMENT_LIMIT: Final = 256 * 1024 * 1024
 MEMO_LIMIT: Final = 256 * 1024 * 1024
 MEMO: Final = "state"
 
@@ -99,14 +101,27 @@ class _Segment:
         return self.first - self.header.first
 
 
+class _Whose(Struct, frozen=True, kw_only=True):
+    """Which journal it is, and who opens it."""
+
+    folder: Path
+    host: UUID
+    boot_id: str
+    uri: str
+    limits: Limits
+    mark: Path | None
+
+
 class Journal:
     """See :class:`aiovirt.events.past.Journal`. ``keep`` has to run while it is written."""
 
-    def __init__(self, folder: Path, segments: list[_Segment], appender: Appender, limits: Limits) -> None:
-        self._folder = folder
+    def __init__(self, whose: _Whose, segments: list[_Segment], appender: Appender, last_time: int) -> None:
+        self._folder = whose.folder
+        self._limits = whose.limits
+        self._mark = whose.mark
         self._segments = segments
         self._appender = appender
-        self._limits = limits
+        self._last_time = last_time
         self._waiting: list[bytes] = []
         self._waiting_bytes = 0
         self._news = anyio.Event()
@@ -125,6 +140,7 @@ class Journal:
         current = self._segments[-1]
         record = encode_record(current.last + 1 - current.base, event)
         current.last += 1
+        self._last_time = event.time
         self._waiting.append(record)
         self._waiting_bytes += len(record)
         if len(self._waiting) == 1:
@@ -162,6 +178,7 @@ class Journal:
             bus.degrade(f"{error.filename or self._folder}: {error.strerror}")
         except SystemFailure as error:
             bus.degrade(str(error))
+        await shielded(self._in_thread(_put_mark, self._mark))
 
     def _is_full(self) -> bool:
         is_old = self._segments[-1].header.began < time.time_ns() - self._limits.age / PARTS * 1e9
@@ -176,12 +193,16 @@ class Journal:
             appender.close()
             return
         old, before = self._segments[-1], self._appender
-        header = replace(old.header, first=old.last + 1 - old.base, began=time.time_ns(), ending=Ending.OPEN)
-        appender.write(encode_header(header))
+        header = replace(old.header, first=old.last + 1 - old.base, began=time.time_ns(), time=self._last_time, ending=Ending.OPEN)
+        try:
+            appender.write(encode_header(header))
+        except BaseException:
+            appender.close()
+            raise
         self._appender = appender
         self._segments.append(_Segment(appender.path, header, old.base, last=old.last - old.base, end=appender.size))
         memo = bus.state.memo(bus.cursor)
-        await self._in_thread(_finish, before, _ended(old, Ending.SEALED))
+        await self._in_thread(_finish, before, _ended(old, Ending.SEALED, header.time))
         await self._in_thread(_put_down, self._folder, memo)
         await self._retire()
 
@@ -206,7 +227,7 @@ class Journal:
             self._appender.close()
             return
         try:
-            await shielded(self._in_thread(_finish, self._appender, _ended(self._segments[-1], Ending.CLEAN)))
+            await shielded(self._in_thread(_finish, self._appender, _ended(self._segments[-1], Ending.CLEAN, self._last_time)))
             await shielded(self._in_thread(_put_down, self._folder, bus.folded.memo(bus.cursor)))  # never ahead of what is on disk
         except OSError as error:
             log.error("the journal was not closed in order", file=error.filename, error=error.strerror)
@@ -226,11 +247,13 @@ class Journal:
         start, seq = (offset, position - segment.base) if offset else (HEADER_SIZE, segment.header.first)
         skip = position - segment.base - seq
         try:
-            read = to_thread.run_sync(_read, segment.path, start, segment.end, seq, skip, limiter=self._readers)
+            read = to_thread.run_sync(_read, segment.path, start, segment.end, seq, skip, limiter=self._readers, abandon_on_cancel=True)
             events, end = await read
-        except (OSError, DamagedError) as error:
+        except (FileNotFoundError, DamagedError) as error:
             self._give_up(segment, error)
             raise LookupError(str(error)) from error
+        except OSError as error:
+            raise SystemFailure(f"{segment.path}: {error.strerror}") from error
         return events, end if position + len(events) <= segment.last else 0
 
     def _find(self, position: int) -> _Segment:
@@ -290,8 +313,15 @@ def _read(path: Path, start: int, end: int, seq: int, skip: int) -> tuple[list[E
     return events, start
 
 
-def _ended(segment: _Segment, ending: Ending) -> Header:
-    return replace(segment.header, ending=ending, last=segment.last - segment.base, end=segment.end, time=time.time_ns())
+def _ended(segment: _Segment, ending: Ending, last_time: int) -> Header:
+    return replace(
+        segment.header,
+        ending=ending,
+        last=segment.last - segment.base,
+        end=segment.end,
+        time=last_time,
+        ended=time.time_ns(),
+    )
 
 
 def _finish(appender: Appender, header: Header) -> None:
@@ -299,6 +329,12 @@ def _finish(appender: Appender, header: Header) -> None:
         appender.write_head(encode_header(header))
     finally:
         appender.close()
+
+
+def _put_mark(mark: Path | None) -> None:
+    if mark:
+        with contextlib.suppress(OSError):  # one more disk that fails: nothing is left to be done
+            files.write_whole(mark, b"")
 
 
 def _put_down(folder: Path, memo: Memo) -> None:
@@ -312,50 +348,60 @@ def _path(folder: Path, number: int) -> Path:
 # -- opening -----------------------------------------------------------------------------------
 
 
-async def open_journal(folder: Path, *, host: UUID, boot_id: str, uri: str, limits: Limits | None = None) -> Opened:
+async def open_journal(  # noqa: PLR0913 - the last two have a value that does
+    folder: Path, *, host: UUID, boot_id: str, uri: str, limits: Limits | None = None, mark: Path | None = None
+) -> Opened:
     """Takes the journal up where it was left.
+
+    ``mark`` is a file elsewhere (on no disk, if there is such a place) that is made when this disk
+    fails: while it is there, what the disk shows is not believed to be all that was seen.
 
     Raises Unsupported when a newer aiovirt wrote it. A disk that fails is no error: the journal is
     None then, and ``failure`` says why.
     """
-    return await shielded(to_thread.run_sync(_open, folder, host, boot_id, uri, limits or Limits()))
+    whose = _Whose(folder=folder, host=host, boot_id=boot_id, uri=uri, limits=limits or Limits(), mark=mark)
+    return await shielded(to_thread.run_sync(_open, whose))
 
 
-def _open(folder: Path, host: UUID, boot_id: str, uri: str, limits: Limits) -> Opened:
+def _open(whose: _Whose) -> Opened:
     try:
-        return _take_up(folder, host, boot_id, uri, limits)
+        return _take_up(whose)
     except (AccessDenied, SystemFailure) as error:
         failure = str(error)
     except OSError as error:
-        failure = f"{error.filename or folder}: {error.strerror}"
-    started = HostStarted(uri=uri, boot_id=boot_id)
+        failure = f"{error.filename or whose.folder}: {error.strerror}"
+    started = HostStarted(uri=whose.uri, boot_id=whose.boot_id)
     return Opened(journal=None, chain=Chain.fresh(), state=HostState(), started=started, failure=failure)
 
 
-def _take_up(folder: Path, host: UUID, boot_id: str, uri: str, limits: Limits) -> Opened:
+def _take_up(whose: _Whose) -> Opened:
+    folder, mark = whose.folder, whose.mark
     files.make_private(folder)
     found = [_look(path) for path in sorted(folder.glob("*.journal")) if path.stem.isdecimal()]
-    if any(segment.header and segment.header.host != host for segment in found):
-        found = _set_aside(folder, found, host)
+    if any(segment.header and segment.header.host != whose.host for segment in found):
+        found = _set_aside(folder, found, whose.host)
     memo = _read_memo(folder)
-    plan = make_plan(found, boot_id)
-    segments, appender = _prepare(folder, plan, host, boot_id)
+    plan = make_plan(found, "" if mark and mark.exists() else whose.boot_id)
+    segments, appender = _prepare(folder, plan, whose.host, whose.boot_id)
     state = _restore(memo, plan, segments) if memo else None
-    if state is None:
-        _put_down(folder, HostState().memo(plan.chain.cursor(plan.head)))
     started = HostStarted(
-        uri=uri,
-        boot_id=boot_id,
+        uri=whose.uri,
+        boot_id=whose.boot_id,
         previous_cursor=plan.previous_cursor,
         clean=plan.clean,
-        down_for=max(0, time.time_ns() - plan.time) if plan.time else None,
+        down_for=max(0, time.time_ns() - plan.alive) if plan.alive else None,
         cut=plan.cut,
         resumed=state is not None,
     )
     if plan.cut:
         log.warning("the journal's damaged end was cut", bytes=plan.cut, cursor=plan.previous_cursor)
+    if not plan.clean or state is None:
+        appender.sync()
+        _put_down(folder, _first_memo(state, plan, started))
+    if mark:
+        files.remove(mark)
     return Opened(
-        journal=Journal(folder, segments, appender, limits),
+        journal=Journal(whose, segments, appender, plan.time),
         chain=plan.chain,
         head=plan.head,
         state=state or HostState(),
@@ -367,12 +413,12 @@ def _take_up(folder: Path, host: UUID, boot_id: str, uri: str, limits: Limits) -
 def _look(path: Path) -> Found:
     """What a segment is; its records are looked at unless it was sealed, which is done once they are on disk."""
     number, size = int(path.stem), path.stat().st_size
-    with path.open("rb") as file:
+    with files.open_regular(path) as file:
         try:
             header = decode_header(file.read(HEADER_SIZE))
             if header.ending is Ending.SEALED and header.end <= size:
                 return Found(number, header.end, header, Scan(header.last, header.end, header.time, damaged=False))
-            found = scan(bytes(HEADER_SIZE) + file.read(), header, HEADER_SIZE)
+            found = scan(bytes(HEADER_SIZE) + file.read(SEGMENT_LIMIT), header, HEADER_SIZE)
             ended_elsewhere = header.ending is not Ending.OPEN and found.last != header.last
             return Found(number, size, header, replace(found, damaged=found.damaged or ended_elsewhere))
         except DamagedError:
@@ -394,8 +440,6 @@ def _set_aside(folder: Path, found: list[Found], host: UUID) -> list[Found]:
 
 def _prepare(folder: Path, plan: Plan, host: UUID, boot_id: str) -> tuple[list[_Segment], Appender]:
     """Makes the files what the plan says; afterwards the last one can be written."""
-    for number in plan.drop:
-        files.remove(_path(folder, number))
     bases = {era.epoch: era.base for era in plan.chain.eras}
     segments: list[_Segment] = []
     for kept in plan.keep:
@@ -403,29 +447,43 @@ def _prepare(folder: Path, plan: Plan, host: UUID, boot_id: str) -> tuple[list[_
         assert kept.scan
         path = _path(folder, kept.number)
         segments.append(_Segment(path, kept.header, bases[kept.header.epoch], last=kept.scan.last, end=kept.scan.end))
+    if segments and not plan.go_on:
+        _seal_last(segments[-1], plan)
+    for number in plan.drop:
+        files.remove(_path(folder, number))
     if plan.go_on:
         return segments, _go_on(segments[-1], boot_id, clean=bool(plan.clean))
     return segments, _begin(folder, plan, segments, host, boot_id)
 
 
+def _seal_last(last: _Segment, plan: Plan) -> None:
+    """Its epoch is at an end. That is on disk before anything is taken away: what is left must never look as if nothing had been."""
+    last.header = _ended(last, Ending.SEALED, plan.time)
+    appender = Appender.open(last.path, last.end)
+    try:
+        appender.write_head(encode_header(last.header))
+        appender.cut()
+    finally:
+        appender.close()
+
+
 def _go_on(last: _Segment, boot_id: str, *, clean: bool) -> Appender:
     """The last file is open again. That is on disk before anything is added: else a power loss would look like a clean end."""
     appender = Appender.open(last.path, last.end)
+    appender.cut()
     if clean:
-        last.header = replace(last.header, ending=Ending.OPEN, boot_id=boot_id, last=0, end=0)
+        last.header = replace(last.header, ending=Ending.OPEN, boot_id=boot_id, last=0, end=0, ended=0)
         appender.write_head(encode_header(last.header))
     return appender
 
 
 def _begin(folder: Path, plan: Plan, segments: list[_Segment], host: UUID, boot_id: str) -> Appender:
-    """A new epoch in a new file. What is before it is sealed where it is whole: it must not be cut a second time."""
+    """A new epoch in a new file."""
     previous = None
     number = max((*plan.drop, *(kept.number for kept in plan.keep)), default=0) + 1
     if segments:
         last = segments[-1]
         previous = (last.header.epoch, last.last - last.base)
-        last.header = replace(_ended(last, Ending.SEALED), time=plan.time)
-        _finish(Appender.open(last.path, last.end), last.header)
     era = plan.chain.current
     header = Header(host=host, epoch=era.epoch, first=1, boot_id=boot_id, previous=previous, began=time.time_ns())
     appender = Appender.create(_path(folder, number))
@@ -433,6 +491,18 @@ def _begin(folder: Path, plan: Plan, segments: list[_Segment], host: UUID, boot_
     appender.sync()
     segments.append(_Segment(appender.path, header, era.base, last=0, end=appender.size))
     return appender
+
+
+def _first_memo(state: HostState | None, plan: Plan, started: HostStarted) -> Memo:
+    """What is put down before anything is published, as what was put down before may be retired soon.
+
+    A state that begins anew is that after ``started``: should that never be written, the next engine begins anew as well.
+    """
+    if state is not None:
+        return state.memo(plan.previous_cursor or plan.chain.cursor(plan.head))
+    anew = HostState()
+    anew.apply(started)
+    return anew.memo(plan.chain.cursor(plan.head + 1))
 
 
 def _read_memo(folder: Path) -> Memo | None:
@@ -468,6 +538,8 @@ def _replay(segments: list[_Segment], position: int, head: int) -> list[Event]:
     for segment in segments:
         while segment.first <= position <= min(segment.last, head):
             read, _ = _read(segment.path, HEADER_SIZE, segment.end, segment.header.first, position - segment.first)
+            if not read:
+                raise DamagedError(f"{segment.path} has no position {position}")
             events += read
             position += len(read)
     return events

@@ -46,6 +46,7 @@ __all__ = ["LocalEngine"]
 
 R = TypeVar("R")
 CLOSING_TIMEOUT: Final = 10.0
+WHY_LIMIT: Final = 1000
 log = get_logger("engine")
 
 
@@ -151,6 +152,9 @@ class LocalEngine:
         entry = self.entries.find(run.uuid) or self.entries.add(Entry(run.uuid, run.name))
         entry.live, entry.run, entry.id, entry.is_absent = spec, run, run.id, True
         self._last_id = max(self._last_id, run.id)
+        view = self.bus.folded.domains.get(run.uuid)
+        if view and view.is_active and view.id != run.id:
+            self._tell_missed(entry, Lifecycle.STOPPED, Detail.FAILED, DomainState.SHUTOFF)
         if not self.state_of(run.uuid).is_active:
             unfinished = run.state is DomainState.SHUTOFF
             state, reason = (DomainState.PAUSED, Reason.STARTING_UP) if unfinished else (run.state, run.reason)
@@ -161,6 +165,8 @@ class LocalEngine:
         """What the journal had and the disk has not, or no longer as it was."""
         entry = self.entries.find(view.uuid) or Entry(view.uuid, view.name)
         self._last_id = max(self._last_id, view.id or 0)
+        if view.persistent and entry.config is None:
+            self._tell_missed(entry, Lifecycle.UNDEFINED, Detail.REMOVED)
         if view.is_active and entry.run is None:
             if str(view.uuid) in loaded.unread_runs:
                 entry.id = view.id
@@ -168,17 +174,15 @@ class LocalEngine:
                 self.monitor(view.uuid, MonitorHealth.DEGRADED, "its run record cannot be read")
             else:
                 self._tell_missed(entry, Lifecycle.STOPPED, Detail.FAILED, DomainState.SHUTOFF)
-        if view.persistent and entry.config is None and view.uuid in self.bus.folded.domains:
-            self._tell_missed(entry, Lifecycle.UNDEFINED, Detail.REMOVED)
 
     def _tell_missed(self, entry: Entry, kind: Lifecycle, detail: Detail, state: DomainState | None = None) -> None:
         """Something that was done while no engine was there; the state stays unless told."""
         view = self.bus.folded.domains.get(entry.uuid)
         was, reason = (view.state, view.reason) if view else (DomainState.SHUTOFF, Reason.UNKNOWN)
-        entry.is_absent = True
+        before, entry.is_absent = (entry.is_absent, entry.id), True
         entry.id = view.id if view else None
         self._publish_step(entry, Step(kind, detail, state or was, reason if state is None else Reason.UNKNOWN))
-        entry.is_absent = False
+        entry.is_absent, entry.id = before
 
     # -- news (the Sink) ---------------------------------------------------------------------
 
@@ -188,6 +192,8 @@ class LocalEngine:
         if entry is None:
             return
         cause = entry.cause if belongs(fact, entry.order) else None
+        if fact is Fact.EXITED and entry.is_held:
+            entry.is_absent = False  # it was alive when this engine began, so its end is news
         for moved in step(self.state_of(uuid), fact, entry.order):
             self._publish_step(entry, moved, source_time, cause)
         if fact is Fact.RESET:
@@ -201,7 +207,9 @@ class LocalEngine:
         """Publishes a change of a monitor's health. See :class:`aiovirt.drivers.door.Sink`."""
         view = self.bus.folded.domains.get(uuid)
         if view is not None and view.is_active and view.monitor is not health:
-            self.publish(_monitor_event(view, health, why))
+            self.publish(_monitor_event(view, health, why[:WHY_LIMIT]))
+        if health is MonitorHealth.DEGRADED:
+            self.is_back(uuid)
 
     def publish(self, event: Event) -> Event:
         """Numbers an event. See :class:`aiovirt.drivers.door.Sink`."""
@@ -225,14 +233,14 @@ class LocalEngine:
                 persistent=entry.config is not None,
                 source_time=source_time,
                 cause=cause,
-                missed=entry.is_absent,
+                missed=entry.is_absent and cause is None,
             )
         )
 
     def _ended(self, entry: Entry) -> None:
         """Nothing runs of it any more."""
         entry.live, entry.run, entry.id = None, None, None
-        entry.is_absent = False
+        entry.is_absent = entry.is_held = False
         entry.ended()
         self._forget_unless_wanted(entry)
         if self._store:
@@ -390,6 +398,7 @@ class LocalEngine:
             return False
         if found is not None:
             self.entries.get(run.uuid).run = found
+            self.entries.get(run.uuid).is_held = True
             self._note_run(self.entries.get(run.uuid))
         return found is not None
 

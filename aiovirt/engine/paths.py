@@ -39,6 +39,10 @@ class Folders(Struct, frozen=True):
         return self.state / "journal"
 
     @property
+    def journal_mark(self) -> Path:
+        return self.runtime / "journal.failed"
+
+    @property
     def logs(self) -> Path:
         return self.state / "log"
 

@@ -26,7 +26,7 @@ from aiovirt.events.index import Index
 from aiovirt.events.past import Journal
 from aiovirt.events.ring import Ring
 from aiovirt.events.state import HostState
-from aiovirt.events.types import Event, JournalDegraded
+from aiovirt.events.types import Event, JournalDegraded, make_plain
 from aiovirt.events.waiting import EventWaker, NewWaker
 from aiovirt.model.view import HostView
 
@@ -109,8 +109,8 @@ class Bus:
     def publish(self, event: E) -> E:
         """Numbers ``event``, folds it into the state, keeps it and wakes who waits for it.
 
-        Returns it, stamped. Raises RuntimeError off the loop's thread, for an event that was
-        published before, or once the bus is closed.
+        Returns it, stamped. Raises RuntimeError off the loop's thread, for an event that was published
+        before, or once the bus is closed; ValueError for one that no journal can hold.
         """
         if event.cursor or self.closed or get_ident() != self._thread:
             self._refuse(event)
@@ -125,7 +125,7 @@ class Bus:
         force_setattr(event, "host", self.host)
         waiting = 0
         if self._writing is not None:
-            waiting = self._writing.append(event)
+            waiting = self._hand_over(event, self._writing)
             self.unwritten += 1
         self.folded.apply(event)
         position = self.ring.append(event)
@@ -134,6 +134,20 @@ class Bus:
         if waiting > UNWRITTEN:
             self.write()
         return event
+
+    def _hand_over(self, event: Event, journal: Journal) -> int:
+        """Gives ``event`` to the journal; one that cannot be written as it is (words that are no text, or endless) is made so."""
+        try:
+            return journal.append(event)
+        except ValueError:
+            make_plain(event)
+        try:
+            return journal.append(event)
+        except BaseException:
+            self._seq -= 1
+            self._prefix = self._new_prefix()
+            force_setattr(event, "cursor", "")
+            raise
 
     def write(self) -> None:
         """Puts what is in memory only into the journal's file, where there is one; afterwards readers may see it."""
@@ -203,7 +217,8 @@ class Bus:
     @property
     def cursor(self) -> str:
         """The cursor of the newest event."""
-        return self.chain.cursor(self.head)
+        head = self.head  # to look may begin an epoch: a write that fails does
+        return self.chain.cursor(head)
 
     @property
     def first(self) -> int:
@@ -216,8 +231,9 @@ class Bus:
         Raises InvalidArgument for what is no cursor, EventGap when events after it are gone, when it
         is of an epoch that is not known, or when it is past the end of what was kept.
         """
+        head = self.head
         position = self.chain.position(after)
-        if position is None or position > self.head:
+        if position is None or position > head:
             raise self.gap(None)
         if position + 1 < self.first:
             raise self.gap(position + 1)

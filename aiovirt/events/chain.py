@@ -43,7 +43,7 @@ class Chain:
     def chained(self, end: int) -> Chain:
         """The current epoch ends at position ``end``, and a new one goes on there."""
         last = self.current
-        return Chain((*self.eras[:-1], Era(last.epoch, last.base, end), Era(new_epoch(), end, None)))
+        return Chain((*self.eras[:-1], Era(last.epoch, last.base, end), Era(new_epoch(after=last.epoch), end, None)))
 
     def cursor(self, position: int) -> str:
         """The cursor of the event at ``position``; of position 0, or an epoch's base: what stands before its first event."""

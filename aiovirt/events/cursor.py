@@ -20,10 +20,23 @@ _CROCKFORD: Final = string.digits + "ABCDEFGHJKMNPQRSTVWXYZ"
 _EPOCH_LENGTH: Final = 26
 
 
-def new_epoch() -> str:
-    """A fresh ULID: 48 bits of milliseconds, 80 bits of chance (https://github.com/ulid/spec)."""
-    number = time.time_ns() // 1_000_000 << 80 | secrets.randbits(80)
+def new_epoch(after: str = "") -> str:
+    """A fresh ULID that sorts behind the epoch ``after``, whatever the clock says.
+
+    48 bits of milliseconds, 80 bits of chance (https://github.com/ulid/spec).
+    """
+    milliseconds = time.time_ns() // 1_000_000
+    if after:
+        milliseconds = max(milliseconds, _milliseconds(after) + 1)
+    number = milliseconds << 80 | secrets.randbits(80)
     return "".join(_CROCKFORD[number >> shift & 31] for shift in range(125, -1, -5))
+
+
+def _milliseconds(epoch: str) -> int:
+    number = 0
+    for letter in epoch:
+        number = number << 5 | _CROCKFORD.index(letter)
+    return number >> 80
 
 
 def format_cursor(epoch: str, seq: int) -> str:

@@ -11,12 +11,14 @@ from aiovirt.events.types import Event, NetdevChanged
 __all__ = ["folded"]
 
 
-def folded(events: Iterable[Event]) -> list[Event]:
+def folded(events: Iterable[Event], since: dict[str, str] | None = None) -> list[Event]:
     """``events`` with runs of NetdevChanged of one device merged: oldest old, newest new.
 
     A merged event stands where its newest part stood and carries that part's cursor; one that ends
     where it began vanishes. Any other event of the device ends its run. Order is kept otherwise.
+    ``since`` is given, for the cursor of each merged event, that of its oldest part.
     """
+    since = {} if since is None else since
     kept: list[Event | None] = []
     runs: dict[str, int] = {}
     for event in events:
@@ -28,6 +30,7 @@ def folded(events: Iterable[Event]) -> list[Event]:
         if before is not None and isinstance(earlier := kept[before], NetdevChanged):
             event = replace(event, old=earlier.old)  # noqa: PLW2901 - the merged one takes its place
             kept[before] = None
+            since[event.cursor] = since.pop(earlier.cursor, earlier.cursor)
         runs[event.subject] = len(kept)
         kept.append(event)
     return [event for event in kept if event is not None and not _is_no_op(event)]

@@ -87,7 +87,10 @@ class Index:
 
     def wake_all(self, position: int) -> None:
         """Wakes everyone."""
-        for reader in self._everyone():
+        everyone = self._everyone()
+        for place in self._places():
+            place.clear()
+        for reader in everyone:
             reader.wake(position)
 
     def _shelf(self, kind: type[Event]) -> _Shelf:
@@ -103,9 +106,11 @@ class Index:
         return found
 
     def _everyone(self) -> set[Parked]:
+        return {reader for place in self._places() for reader in place}
+
+    def _places(self) -> list[Place]:
         shelves = self._shelves.values()
-        places = [place for shelf in shelves for place in (shelf.any, *shelf.subjects.values(), *shelf.prefixes.values())]
-        return {reader for place in places for reader in place}
+        return [place for shelf in shelves for place in (shelf.any, *shelf.subjects.values(), *shelf.prefixes.values())]
 
 
 def _wake(place: Place, position: int) -> None:

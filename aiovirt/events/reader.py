@@ -97,7 +97,7 @@ class Stream(ObjectReceiveStream[E_co], Generic[E_co]):
         self._ended = self._ended or error
         waiting = self._batch or self._unsure
         if waiting:
-            self._next = self._bus.chain.position_of(waiting[-1].cursor)
+            self._next = self._position
             self._taken -= len(waiting)
             waiting.clear()
         if self._parked:
@@ -145,7 +145,7 @@ class Stream(ObjectReceiveStream[E_co], Generic[E_co]):
     __anext__ = receive  # the end is HostGone: it is never silent
 
     async def receive_batch(self) -> list[E_co]:
-        """The next events, in order: at least one, and what is there with it, up to 64. Raises as :meth:`receive`.
+        """The next events, in order: at least one, and some of what is there behind it. Raises as :meth:`receive`.
 
         For who handles many at once: it costs less than one by one.
         """
@@ -166,7 +166,10 @@ class Stream(ObjectReceiveStream[E_co], Generic[E_co]):
     @property
     def cursor(self) -> str:
         """Seen up to here, filtered events included: what to pass as ``after=`` to go on."""
-        return self._bus.chain.cursor(self._position - 1)
+        if not self._next:
+            raise RuntimeError("enter the stream first: async with … as events")
+        position = self._position  # to look may begin an epoch: a write that fails does
+        return self._bus.chain.cursor(position - 1)
 
     def statistics(self) -> StreamStatistics:
         """Figures of now."""
@@ -237,7 +240,8 @@ class Stream(ObjectReceiveStream[E_co], Generic[E_co]):
         try:
             return bool(self._where(event))
         except BaseException as error:
-            self._taken -= 1
+            taken: list[Any] = self._unsure
+            taken.append(event)  # it was not handed out
             self._end(error)
             raise
 
@@ -283,6 +287,9 @@ class Stream(ObjectReceiveStream[E_co], Generic[E_co]):
             events = await past.read()
         except LookupError as gone:
             raise self._bus.gap(self._next) from gone
+        if self._ended:
+            self._past = None  # closed meanwhile: what was read is still to be read by who goes on
+            return
         if not events:
             raise self._bus.gap(self._next)  # it was never written: its disk had failed
         self._due = False
@@ -301,6 +308,7 @@ class Subscription(Stream[E_co]):
 
     async def __aenter__(self) -> Self:
         """Begins to read: after the cursor given, else after the newest event. Raises EventGap."""
+        self._past = None
         self._next = self._bus.head + 1 if self._after is None else self._bus.seek(self._after)
         if self._next < self._ring.first:
             self._fell_behind()

@@ -48,7 +48,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     ``keep`` are the segments that stay, oldest first; the last one is cut to its end where
     ``go_on`` is False. ``drop`` are to be removed. ``chain`` has the epochs, and ``head`` is the last
     position that is kept. ``clean`` is None where there was nothing; ``previous_cursor`` is None and
-    ``time`` 0 there, and where nothing can be read.
+    ``time`` 0 there, and where nothing can be read. ``time`` is the last event's, ``alive`` when the
+    engine before was there for certain.
     """
 
     keep: tuple[Found, ...]
@@ -60,6 +61,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     cut: int
     previous_cursor: str | None
     time: int
+    alive: int
 
 
 def scan(data: bytes, header: Header, start: int) -> Scan:
@@ -88,7 +90,9 @@ def make_plan(found: Sequence[Found], boot_id: str) -> Plan:
     if not keep:
         cut = sum(segment.size for segment in found)
         clean = False if cut else None
-        return Plan(keep=(), drop=drop, chain=Chain.fresh(), head=0, go_on=False, clean=clean, cut=cut, previous_cursor=None, time=0)
+        return Plan(
+            keep=(), drop=drop, chain=Chain.fresh(), head=0, go_on=False, clean=clean, cut=cut, previous_cursor=None, time=0, alive=0
+        )
     last = keep[-1]
     cut = last.cut + sum(segment.size for segment in found if segment.number > last.number)
     assert last.header
@@ -108,6 +112,7 @@ def make_plan(found: Sequence[Found], boot_id: str) -> Plan:
         cut=cut,
         previous_cursor=chain.cursor(head),
         time=last.scan.time,
+        alive=last.header.ended or last.scan.time,
     )
 
 
@@ -126,7 +131,9 @@ def _contiguous(found: Sequence[Found]) -> tuple[tuple[Found, ...], bool]:
             keep.clear()  # one in between is gone: what was before it cannot be reached
         keep.append(segment)
         if segment.scan.damaged:
-            return tuple(keep), False
+            if all(later.header is None for later in found if later.number > segment.number):
+                return tuple(keep), False
+            keep.clear()
     return tuple(keep), True
 
 

@@ -41,13 +41,14 @@ class Ring:
         self._batch = min(BATCH, -(-capacity // BATCH))
         self._size = capacity + self._batch
         self._slots: list[Event | None] = [None] * self._size
+        self._weights = [0] * self._size
         self._budget = budget
         self._grain = -(-budget // capacity)  # each event weighs at least this, so the budget bounds the count, too
         self._weighed = head  # the position up to which events are in the weights below
         self._weight = 0
         self._loads: dict[object, int] = {}  # what each subject holds of the ring, by what names it at the least cost
         self._loud: set[object] = set()
-        self._aside: deque[tuple[int, Event]] = deque()
+        self._aside: deque[tuple[int, Event, int]] = deque()
         self._aside_weight = 0
         self._floor = head + 1
 
@@ -62,10 +63,10 @@ class Ring:
     def _weigh(self) -> None:
         """Counts what came since the last time, and gives up what is too much."""
         grain, share, loads, weight = self._grain, self._budget / SHARE, self._loads, self._weight
-        for event in self.span(self._weighed + 1, self.head):
+        for position, event in enumerate(self.span(self._weighed + 1, self.head), self._weighed + 1):
             assert event is not None
-            weighs = event.weight
-            weighs = max(weighs, grain)
+            weighs = max(event.weight, grain)
+            self._weights[position % self._size] = weighs
             weight += weighs
             key = event.key
             loads[key] = load = loads.get(key, 0) + weighs
@@ -97,7 +98,7 @@ class Ring:
             shed.last >= position and wanted.may_match(kind, subject) for (kind, subject), shed in self.shed.items()
         ):
             return None
-        return [event for at, event in self._aside if at >= position and wanted.matches(event)]
+        return [event for at, event, _ in self._aside if at >= position and wanted.matches(event)]
 
     @property
     def kept(self) -> int:
@@ -110,7 +111,7 @@ class Ring:
         assert event is not None
         self._slots[position % self._size] = None
         self.first = position + 1
-        weight = max(event.weight, self._grain)
+        weight = self._weights[position % self._size]
         self._weight -= weight
         self._lighten(event.key, weight)
         if not self._loud:
@@ -138,10 +139,10 @@ class Ring:
         self._floor = position + 1
 
     def _put_aside(self, position: int, event: Event, weight: int) -> None:
-        self._aside.append((position, event))
+        self._aside.append((position, event, weight))
         self._aside_weight += weight
         while self._aside_weight > self._budget:
-            oldest, gone = self._aside.popleft()
-            self._aside_weight -= max(gone.weight, self._grain)
+            oldest, _, gone = self._aside.popleft()
+            self._aside_weight -= gone
             self._floor = oldest + 1
             self.shed = {key: shed for key, shed in self.shed.items() if shed.last > oldest}

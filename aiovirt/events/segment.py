@@ -17,8 +17,9 @@ from zlib import crc32
 import msgspec
 from msgspec import Struct
 
-from aiovirt.errors import Unsupported
+from aiovirt.errors import InvalidArgument, Unsupported
 from aiovirt.events.codec import event_types
+from aiovirt.events.cursor import parse_cursor
 from aiovirt.events.state import Memo
 from aiovirt.events.types import Event
 
@@ -41,6 +42,7 @@ __all__ = [
 VERSION: Final = 1
 HEADER_SIZE: Final = 512
 RECORD_LIMIT: Final = 16 * 1024 * 1024
+SEQ_LIMIT: Final = 10**15
 
 _SEGMENT: Final = b"AIOVIRTJ"
 _STATE: Final = b"AIOVIRTS"
@@ -72,8 +74,9 @@ class Header(Struct, frozen=True, kw_only=True):
 
     Its records are the events ``first``, ``first + 1``, … of ``epoch``, which goes on from
     ``previous`` (the epoch before, and its last seq) if that is known. ``boot_id`` is that of the
-    engine that wrote here last. ``began`` is when it was made, in nanoseconds since 1970 UTC. Once
-    ended, ``last`` is its last event's seq, ``end`` its size in bytes, and ``time`` when it ended.
+    engine that wrote here last. ``began`` is when it was made, in nanoseconds since 1970 UTC, and
+    ``time`` that of the last event before. Once ended, ``last`` is its last event's seq, ``time`` that
+    event's, ``end`` its size in bytes, and ``ended`` when that was.
     """
 
     host: UUID
@@ -86,6 +89,7 @@ class Header(Struct, frozen=True, kw_only=True):
     last: int = 0
     end: int = 0
     time: int = 0
+    ended: int = 0
 
 
 # -- blocks: a header, a state ------------------------------------------------------------------
@@ -101,6 +105,12 @@ def decode_header(data: bytes) -> Header:
     header = _decode_block(_SEGMENT, data, Header)
     if len(data) != HEADER_SIZE:
         raise DamagedError("it ends within its header")
+    ended = header.ending is not Ending.OPEN
+    if not 1 <= header.first < SEQ_LIMIT or (ended and not (header.first - 1 <= header.last < SEQ_LIMIT and header.end >= HEADER_SIZE)):
+        raise DamagedError("its numbers cannot be")
+    _check_cursor(header.epoch, header.first)
+    if header.previous:
+        _check_cursor(*header.previous)
     return header
 
 
@@ -111,7 +121,16 @@ def encode_memo(memo: Memo) -> bytes:
 
 def decode_memo(data: bytes) -> Memo:
     """Raises DamagedError, or Unsupported when it is of a newer version."""
-    return _decode_block(_STATE, data, Memo)
+    memo = _decode_block(_STATE, data, Memo)
+    _check_cursor(*memo.cursor.partition(":")[::2])
+    return memo
+
+
+def _check_cursor(epoch: str, seq: int | str) -> None:
+    try:
+        parse_cursor(f"{epoch}:{seq:016}" if isinstance(seq, int) else f"{epoch}:{seq}")
+    except InvalidArgument as error:
+        raise DamagedError(str(error)) from error
 
 
 def _encode_block(magic: bytes, value: Header | Memo) -> bytes:
@@ -145,8 +164,13 @@ _LENGTH: Final = struct.Struct("<II")
 
 
 def encode_record(seq: int, event: Event) -> bytes:
-    """The record of event ``seq``."""
-    checked = _SEQ.pack(seq) + _encoder.encode(event)
+    """The record of event ``seq``; raises ValueError for an event that cannot be written, or is larger than can be read."""
+    try:
+        checked = _SEQ.pack(seq) + _encoder.encode(event)
+    except (OverflowError, TypeError, RecursionError) as error:
+        raise ValueError(f"an event that cannot be written: {error}") from error
+    if len(checked) - _SEQ.size > RECORD_LIMIT:
+        raise ValueError(f"an event of {len(checked)} bytes is too large")
     return _LENGTH.pack(len(checked) - _SEQ.size, crc32(checked)) + checked
 
 

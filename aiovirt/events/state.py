@@ -98,7 +98,7 @@ class HostState:
         if not event.resumed:
             self.domains, self._lent_domains = {}, False
             self._unwell.clear()
-        if not event.resumed or event.boot_id != self.boot_id:
+        if not event.resumed or event.boot_id != self.boot_id or not event.boot_id:
             self.netdevs, self._lent_netdevs = {}, False
         self.boot_id = event.boot_id
 

@@ -43,6 +43,7 @@ class Watch(Stream[E_co]):
     def __init__(self, bus: Bus, wanted: Filter, where: Where | None, *, fold: bool) -> None:
         super().__init__(bus, wanted, None if fold else where)
         self._folded = 0
+        self._since: dict[str, str] = {}  # the oldest part of each merged event that waits
         self._unfolded_where = where
         if fold:
             self._pick = self._merged
@@ -62,18 +63,31 @@ class Watch(Stream[E_co]):
         """``where`` is asked about events as they were published; if it raises, those before are read first."""
         found = self.filter.select(events)
         wanted = found if self._unfolded_where is None else list(self._held(found))
-        merged = folded(wanted)
+        self._since = {}
+        merged = folded(wanted, self._since)
         self._folded += len(wanted) - len(merged)
         return merged
 
     def _held(self, events: list[Event]) -> Iterator[Event]:
         assert self._unfolded_where
-        try:
-            for event in events:
-                if self._unfolded_where(event):
-                    yield event
-        except Exception as error:  # noqa: BLE001 - it is raised to the reader, in its place
-            self._ended = error
+        for event in events:
+            try:
+                wanted = self._unfolded_where(event)
+            except BaseException as error:
+                self._ended = error  # raised to the reader in its place, and again to who reads on
+                self._next = self._bus.chain.position_of(event.cursor)
+                if isinstance(error, Exception):
+                    return
+                self._next = self._bus.chain.position_of(events[0].cursor)
+                raise
+            if wanted:
+                yield event
+
+    @property
+    def _position(self) -> int:
+        """No further than the oldest part of what is still to be handed out."""
+        oldest = (self._since.get(item.cursor) for item in self._batch)
+        return min((self._bus.chain.position_of(cursor) for cursor in oldest if cursor), default=super()._position)
 
     def _fell_behind(self) -> bool:
         kept = self._bus.ring.put_aside(self._next, self.filter)

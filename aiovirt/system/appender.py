@@ -37,14 +37,12 @@ class Appender:
 
     @classmethod
     def open(cls, path: Path, size: int) -> Self:
-        """A file that is there, to go on at ``size``; what it has beyond is cut off. Blocks. Raises OSError."""
-        handle = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-        try:
-            os.ftruncate(handle, size)
-        except BaseException:
-            os.close(handle)
-            raise
-        return cls(path, handle, size)
+        """A file that is there, to go on at ``size``; see :meth:`cut`. Blocks. Raises OSError."""
+        return cls(path, os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW), size)
+
+    def cut(self) -> None:
+        """Takes away what the file has beyond ``size``. Blocks. Raises OSError."""
+        os.ftruncate(self._handle, self.size)
 
     def write(self, data: bytes) -> None:
         """Puts ``data`` at the end, all of it; raises SystemFailure, and then part of it may be there."""

@@ -11,10 +11,11 @@ import fcntl
 import os
 import stat
 from pathlib import Path
+from typing import BinaryIO
 
 from aiovirt.errors import AccessDenied, HostHeld, SystemFailure
 
-__all__ = ["FileLock", "make_private", "read_bounded", "remove", "rotate", "shrink", "sync_folder", "write_whole"]
+__all__ = ["FileLock", "make_private", "open_regular", "read_bounded", "remove", "rotate", "shrink", "sync_folder", "write_whole"]
 
 
 def make_private(folder: Path) -> None:
@@ -67,6 +68,15 @@ def read_bounded(path: Path, limit: int) -> bytes:
     if len(data) > limit:
         raise SystemFailure(f"{path} is larger than {limit} bytes")
     return data
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """A file, to read; raises OSError, also for what is none (a pipe would wait for ever)."""
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise OSError(errno.EINVAL, "it is not a file", os.fspath(path))
+    return open(handle, "rb")
 
 
 def rotate(path: Path, limit: int) -> int:
