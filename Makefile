@@ -20,7 +20,7 @@ BENCHES := $(patsubst benchmarks/%.py,%,$(sort $(wildcard benchmarks/bench_*.py)
 .DELETE_ON_ERROR:
 # One thing after another, also under make -j: what is missing is said before anything is installed.
 .NOTPARALLEL:
-.PHONY: help setup setup-demo setup-tests debian-for-demo debian-for-tests demo test lint bench promises docs clean
+.PHONY: help setup setup-demo setup-tests debian-for-demo debian-for-tests demo test crash lint bench promises docs clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1@\2/p' $(MAKEFILE_LIST) | while IFS=@ read -r name text; do printf '%-15s %s\n' "$$name" "$$text"; done
@@ -33,6 +33,9 @@ demo: setup-demo ## two real guests and a hot-plugged device on one event stream
 test: setup-tests lint ## all checks and all tests; those of tests/system in namespaces of their own
 	@$(PY) -m pytest --ignore=tests/system
 	@$(PY) -m tests.lab.sandbox $(PY) -m pytest tests/system
+
+crash: setup-tests ## the tests that kill engines and cut their power, at ten times as many points
+	@AIOVIRT_CRASH_POINTS=200 $(PY) -m pytest tests/crash
 
 lint: setup-tests ## ruff, mypy, pyright, and the floors of the house (import-linter)
 	@$(VENV)/bin/ruff check
