@@ -16,7 +16,8 @@ from anyio.lowlevel import checkpoint
 from aiovirt.engine import journal as journals
 from aiovirt.engine.journal import Journal, Limits, Opened, open_journal
 from aiovirt.errors import EventGap, SystemFailure, Unsupported
-from aiovirt.events import Event, Events, JournalDegraded, NetdevAdded, NetdevEvent
+from aiovirt.events import DomainQMP, Event, Events, JournalDegraded, NetdevAdded, NetdevEvent, WatcherLost
+from aiovirt.events.bus import Bus
 from aiovirt.events.cursor import parse_cursor
 from aiovirt.events.segment import HEADER_SIZE, Ending, decode_header, encode_record
 from aiovirt.system.appender import Appender
@@ -26,8 +27,6 @@ from tests.events.samples import netdev, started
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
-
-    from aiovirt.events.bus import Bus
 
 pytestmark = pytest.mark.anyio
 
@@ -593,3 +592,148 @@ async def test_it_goes_on_where_it_was_left(folder: Path) -> None:
     epochs = [parse_cursor(event.cursor)[0] for event in told.events]
     assert len(set(epochs)) == 2  # killed, and then another boot
     assert epochs == sorted(epochs)
+
+
+# -- what nobody would think of ------------------------------------------------------------------
+
+
+async def test_an_event_that_is_no_text_is_made_one(folder: Path) -> None:
+    async with engine(folder, "boot") as (bus, _), Events(bus).subscribe() as log:
+        before = bus.publish(started(0))
+        odd = bus.publish(WatcherLost(source="rtnetlink", why="cannot open /tmp/\udcff" + "x" * 20_000_000))
+        after = bus.publish(started(1))
+        assert [await log.receive() for _ in range(3)] == [before, odd, after]
+        assert odd.why.startswith("cannot open /tmp/\\udcff")
+        assert len(odd.why) < 5000
+        assert bus.seek(after.cursor) == bus.head + 1
+        cursors = [event.cursor for event in (before, odd, after)]
+    async with engine(folder, "boot") as (bus, opened):
+        assert opened.started.clean is not None
+        assert opened.started.cut == 0
+        assert [event.cursor for event in await read_after(bus, bus.chain.cursor(1))][:3] == cursors
+
+
+async def test_an_event_that_no_journal_can_hold_takes_no_number(folder: Path) -> None:
+    async with engine(folder, "boot") as (bus, _):
+        before = bus.publish(started(0))
+        huge = DomainQMP(uuid=samples.UUIDS[0], name="d", event="X", data={"n": 2**70})
+        with pytest.raises(ValueError, match="written"):
+            bus.publish(huge)
+        after = bus.publish(started(1))
+        assert parse_cursor(after.cursor)[1] == parse_cursor(before.cursor)[1] + 1
+        assert bus.seek(after.cursor) == bus.head + 1
+
+
+async def test_after_a_disk_failed_what_it_shows_is_not_believed(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within one boot, too: what could not be put on disk may be gone from memory."""
+    mark = tmp_path / "mark"
+    whose = {"host": samples.HOST, "boot_id": "boot", "uri": ""}
+
+    async def begin() -> tuple[Bus, Opened]:
+        opened = await open_journal(folder, **whose, mark=mark)  # type: ignore[arg-type]
+        bus = Bus(host=samples.HOST, chain=opened.chain, head=opened.head, journal=opened.journal)
+        bus.publish(opened.started)
+        return bus, opened
+
+    bus, opened = await begin()
+    assert opened.journal
+    durable = len(bus.cursor) and paths(folder)[0].stat().st_size
+    event = bus.publish(started(0))
+    seen = bus.cursor
+
+    def fail(_: Appender) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Appender, "sync", fail)
+        await opened.journal.keep(bus)
+    assert not bus.is_durable
+    assert mark.exists()
+    bus.close()
+    await opened.journal.close(bus)
+    os.truncate(paths(folder)[0], durable)
+    bus, opened = await begin()
+    assert not mark.exists()
+    bus.publish(started(1))
+    assert event.cursor == seen
+    with pytest.raises(EventGap):
+        bus.seek(seen)
+
+
+async def test_a_crash_while_a_damaged_tail_is_cut_gives_no_number_twice(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with engine(folder, "boot", clean=False) as (bus, _):
+        seen = [bus.publish(started(0)).cursor for _ in range(10)]
+        assert bus.cursor == seen[-1]
+    file = paths(folder)[0]
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    file.write_bytes(bytes(data))
+
+    def crash(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    for step in ("cut", "write_head", "close"):
+        with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+            patched.setattr(Appender, step, crash)
+            await anyio.to_thread.run_sync(open_now, folder)
+    bus, _ = await open_engine(folder, "boot", HUGE)
+    bus.publish(started(1))
+    assert bus.chain.position(seen[-1]) is None
+    assert bus.cursor[:26] > seen[-1][:26]
+
+
+def open_now(folder: Path) -> None:
+    whose = journals._Whose(folder=folder, host=samples.HOST, boot_id="boot", uri="", limits=HUGE, mark=None)
+    journals._open(whose)
+
+
+@pytest.mark.parametrize("errno", [24, 5])
+async def test_a_reader_that_finds_no_handle_costs_nobody_else_anything(folder: Path, monkeypatch: pytest.MonkeyPatch, errno: int) -> None:
+    async with engine(folder, "boot", HUGE, capacity=8) as (bus, opened):
+        journal = opened.journal
+        assert journal
+        first = bus.publish(started(0)).cursor
+        for _ in range(20):
+            bus.publish(started(1))
+        before = journal.first
+
+        def fail(*_: object) -> None:
+            raise OSError(errno, "no")
+
+        async with Events(bus).subscribe(after=first) as log:
+            with monkeypatch.context() as patched:
+                patched.setattr(journals, "_read", fail)
+                with pytest.raises(SystemFailure):
+                    await log.receive()
+            assert journal.first == before
+            assert (await log.receive()).cursor > first
+
+
+async def test_who_closes_a_stream_that_reads_the_past_ends_it(folder: Path) -> None:
+    async with engine(folder, "boot", HUGE, capacity=8) as (bus, _):
+        first = bus.publish(started(0)).cursor
+        for _ in range(20):
+            bus.publish(started(1))
+        async with Events(bus).subscribe(after=first) as log, anyio.create_task_group() as tasks:
+
+            async def read() -> None:
+                with pytest.raises(anyio.ClosedResourceError):
+                    await log.receive()
+
+            tasks.start_soon(read)
+            await until(lambda: log._reading)
+            await log.aclose()
+        assert log.cursor == first
+
+
+@pytest.mark.parametrize("what", ["pipe", "link"])
+async def test_what_is_no_file_holds_nobody_up(folder: Path, tmp_path: Path, what: str) -> None:
+    folder.mkdir(mode=0o700)
+    if what == "pipe":
+        os.mkfifo(folder / "00000001.journal")
+    else:
+        (folder / "00000001.journal").symlink_to(tmp_path / "elsewhere")
+    with anyio.fail_after(20):
+        _, opened = await open_engine(folder, "boot", HUGE)
+    assert opened.journal is None
+    assert opened.failure

@@ -55,3 +55,14 @@ def test_an_epoch_that_is_not_known_has_no_place(lengths: list[int]) -> None:
     assert chain.position(stranger) is None
     with pytest.raises(LookupError):
         chain.position_of(stranger)
+
+
+def test_a_chained_epoch_sorts_behind_its_forerunner_whatever_the_clock_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 10**18
+    monkeypatch.setattr("aiovirt.events.cursor.time.time_ns", lambda: now)
+    chain = Chain.fresh()
+    for _ in range(3):
+        now -= 3_600 * 10**9
+        chain = chain.chained(chain.current.base + 5)
+    epochs = [era.epoch for era in chain.eras]
+    assert epochs == sorted(set(epochs))

@@ -286,3 +286,73 @@ async def test_expect_waits_for_nothing_when_its_body_failed(events: Events) -> 
     with pytest.raises(ZeroDivisionError):
         async with events.expect(DomainLifecycle):
             raise ZeroDivisionError
+
+
+# -- cursors are always safe to go on from -----------------------------------------------------
+
+
+async def test_what_made_where_raise_is_still_to_be_read(bus: Bus, events: Events) -> None:
+    def second(event: Event) -> bool:
+        if event.cursor.endswith("2"):
+            raise ZeroDivisionError
+        return True
+
+    async with events.subscribe(where=second) as log, events.watch(where=second, fold=True) as watch:
+        published = [bus.publish(started(number)) for number in range(3)]
+        for stream in (log, watch):
+            assert await stream.receive() is published[0]
+            with pytest.raises(ZeroDivisionError):
+                await stream.receive()
+            assert stream.cursor == published[0].cursor
+
+
+async def test_an_interrupted_where_loses_nothing_of_a_backlog(bus: Bus, events: Events) -> None:
+    def interrupted(event: Event) -> bool:
+        if event.cursor.endswith("2"):
+            raise KeyboardInterrupt
+        return True
+
+    async with events.watch(where=interrupted, fold=True) as watch:
+        before = bus.cursor
+        for number in range(3):
+            bus.publish(started(number))
+        with pytest.raises(KeyboardInterrupt):
+            watch.receive_nowait()
+        assert watch.cursor == before
+
+
+async def test_the_cursor_waits_for_the_oldest_part_of_what_was_merged(bus: Bus, events: Events) -> None:
+    one = netdev(1)
+    async with events.watch(fold=True) as watch:
+        before = bus.cursor
+        bus.publish(NetdevChanged(old=one, new=netdev(1, mtu=2)))
+        other = bus.publish(started(0))
+        bus.publish(NetdevChanged(old=netdev(1, mtu=2), new=netdev(1, mtu=3)))
+        assert await watch.receive() is other
+        assert watch.cursor == before
+        await watch.receive()
+        assert watch.cursor == bus.cursor
+        assert watch.statistics().folded == 1
+
+
+async def test_what_was_not_handed_out_is_behind_the_cursor_of_a_closed_stream(bus: Bus, events: Events) -> None:
+    async with events.subscribe() as stream:
+        published = [bus.publish(started(0)) for _ in range(5)]
+        assert await stream.receive() is published[0]
+    assert stream.cursor == published[0].cursor
+    async with events.subscribe(after=stream.cursor) as again:
+        assert await again.receive_batch() == published[1:]
+
+
+async def test_a_batch_has_what_is_there(bus: Bus, events: Events) -> None:
+    async with events.subscribe(DomainLifecycle) as stream:
+        published = [bus.publish(started(0)) for _ in range(3)]
+        bus.publish(NetdevAdded(device=netdev(1)))
+        assert await stream.receive_batch() == published
+        assert stream.cursor == bus.cursor
+        assert stream.statistics().delivered == 3
+
+
+async def test_a_stream_that_was_not_entered_has_no_cursor(events: Events) -> None:
+    with pytest.raises(RuntimeError, match="enter"):
+        _ = events.subscribe().cursor
