@@ -85,7 +85,7 @@ async def test_a_killed_engine_goes_on_where_it_was(place: Place) -> None:
         pid = pid_of(place, running)
         started_at = host.domain("running").id
     crash = await crashed(place)
-    os.kill(pid, signal.SIGKILL)
+    await killed(pid)
     (place.folder / "engine/config/qemu/forgotten.xml").unlink()
     await ip("link set here0 mtu 1400")
     await ip("link add late0 type veth peer name late1")
@@ -120,6 +120,42 @@ async def test_a_killed_engine_goes_on_where_it_was(place: Place) -> None:
     finally:
         await ip("link del late0")
     assert forgotten.uuid != running.uuid
+
+
+async def test_a_guest_that_went_with_its_definition_is_missed(place: Place) -> None:
+    async with aiovirt.connect(place.uri) as host:
+        domain = await host.define(place.spec())
+        await domain.start()
+        before, pid = host.events.cursor, pid_of(place, domain)
+    await killed(pid)
+    (place.folder / "engine/config/qemu/tiny.xml").unlink()
+    async with aiovirt.connect(place.uri) as host:
+        with anyio.fail_after(PATIENCE):
+            await domain_gone(host)
+        told = [event for event in await all_after(host, before) if isinstance(event, DomainLifecycle)]
+        assert [(event.kind, event.missed, event.cause) for event in told] == [
+            (Lifecycle.UNDEFINED, True, None),
+            (Lifecycle.STOPPED, True, None),
+        ]
+
+
+async def test_what_is_ordered_of_a_guest_that_does_not_answer_is_not_missed(place: Place) -> None:
+    async with aiovirt.connect(place.uri) as host:
+        domain = await host.define(place.spec())
+        await domain.start()
+        before, pid = host.events.cursor, pid_of(place, domain)
+    os.kill(pid, signal.SIGSTOP)
+    async with aiovirt.connect(place.uri) as host:
+        await host.domain("tiny").destroy()
+        told = [event for event in await all_after(host, before) if isinstance(event, DomainLifecycle)]
+        assert [(event.kind, event.missed) for event in told] == [(Lifecycle.STOPPED, False)]
+        assert told[0].cause is not None
+
+
+async def domain_gone(host: aiovirt.Host) -> None:
+    async with host.events.subscribe(DomainLifecycle) as events:
+        while host.domains():
+            await events.receive()
 
 
 @pytest.mark.usefixtures("veth")
@@ -186,6 +222,17 @@ async def test_a_folder_that_takes_nothing_is_told(place: Place) -> None:
         assert [type(event) for event in events[:2]] == [HostStarted, JournalDegraded]
         assert any(isinstance(event, DomainQMP) for event in events)
         await domain.destroy()
+
+
+async def killed(pid: int) -> None:
+    """Ends a process, and waits until it has."""
+    handle = os.pidfd_open(pid)
+    try:
+        os.kill(pid, signal.SIGKILL)
+        with anyio.fail_after(PATIENCE):
+            await anyio.wait_readable(handle)
+    finally:
+        os.close(handle)
 
 
 async def crashed(place: Place) -> str:
