@@ -26,7 +26,7 @@ from aiovirt.events.index import Index
 from aiovirt.events.past import Journal
 from aiovirt.events.ring import Ring
 from aiovirt.events.state import HostState
-from aiovirt.events.types import Event, JournalDegraded, make_plain
+from aiovirt.events.types import Event, JournalDegraded
 from aiovirt.events.waiting import EventWaker, NewWaker
 from aiovirt.model.view import HostView
 
@@ -38,6 +38,8 @@ CAPACITY: Final = 65_536
 BUDGET: Final = 64 * 1024 * 1024
 LAST_DIGITS: Final = tuple(f"{number:03}" for number in range(1000))
 """To write a whole cursor takes longer than all else in numbering an event."""
+WORDS_LIMIT: Final = 4096
+"""Letters of a word that has to be shortened."""
 UNWRITTEN: Final = 256 * 1024
 """Bytes that may wait to be written when nobody looks."""
 
@@ -140,7 +142,7 @@ class Bus:
         try:
             return journal.append(event)
         except ValueError:
-            make_plain(event)
+            _make_plain(event)
         try:
             return journal.append(event)
         except BaseException:
@@ -257,3 +259,11 @@ class Bus:
         for (_, subject), gone in self.ring.shed.items():
             shed[subject] = shed.get(subject, 0) + gone.count
         return BusStatistics(self.ring.head - self._began, self.ring.kept, self._capacity, self.index.parked, shed)
+
+
+def _make_plain(event: Event) -> None:
+    """Makes the words of an event that nobody has seen fit to be kept: text that can be written, and not without end."""
+    for name in event.__struct_fields__:
+        value = getattr(event, name)
+        if isinstance(value, str) and name != "cursor":
+            force_setattr(event, name, value[:WORDS_LIMIT].encode(errors="backslashreplace").decode())

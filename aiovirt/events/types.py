@@ -11,7 +11,6 @@ from typing import ClassVar, Final, TypeVar, cast
 from uuid import UUID
 
 from msgspec import Struct
-from msgspec.structs import force_setattr
 
 from aiovirt.events.words import changes, clock, duration, plain, portrait
 from aiovirt.model.busdevice import BusDevice
@@ -48,7 +47,6 @@ __all__ = [
 
 NIL: Final = UUID(int=0)
 SUBJECTS_REMEMBERED: Final = 4096
-WORDS_LIMIT: Final = 4096
 
 E_co = TypeVar("E_co", bound="Event", covariant=True)
 
@@ -113,15 +111,6 @@ def _size(value: object) -> int:
     if isinstance(value, list):
         return sum(16 + _size(item) for item in cast("list[object]", value))
     return 64 + len(value) if isinstance(value, str) else 32
-
-
-def make_plain(event: Event) -> None:
-    """Makes the words of an event that nobody has seen fit to be kept: text that can be written, and not without end."""
-    for name in event.__struct_fields__:
-        value = getattr(event, name)
-        if isinstance(value, str) and name != "cursor":
-            plain_text = value[:WORDS_LIMIT].encode(errors="backslashreplace").decode()
-            force_setattr(event, name, plain_text)
 
 
 @lru_cache(SUBJECTS_REMEMBERED)
