@@ -154,7 +154,7 @@ def _tell_start(engine: LocalEngine, opened: Opened) -> None:
 
 def _why_anew(started: HostStarted) -> str | None:
     """Why devices are told from the start, or None on the very first start."""
-    if started.previous_cursor is None:
+    if started.clean is None:
         return None
     return "the host was booted since" if started.resumed else "what was known before is lost"
 

@@ -243,6 +243,7 @@ class Bus:
 
     def gap(self, position: int | None) -> EventGap:
         """The EventGap of a reader that wanted to go on at ``position`` (None: nobody knows where that was)."""
+        self.write()
         first = self.first
         if position is not None and position >= first:
             first = self.ring.first  # what is gone is between what was put aside and the ring

@@ -26,12 +26,12 @@ def make_private(folder: Path) -> None:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = folder.stat()
-        if found.st_uid != os.geteuid() or found.st_mode & 0o022:
-            raise AccessDenied(f"the folder {folder} is not only ours: its owner or its mode would let others in")
     except PermissionError as error:
         raise AccessDenied(f"cannot make the folder {folder}: {error.strerror}") from error
     except OSError as error:
         raise SystemFailure(f"cannot make the folder {folder}: {error.strerror}") from error
+    if found.st_uid != os.geteuid() or found.st_mode & 0o022:
+        raise AccessDenied(f"the folder {folder} is not only ours: its owner or its mode would let others in")
 
 
 def write_whole(path: Path, data: bytes) -> None:

@@ -109,3 +109,10 @@ os.kill(os.getpid(), 9)
     subprocess.run([sys.executable, "-c", script], check=False)
     first.acquire()
     first.release()
+
+
+def test_a_folder_that_lets_others_in_says_so(tmp_path: Path) -> None:
+    (tmp_path / "open").mkdir(mode=0o700)
+    (tmp_path / "open").chmod(0o777)
+    with pytest.raises(AccessDenied, match="would let others in"):
+        make_private(tmp_path / "open")
