@@ -381,7 +381,7 @@ def _take_up(whose: _Whose) -> Opened:
     if any(segment.header and segment.header.host != whose.host for segment in found):
         found = _set_aside(folder, found, whose.host)
     memo = _read_memo(folder)
-    plan = make_plan(found, "" if mark and mark.exists() else whose.boot_id)
+    plan = make_plan(found, whose.boot_id, failed=mark is not None and mark.exists())
     segments, appender = _prepare(folder, plan, whose.host, whose.boot_id)
     state = _restore(memo, plan, segments) if memo else None
     started = HostStarted(
@@ -479,13 +479,13 @@ def _go_on(last: _Segment, boot_id: str, *, clean: bool) -> Appender:
 
 def _begin(folder: Path, plan: Plan, segments: list[_Segment], host: UUID, boot_id: str) -> Appender:
     """A new epoch in a new file."""
-    previous = None
+    previous, hole = None, 0
     number = max((*plan.drop, *(kept.number for kept in plan.keep)), default=0) + 1
     if segments:
         last = segments[-1]
-        previous = (last.header.epoch, last.last - last.base)
+        previous, hole = (last.header.epoch, last.last - last.base), plan.head - last.last
     era = plan.chain.current
-    header = Header(host=host, epoch=era.epoch, first=1, boot_id=boot_id, previous=previous, began=time.time_ns())
+    header = Header(host=host, epoch=era.epoch, first=1, boot_id=boot_id, previous=previous, hole=hole, began=time.time_ns())
     appender = Appender.create(_path(folder, number))
     appender.write(encode_header(header))
     appender.sync()

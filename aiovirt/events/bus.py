@@ -246,7 +246,8 @@ class Bus:
         self.write()
         first = self.first
         if position is not None and position >= first:
-            first = self.ring.first  # what is gone is between what was put aside and the ring
+            # What is gone is in a hole between two epochs, or between what was put aside and the ring.
+            first = self.chain.behind_hole(position) or self.ring.first
         missed = None if position is None else first - position
         return EventGap(self.chain.cursor(first), missed, self.chain.cursor(first - 1))
 

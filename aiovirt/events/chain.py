@@ -7,6 +7,7 @@ epoch still finds its place, and one past that epoch's end is known never to hav
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Self
 
 from msgspec import Struct
@@ -40,10 +41,10 @@ class Chain:
         """The epoch that goes on."""
         return self.eras[-1]
 
-    def chained(self, end: int) -> Chain:
-        """The current epoch ends at position ``end``, and a new one goes on there."""
+    def chained(self, end: int, hole: int = 0) -> Chain:
+        """The current epoch ends at position ``end``, and a new one goes on there, ``hole`` positions later."""
         last = self.current
-        return Chain((*self.eras[:-1], Era(last.epoch, last.base, end), Era(new_epoch(after=last.epoch), end, None)))
+        return Chain((*self.eras[:-1], Era(last.epoch, last.base, end), Era(new_epoch(after=last.epoch), end + hole, None)))
 
     def cursor(self, position: int) -> str:
         """The cursor of the event at ``position``; of position 0, or an epoch's base: what stands before its first event."""
@@ -57,6 +58,13 @@ class Chain:
             if era.epoch == epoch:
                 position = era.base + seq
                 return position if era.end is None or position <= era.end else None
+        return None
+
+    def behind_hole(self, position: int) -> int | None:
+        """The first position behind the hole that ``position`` is in, or None where there is none."""
+        for before, after in pairwise(self.eras):
+            if before.end is not None and before.end < position <= after.base:
+                return after.base + 1
         return None
 
     def position_of(self, cursor: str) -> int:

@@ -82,8 +82,12 @@ def _time(payload: memoryview) -> int:
         raise Unsupported(f"its checksum is right, and yet it is no event that is known here: {error}") from error
 
 
-def make_plan(found: Sequence[Found], boot_id: str) -> Plan:
-    """``found`` in the order of their numbers, all of one host; ``boot_id`` is that of now."""
+def make_plan(found: Sequence[Found], boot_id: str, *, failed: bool = False) -> Plan:
+    """``found`` in the order of their numbers, all of one host; ``boot_id`` is that of now.
+
+    With ``failed`` the disk had failed, and events went on in memory: one position is left out for
+    them, so that who goes on from before is told that there were some.
+    """
     keep, intact = _contiguous(found)
     kept = {segment.number for segment in keep}
     drop = tuple(segment.number for segment in found if segment.number not in kept)
@@ -101,12 +105,13 @@ def make_plan(found: Sequence[Found], boot_id: str) -> Plan:
     head = chain.current.base + last.scan.last
     clean = intact and last.header.ending is Ending.CLEAN
     same_boot = last.header.boot_id == boot_id != ""
-    go_on = clean or (intact and same_boot and last.header.ending is Ending.OPEN)
+    go_on = not failed and (clean or (intact and same_boot and last.header.ending is Ending.OPEN))
+    end = head + failed
     return Plan(
         keep=keep,
         drop=drop,
-        chain=chain if go_on else chain.chained(head),
-        head=head,
+        chain=chain if go_on else chain.chained(head, end - head),
+        head=end,
         go_on=go_on,
         clean=clean,
         cut=cut,
@@ -152,12 +157,12 @@ def _chain(keep: Sequence[Found]) -> Chain:
     eras: list[Era] = []
     base = 0
     if first.previous:
-        base = first.previous[1]
-        eras.append(Era(first.previous[0], 0, base))
+        base = first.previous[1] + first.hole
+        eras.append(Era(first.previous[0], 0, first.previous[1]))
     eras.append(Era(first.epoch, base, None))
     for header in headers[1:]:
         if header.epoch != eras[-1].epoch and header.previous:
             before = eras[-1]
             end = before.base + header.previous[1]
-            eras[-1:] = [Era(before.epoch, before.base, end), Era(header.epoch, end, None)]
+            eras[-1:] = [Era(before.epoch, before.base, end), Era(header.epoch, end + header.hole, None)]
     return Chain(tuple(eras))

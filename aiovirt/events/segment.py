@@ -73,7 +73,8 @@ class Header(Struct, frozen=True, kw_only=True):
     """What a segment is a part of.
 
     Its records are the events ``first``, ``first + 1``, … of ``epoch``, which goes on from
-    ``previous`` (the epoch before, and its last seq) if that is known. ``boot_id`` is that of the
+    ``previous`` (the epoch before, and its last seq) if that is known, after a ``hole`` of so many
+    positions for events that were in memory only. ``boot_id`` is that of the
     engine that wrote here last. ``began`` is when it was made, in nanoseconds since 1970 UTC, and
     ``time`` that of the last event before. Once ended, ``last`` is its last event's seq, ``time`` that
     event's, ``end`` its size in bytes, and ``ended`` when that was.
@@ -85,6 +86,7 @@ class Header(Struct, frozen=True, kw_only=True):
     boot_id: str
     began: int
     previous: tuple[str, int] | None = None
+    hole: int = 0
     ending: Ending = Ending.OPEN
     last: int = 0
     end: int = 0
@@ -111,6 +113,8 @@ def decode_header(data: bytes) -> Header:
     _check_cursor(header.epoch, header.first)
     if header.previous:
         _check_cursor(*header.previous)
+    if header.hole not in {0, 1}:
+        raise DamagedError("it leaves out what cannot be")
     return header
 
 
