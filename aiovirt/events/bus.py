@@ -36,7 +36,8 @@ E = TypeVar("E", bound=Event)
 
 CAPACITY: Final = 65_536
 BUDGET: Final = 64 * 1024 * 1024
-LAST_DIGITS: Final = tuple(f"{number:03}" for number in range(1000))
+GROUP: Final = 1000
+LAST_DIGITS: Final = tuple(f"{number:03}" for number in range(GROUP))
 """To write a whole cursor takes longer than all else in numbering an event."""
 WORDS_LIMIT: Final = 4096
 """Letters of a word that has to be shortened."""
@@ -117,16 +118,19 @@ class Bus:
         if event.cursor or self.closed or get_ident() != self._thread:
             self._refuse(event)
         now = self._clock()
-        now = max(now, self._last_time)
+        if now < self._last_time:  # noqa: PLR1730 - max() takes longer
+            now = self._last_time
         self._last_time = now
-        self._seq = seq = self._seq + 1
-        if not seq % len(LAST_DIGITS):
+        self._seq += 1
+        digits = self._seq % GROUP
+        if not digits:
             self._prefix = self._new_prefix()
-        force_setattr(event, "cursor", self._prefix + LAST_DIGITS[seq % len(LAST_DIGITS)])
+        force_setattr(event, "cursor", self._prefix + LAST_DIGITS[digits])
         force_setattr(event, "time", now)
         force_setattr(event, "host", self.host)
-        waiting = 0
-        if self._writing is not None:
+        if self._writing is None:
+            waiting = 0
+        else:
             waiting = self._hand_over(event, self._writing)
             self.unwritten += 1
         self.folded.apply(event)

@@ -24,9 +24,15 @@ class Parked(Protocol):
 
 
 class Place(set[Parked]):
-    """Who is parked for one type and subject; ``readers`` counts those that may be."""
+    """Who is parked for one type and subject; ``readers`` counts those that may be.
+
+    ``events`` are those that match from position ``first`` to ``last``: what the last one of them to
+    look was given, and what the others are given after it. Not to be changed.
+    """
 
     readers = 0
+    first = last = 0
+    events: list[Event] = []  # noqa: RUF012 - replaced, not changed
 
 
 class _Shelf:

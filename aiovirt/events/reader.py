@@ -8,7 +8,9 @@ Leaving its block ends it; nothing runs in the background.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from operator import length_hint
 from types import TracebackType
 from typing import Any, Final, Generic, Protocol, Self, TypeVar
 
@@ -57,6 +59,7 @@ class Stream(ObjectReceiveStream[E_co], Generic[E_co]):
     """What both streams share: a position, a filter, and a way to wait."""
 
     _waker: Waker
+    _shares = True  # whether it hands out what its filter selects, as its neighbours do
 
     def __init__(self, bus: Bus, wanted: Filter, where: Where | None) -> None:
         self.filter = wanted
@@ -64,15 +67,17 @@ class Stream(ObjectReceiveStream[E_co], Generic[E_co]):
         self._ring = bus.ring
         self._index = bus.index
         self._where = where
-        self._pick = wanted.select  # of some events, those that are handed out
         self._reach = BATCH - 1
         self._next = 0  # the position to look at next
-        self._batch: list[E_co] = []  # looked at and wanted, newest first
-        self._unsure: list[E_co] = []  # the same, for ``where`` to decide when it is their turn
+        self._batch: list[E_co] = []  # looked at and wanted; may be shared, so never changed
+        self._rest: Iterator[E_co] = iter(self._batch)  # of these, what was not handed out yet
+        self._unread = self._rest  # the same, but for what ``where`` refuses when it is its turn
         self._taken = 0
+        self._walk: AsyncGenerator[E_co, None] | None = None  # what ``async for`` goes through
         self._past: PastReader | None = None  # what is to be read before anything else
         self._places: tuple[Place, ...] = ()
-        self._parked = self._reading = self._due = self._several = False
+        self._place: Place | None = None  # the only one, where all want the same
+        self._parked = self._reading = self._due = False
         self._ended: BaseException | None = RuntimeError("enter the stream first: async with … as events")
 
     # -- life ------------------------------------------------------------------------------
@@ -80,32 +85,39 @@ class Stream(ObjectReceiveStream[E_co], Generic[E_co]):
     async def aclose(self) -> None:
         """Ends the stream: who reads on gets ClosedResourceError."""
         self._end(anyio.ClosedResourceError())
+        await self._leave_walk()
         await anyio.lowlevel.checkpoint()
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._end(anyio.ClosedResourceError())
+        await self._leave_walk()
 
     def _begin(self, position: int) -> None:
         self._next = position
         self._ended = None
         self._waker = self._bus.new_waker()
         self._places = self._bus.index.enter(self.filter)
-        self._several = len(self._places) > 1
+        if len(self._places) == 1 and self._shares:
+            self._place = self._places[0]
 
     def _end(self, error: BaseException) -> None:
         """It ends here: what it had taken and not handed out is still to be read by who goes on from its cursor."""
         self._ended = self._ended or error
-        waiting = self._batch or self._unsure
-        if waiting:
+        if waiting := self._waiting:
             self._next = self._position
-            self._taken -= len(waiting)
-            waiting.clear()
+            self._taken -= waiting
+            deque(self._unread, maxlen=0)  # whoever goes through it finds nothing more
         if self._parked:
             self._unpark()
             self._waker.wake()
         if self._places:
             self._places = ()
             self._bus.index.leave(self.filter)
+
+    async def _leave_walk(self) -> None:
+        """A loop that was left stands between two items: nothing in it waits, and nothing is lost with it."""
+        if self._walk is not None and not self._reading:
+            await self._walk.aclose()
 
     # -- reading ---------------------------------------------------------------------------
 
@@ -116,16 +128,93 @@ class Stream(ObjectReceiveStream[E_co], Generic[E_co]):
         when events were lost to this reader, whatever ``where`` raised, ClosedResourceError after
         ``aclose``, BusyResourceError when another task is already reading.
         """
-        if batch := self._batch:
-            return batch.pop()
+        while True:
+            for item in self._rest:
+                return item
+            await self._refill()
+
+    async def __anext__(self) -> E_co:
+        return await self.receive()  # the end is HostGone: it is never silent
+
+    def __aiter__(self) -> AsyncIterator[E_co]:  # type: ignore[override]
+        """Each event, as :meth:`receive` gives and raises it; a loop that was left is gone on with."""
+        if self._reading:
+            raise anyio.BusyResourceError("reading from")
+        if self._walk is None:
+            self._walk = self._walk_on()
+        return self._walk
+
+    async def _walk_on(self) -> AsyncGenerator[E_co, None]:
+        # A step of a generator is taken by the interpreter: half of what a call of a coroutine takes.
+        try:
+            while True:
+                for item in self._rest:
+                    yield item
+                await self._refill()
+        finally:
+            self._walk = None
+
+    async def receive_batch(self) -> list[E_co]:
+        """The next events, in order: at least one, and some of what is there behind it. Raises as :meth:`receive`.
+
+        For who handles many at once: it costs less than one by one.
+        """
+        while not (batch := [*self._rest]):
+            await self._refill()
+        return batch
+
+    def receive_nowait(self) -> E_co:
+        """The next event, if memory has it; raises WouldBlock when there is none yet, else as :meth:`receive`."""
+        while True:
+            for item in self._rest:
+                return item
+            if not self._take():
+                if not self._due:
+                    raise anyio.WouldBlock
+                self._due = False
+
+    @property
+    def cursor(self) -> str:
+        """Seen up to here, filtered events included: what to pass as ``after=`` to go on."""
+        if not self._next:
+            raise RuntimeError("enter the stream first: async with … as events")
+        position = self._position  # to look may begin an epoch: a write that fails does
+        return self._bus.chain.cursor(position - 1)
+
+    def statistics(self) -> StreamStatistics:
+        """Figures of now."""
+        waiting = self._waiting
+        head = self._bus.head
+        behind = (0 if self._parked else head + 1 - self._next) + waiting
+        return StreamStatistics(behind, self._taken - waiting)
+
+    @property
+    def _waiting(self) -> int:
+        """How many are taken and not handed out."""
+        return length_hint(self._unread)
+
+    @property
+    def _position(self) -> int:
+        """The position to hand out or look at next. While parked that is the next to come: the filter has seen the rest."""
+        head = self._bus.head  # to look there may wake this stream: a write that fails is told
+        if self._parked:
+            return head + 1
+        waiting = self._waiting
+        return self._bus.chain.position_of(self._batch[-waiting].cursor) if waiting else self._next
+
+    # -- taking ----------------------------------------------------------------------------
+
+    async def _refill(self) -> None:
+        """Waits until there may be something to hand out."""
         if self._reading:
             raise anyio.BusyResourceError("reading from")
         self._reading = True
         try:
-            while (found := self._take()) is None:
+            while not self._take():
                 if self._past is not None:
                     await self._read_past(self._past)
-                elif self._due:
+                    break
+                if self._due:
                     self._due = False
                     await anyio.lowlevel.checkpoint()
                 else:
@@ -138,126 +227,87 @@ class Stream(ObjectReceiveStream[E_co], Generic[E_co]):
                     finally:
                         if self._parked:  # nobody has woken it: it was cancelled
                             self._unpark()
-            return found
         finally:
             self._reading = False
 
-    __anext__ = receive  # the end is HostGone: it is never silent
+    def _take(self) -> bool:
+        """Takes what is there next, when all of before is handed out; returns whether it did.
 
-    async def receive_batch(self) -> list[E_co]:
-        """The next events, in order: at least one, and some of what is there behind it. Raises as :meth:`receive`.
-
-        For who handles many at once: it costs less than one by one.
+        If not, and ``_due`` is set, others should have a turn first.
         """
-        found = [await self.receive()]
-        if self._where is None:
-            found += reversed(self._batch)
-            self._batch.clear()
-        return found
-
-    def receive_nowait(self) -> E_co:
-        """The next event, if memory has it; raises WouldBlock when there is none yet, else as :meth:`receive`."""
-        while (found := self._take()) is None:
-            if not self._due:
-                raise anyio.WouldBlock
-            self._due = False
-        return found
-
-    @property
-    def cursor(self) -> str:
-        """Seen up to here, filtered events included: what to pass as ``after=`` to go on."""
-        if not self._next:
-            raise RuntimeError("enter the stream first: async with … as events")
-        position = self._position  # to look may begin an epoch: a write that fails does
-        return self._bus.chain.cursor(position - 1)
-
-    def statistics(self) -> StreamStatistics:
-        """Figures of now."""
-        waiting = len(self._batch) + len(self._unsure)
-        head = self._bus.head
-        behind = (0 if self._parked else head + 1 - self._next) + waiting
-        return StreamStatistics(behind, self._taken - waiting)
-
-    @property
-    def _position(self) -> int:
-        """The position to hand out or look at next. While parked that is the next to come: the filter has seen the rest."""
-        head = self._bus.head  # to look there may wake this stream: a write that fails is told
-        if self._parked:
-            return head + 1
-        waiting = self._batch or self._unsure
-        return self._bus.chain.position_of(waiting[-1].cursor) if waiting else self._next
-
-    # -- taking ----------------------------------------------------------------------------
-
-    def _take(self) -> E_co | None:
-        """The next item; None when there is none in memory or, with ``_due`` set, when others should have a turn first."""
-        while not (batch := self._batch):
-            if self._unsure:
-                if (item := self._decide()) is not None:
-                    return item
-                continue
-            ring, first = self._ring, self._next
-            if not ring.first <= first <= ring.head or self._bus.unwritten or self._ended:
-                if self._fill_otherwise():
-                    continue
-                self._due = False
-                return None
-            if self._due:
-                return None
-            self._due = True
+        ring, first = self._ring, self._next
+        last = ring.head
+        if first > last or first < ring.first or self._ended or self._bus.unwritten:
+            return self._take_otherwise()
+        if self._due:
+            return False
+        self._due = True
+        if last - first > self._reach:
             last = first + self._reach
-            if last > ring.head:  # noqa: PLR1730 - min() takes longer
-                last = ring.head
-            self._next = last + 1
-            self._put(self._pick(ring.span(first, last)))
-        return batch.pop()
+        self._next = last + 1
+        place = self._place
+        if place is None:
+            found = self._pick(first, last)
+        elif place.first == first and place.last == last:
+            found = place.events
+        else:
+            found = place.events = self._pick(first, last)
+            place.first, place.last = first, last
+        self._put(found)
+        return bool(found)
 
-    def _fill_otherwise(self) -> bool:
-        """What there is but for the ring; whether to look again. Raises what ends the stream."""
+    def _pick(self, first: int, last: int) -> list[Event]:
+        """Those in the ring, from ``first`` to ``last``, that are handed out."""
+        return self.filter.select(self._ring.span(first, last))
+
+    def _take_otherwise(self) -> bool:
+        """The same where it is not for the ring alone to say. Raises what ends the stream."""
         bus, ring = self._bus, self._ring
         if self._ended:
             raise self._ended
         if bus.unwritten:
             bus.write()
-            return True
+            return self._take()
         if self._next > ring.head:
             if bus.closed:
                 raise HostGone(bus.cursor)
+            self._due = False
             return False
+        self._due = False
         return self._fell_behind()
 
-    def _decide(self) -> E_co | None:
-        """The first that ``where`` lets through."""
-        while self._unsure:
-            item = self._unsure.pop()
-            if not isinstance(item, Event) or self._holds(item):
-                return item
-            self._taken -= 1
-        return None
-
-    def _holds(self, event: Event) -> bool:
+    def _holds(self, item: object) -> bool:
+        """Whether ``where`` lets through what it is the turn of."""
+        if not isinstance(item, Event):
+            return True
         assert self._where
         try:
-            return bool(self._where(event))
+            held = bool(self._where(item))
         except BaseException as error:
-            taken: list[Any] = self._unsure
-            taken.append(event)  # it was not handed out
+            self._put_back()
             self._end(error)
             raise
+        self._taken -= not held
+        return held
 
-    def _put(self, events: list[Event]) -> None:
-        """Makes ``events`` what is handed out next."""
-        self._taken += len(events)
-        events.reverse()
-        taken: list[Any] = events
-        if self._where is None:
-            self._batch = taken
-        else:
-            self._unsure = taken
+    def _put_back(self) -> None:
+        """The last one was not handed out."""
+        before = self._unread
+        self._batch = self._batch[-self._waiting - 1 :]
+        self._unread = iter(self._batch)
+        deque(before, maxlen=0)
+
+    def _put(self, items: list[Any]) -> None:
+        """Makes ``items`` what is handed out next; the list may be shared."""
+        self._taken += len(items)
+        self._batch = items
+        self._rest = self._unread = iter(items)
+        if self._where is not None:
+            self._rest = filter(self._holds, self._rest)
 
     @abstractmethod
     def _fell_behind(self) -> bool:
-        """As :meth:`_fill_otherwise`, for a stream whose next position is not in the ring any more."""
+        """As :meth:`_take_otherwise`, for a stream whose next position is not in the ring any more."""
 
     # -- waiting ---------------------------------------------------------------------------
 
@@ -266,7 +316,7 @@ class Stream(ObjectReceiveStream[E_co], Generic[E_co]):
         self._next = position
         self._parked = False
         self._index.parked -= 1
-        if self._several:
+        if self._place is None:
             for place in self._places:
                 place.discard(self)
         self._waker.wake()

@@ -41,10 +41,11 @@ class Ring:
         self._batch = min(BATCH, -(-capacity // BATCH))
         self._size = capacity + self._batch
         self._slots: list[Event | None] = [None] * self._size
-        self._weights = [0] * self._size
         self._budget = budget
+        self._share = budget // SHARE
         self._grain = -(-budget // capacity)  # each event weighs at least this, so the budget bounds the count, too
-        self._weighed = head  # the position up to which events are in the weights below
+        self._batches: deque[tuple[int, dict[object, int]]] = deque()  # their last position, and what each subject holds of them
+        self._weighed = head  # the position up to which events are in those
         self._weight = 0
         self._loads: dict[object, int] = {}  # what each subject holds of the ring, by what names it at the least cost
         self._loud: set[object] = set()
@@ -62,18 +63,19 @@ class Ring:
 
     def _weigh(self) -> None:
         """Counts what came since the last time, and gives up what is too much."""
-        grain, share, loads, weight = self._grain, self._budget / SHARE, self._loads, self._weight
-        for position, event in enumerate(self.span(self._weighed + 1, self.head), self._weighed + 1):
+        grain, batch = self._grain, dict[object, int]()
+        for event in self.span(self._weighed + 1, self.head):
             assert event is not None
-            weighs = max(event.weight, grain)
-            self._weights[position % self._size] = weighs
-            weight += weighs
-            key = event.key
-            loads[key] = load = loads.get(key, 0) + weighs
-            if load > share:
+            key, weight = event.key, event.weight
+            batch[key] = batch.get(key, 0) + (weight if weight > grain else grain)  # noqa: FURB136 - max() takes longer
+        for key, weight in batch.items():
+            self._weight += weight
+            self._loads[key] = load = self._loads.get(key, 0) + weight
+            if load > self._share:
                 self._loud.add(key)
-        self._weight, self._weighed = weight, self.head
-        while self._weight > self._budget and self.first < self.head:
+        self._weighed = self.head
+        self._batches.append((self.head, batch))
+        while self._weight > self._budget and len(self._batches) > 1:
             self._give_up_oldest()
 
     def span(self, first: int, last: int) -> list[Event | None]:
@@ -106,21 +108,28 @@ class Ring:
         return self.head - self.first + 1 + len(self._aside)
 
     def _give_up_oldest(self) -> None:
-        position = self.first
-        event = self._slots[position % self._size]
-        assert event is not None
-        self._slots[position % self._size] = None
-        self.first = position + 1
-        weight = self._weights[position % self._size]
-        self._weight -= weight
-        self._lighten(event.key, weight)
-        if not self._loud:
-            self._forget(position)
-        elif event.key in self._loud:
-            shed = self.shed.setdefault((type(event), event.subject), Shed(0, position))
-            shed.count, shed.last = shed.count + 1, position
+        """The oldest batch leaves the ring."""
+        last, batch = self._batches.popleft()
+        if self._loud:
+            self._part(self.first, last)
         else:
-            self._put_aside(position, event, weight)
+            self._forget(last)
+        for position in range(self.first, last + 1):
+            self._slots[position % self._size] = None
+        self.first = last + 1
+        for key, weight in batch.items():
+            self._weight -= weight
+            self._lighten(key, weight)
+
+    def _part(self, first: int, last: int) -> None:
+        """Puts aside what is not of the loud ones, and counts the rest."""
+        for position, event in enumerate(self.span(first, last), first):
+            assert event is not None
+            if event.key not in self._loud:
+                self._put_aside(position, event)
+            else:
+                shed = self.shed.setdefault((type(event), event.subject), Shed(0, position))
+                shed.count, shed.last = shed.count + 1, position
 
     def _lighten(self, key: object, weight: int) -> None:
         load = self._loads[key] - weight
@@ -128,7 +137,7 @@ class Ring:
             self._loads[key] = load
         else:
             del self._loads[key]
-        if self._loud and load * SHARE <= self._budget:
+        if load <= self._share:
             self._loud.discard(key)
 
     def _forget(self, position: int) -> None:
@@ -138,7 +147,8 @@ class Ring:
         self.shed.clear()
         self._floor = position + 1
 
-    def _put_aside(self, position: int, event: Event, weight: int) -> None:
+    def _put_aside(self, position: int, event: Event) -> None:
+        weight = max(event.weight, self._grain)
         self._aside.append((position, event, weight))
         self._aside_weight += weight
         while self._aside_weight > self._budget:

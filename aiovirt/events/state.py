@@ -6,7 +6,7 @@ process that is attached to it. Nothing here does I/O; nothing else writes this 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, MutableMapping
 from types import MappingProxyType
 from typing import Any, Final
 from uuid import UUID
@@ -27,7 +27,7 @@ from aiovirt.model.netdev import Netdev
 from aiovirt.model.state import DomainState, Lifecycle, MonitorHealth
 from aiovirt.model.view import DomainView, HostView
 
-__all__ = ["HostState", "Memo"]
+__all__ = ["Domains", "HostState", "Memo"]
 
 
 class Memo(Struct, frozen=True, kw_only=True):
@@ -40,16 +40,52 @@ class Memo(Struct, frozen=True, kw_only=True):
     netdevs: tuple[Netdev, ...]
 
 
+class Domains(MutableMapping[UUID, DomainView]):
+    """Domains by uuid, kept by its number: to hash a UUID and to compare two takes longer than all else in a fold.
+
+    The last event of a domain that is well has all that its view has: it stands for the view until somebody looks.
+    """
+
+    def __init__(self, by_number: dict[int, DomainView | DomainLifecycle]) -> None:
+        self.by_number = by_number
+
+    def __getitem__(self, uuid: UUID) -> DomainView:
+        number = uuid.int
+        view = self.by_number[number]
+        if isinstance(view, DomainLifecycle):
+            view = self.by_number[number] = _view(view, _CONNECTED)
+        return view
+
+    def __setitem__(self, uuid: UUID, view: DomainView) -> None:
+        self.by_number[uuid.int] = view
+
+    def __delitem__(self, uuid: UUID) -> None:
+        del self.by_number[uuid.int]
+
+    def __iter__(self) -> Iterator[UUID]:
+        return (view.uuid for view in self.by_number.values())
+
+    def __len__(self) -> int:
+        return len(self.by_number)
+
+    def copy(self) -> Domains:
+        """Another with the same in it."""
+        return Domains(self.by_number.copy())
+
+    def __repr__(self) -> str:
+        return f"Domains({list(self.values())})"
+
+
 class HostState:
     """The present, event by event.
 
-    ``domains`` and ``netdevs`` are plain dicts for reading; ``incarnation`` is the highest that any
+    ``domains`` and ``netdevs`` are for reading; ``incarnation`` is the highest that any
     network device ever had, so that no id is given twice. :meth:`snapshot` is O(1): it lends the
-    dicts out, and the next event that changes one copies it first.
+    two out, and the next event that changes one copies it first.
     """
 
     def __init__(self, memo: Memo | None = None) -> None:
-        self.domains: dict[UUID, DomainView] = {view.uuid: view for view in memo.domains} if memo else {}
+        self.domains = Domains({view.uuid.int: view for view in memo.domains} if memo else {})
         self.netdevs: dict[str, Netdev] = {device.id: device for device in memo.netdevs} if memo else {}
         self.boot_id = memo.boot_id if memo else ""
         self.incarnation = memo.incarnation if memo else 0
@@ -91,12 +127,12 @@ class HostState:
     def _own_domains(self) -> None:
         """Before they change: what was lent out stays as it is."""
         if self._lent_domains:
-            self.domains, self._lent_domains = dict(self.domains), False
+            self.domains, self._lent_domains = self.domains.copy(), False
 
     def _apply_start(self, event: HostStarted) -> None:
         """What an engine begins with: the state of before, but of another boot no device, or nothing."""
         if not event.resumed:
-            self.domains, self._lent_domains = {}, False
+            self.domains, self._lent_domains = Domains({}), False
             self._unwell.clear()
         if not event.resumed or event.boot_id != self.boot_id or not event.boot_id:
             self.netdevs, self._lent_netdevs = {}, False
@@ -113,15 +149,16 @@ class HostState:
     def _apply_lifecycle(self, event: DomainLifecycle) -> None:
         if self._lent_domains:
             self._own_domains()
+        uuid = event.uuid.int
         if event.state is not _SHUTOFF:
-            monitor = _CONNECTED if not self._unwell else self._unwell.get(event.uuid.int, _CONNECTED)
-            self.domains[event.uuid] = _view(event, monitor)
+            monitor = self._unwell.get(uuid) if self._unwell else None
+            self.domains.by_number[uuid] = event if monitor is None else _view(event, monitor)
             return
-        self._unwell.pop(event.uuid.int, None)
+        self._unwell.pop(uuid, None)
         if not event.persistent or event.kind is _UNDEFINED:
-            self.domains.pop(event.uuid, None)
+            self.domains.by_number.pop(uuid, None)
         else:
-            self.domains[event.uuid] = _view(event, None)
+            self.domains.by_number[uuid] = _view(event, None)
 
     def _apply_netdev(self, event: NetdevEvent) -> None:
         if self._lent_netdevs:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from typing import Any, Self, TypeVar
+from typing import Self, TypeVar
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -45,9 +45,10 @@ class Watch(Stream[E_co]):
         self._folded = 0
         self._since: dict[str, str] = {}  # the oldest part of each merged event that waits
         self._unfolded_where = where
+        self._fold = fold
         if fold:
-            self._pick = self._merged
             self._reach = sys.maxsize
+            self._shares = False
 
     async def __aenter__(self) -> Self:
         """Takes the snapshot; what follows begins right after it."""
@@ -59,9 +60,11 @@ class Watch(Stream[E_co]):
         """Figures of now."""
         return replace(super().statistics(), folded=self._folded)
 
-    def _merged(self, events: list[Event | None]) -> list[Event]:
+    def _pick(self, first: int, last: int) -> list[Event]:
+        return self._merged(self.filter.select(self._ring.span(first, last))) if self._fold else super()._pick(first, last)
+
+    def _merged(self, found: list[Event]) -> list[Event]:
         """``where`` is asked about events as they were published; if it raises, those before are read first."""
-        found = self.filter.select(events)
         wanted = found if self._unfolded_where is None else list(self._held(found))
         self._since = {}
         merged = folded(wanted, self._since)
@@ -86,18 +89,16 @@ class Watch(Stream[E_co]):
     @property
     def _position(self) -> int:
         """No further than the oldest part of what is still to be handed out."""
-        oldest = (self._since.get(item.cursor) for item in self._batch)
+        oldest = (self._since.get(item.cursor) for item in self._batch[len(self._batch) - self._waiting :])
         return min((self._bus.chain.position_of(cursor) for cursor in oldest if cursor), default=super()._position)
 
     def _fell_behind(self) -> bool:
         kept = self._bus.ring.put_aside(self._next, self.filter)
         if kept is not None:
             self._next = self._bus.ring.first
-            self._put(self._pick(list(kept)))
+            self._put(self._merged(kept) if self._fold else kept)
         else:
             self.snapshot = self._bus.snapshot()
             self._next = self._bus.head + 1
-            self._taken += 1
-            fresh: list[Any] = [Resync(self.snapshot)]
-            self._batch = fresh
+            self._put([Resync(self.snapshot)])
         return True

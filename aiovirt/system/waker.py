@@ -42,7 +42,8 @@ class _AsyncioWaker:
         self._future: asyncio.Future[None] | None = None
 
     def wait(self) -> Awaitable[object]:
-        self._future = future = self._loop.create_future()
+        future: asyncio.Future[None] = asyncio.Future(loop=self._loop)
+        self._future = future
         return future
 
     def wake(self) -> None:

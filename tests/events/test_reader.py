@@ -356,3 +356,81 @@ async def test_a_batch_has_what_is_there(bus: Bus, events: Events) -> None:
 async def test_a_stream_that_was_not_entered_has_no_cursor(events: Events) -> None:
     with pytest.raises(RuntimeError, match="enter"):
         _ = events.subscribe().cursor
+
+
+async def test_a_loop_that_was_left_is_gone_on_with(bus: Bus, events: Events) -> None:
+    async with events.subscribe() as stream:
+        published = [bus.publish(started(0)) for _ in range(4)]
+        async for event in stream:
+            assert event is published[0]
+            break
+        assert await stream.receive() is published[1]
+        assert stream.cursor == published[1].cursor
+        async for event in stream:
+            assert event is published[2]
+            break
+        assert await stream.receive_batch() == published[3:]
+
+
+async def test_neighbours_share_what_they_find_and_not_where_they_are(bus: Bus, events: Events) -> None:
+    async with (
+        events.subscribe(DomainEvent) as one,
+        events.subscribe(DomainEvent) as other,
+        events.watch(DomainEvent, fold=True) as folding,
+    ):
+        published = [bus.publish(started(number)) for number in range(3)]
+        batch = await one.receive_batch()
+        assert batch == published
+        batch.clear()  # it is the caller's own
+        assert other.receive_nowait() is published[0]
+        assert other.cursor == published[0].cursor
+        assert [other.receive_nowait(), other.receive_nowait()] == published[1:]
+        assert [folding.receive_nowait() for _ in published] == published
+
+
+async def test_after_where_raised_nothing_more_is_handed_out(bus: Bus, events: Events) -> None:
+    def where(event: Event) -> bool:
+        if event is published[1]:
+            raise ZeroDivisionError
+        return True
+
+    async with events.subscribe(where=where) as stream:
+        published = [bus.publish(started(0)) for _ in range(4)]
+        seen: list[Event] = []
+        with pytest.raises(ZeroDivisionError):
+            async for event in stream:
+                seen += [event]
+        assert seen == published[:1]
+        assert stream.cursor == published[0].cursor
+        for _ in range(2):
+            with pytest.raises(ZeroDivisionError):
+                await stream.receive()
+        assert stream.cursor == published[0].cursor
+
+
+async def test_one_loop_at_a_time(bus: Bus, events: Events) -> None:
+    async with events.subscribe() as stream, anyio.create_task_group() as tasks:
+
+        async def read() -> None:
+            async for _ in stream:
+                break
+
+        tasks.start_soon(read)
+        await anyio.wait_all_tasks_blocked()
+        with pytest.raises(anyio.BusyResourceError):
+            async for _ in stream:
+                break
+        bus.publish(started(0))
+
+
+async def test_closed_by_another_task_a_loop_ends(events: Events) -> None:
+    async with events.subscribe() as stream, anyio.create_task_group() as tasks:
+
+        async def read() -> None:
+            with pytest.raises(anyio.ClosedResourceError):
+                async for _ in stream:
+                    pass
+
+        tasks.start_soon(read)
+        await anyio.wait_all_tasks_blocked()
+        await stream.aclose()

@@ -19,7 +19,7 @@ from aiovirt.events import DomainEvent, Event, Events, HostEvent, NetdevAdded, N
 from aiovirt.events.cursor import parse_cursor
 from aiovirt.events.filters import make_filter
 from aiovirt.events.segment import DamagedError, decode_memo, encode_record
-from aiovirt.events.state import HostState
+from aiovirt.events.state import Domains, HostState
 from tests.crash.engines import Host, Told, drop, fold, open_engine, turn_over
 from tests.events import samples
 
@@ -62,7 +62,7 @@ class Follower:
 
     def begin(self) -> None:
         self.state = HostState()
-        self.state.domains = dict(self.watch.snapshot.domains)
+        self.state.domains = Domains({view.uuid.int: view for view in self.watch.snapshot.domains.values()})
         self.state.netdevs = dict(self.watch.snapshot.netdevs)
 
 
@@ -139,8 +139,9 @@ class JournalMachine(RuleBasedStateMachine):
         self._settle()
         if how.startswith("clean"):
             await self._close()
-        was_durable = self.bus.is_durable
         await self._end_readers()
+        self._settle()  # a reader that ends may write what it had not handed out
+        was_durable = self.bus.is_durable
         drop(journal)
         epoch = self.bus.chain.eras[-1 if was_durable else -2].epoch
         lost = [event for event in self.told.events if not was_durable and event.cursor.startswith(self.bus.chain.current.epoch)]
