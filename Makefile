@@ -6,10 +6,10 @@ VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check --quiet --quiet
 
-# What has to be there, as command=package (ensurepip is a module, and needed once). Some of it lives where only root looks.
+# What has to be there, as command=package (ensurepip and libvirt-python are modules). Some of it lives where only root looks.
 export PATH := $(PATH):/usr/sbin:/sbin
 for_demo := ensurepip=python3-venv qemu-system-x86_64=qemu-system-x86 udevadm=udev ip=iproute2
-for_tests := $(for_demo) unshare=util-linux virsh=libvirt-clients virt-qemu-run=libvirt-daemon-driver-qemu nasm=nasm
+for_tests := $(for_demo) unshare=util-linux virsh=libvirt-clients virt-qemu-run=libvirt-daemon-driver-qemu nasm=nasm libvirtd=libvirt-daemon libvirt-python=python3-libvirt
 
 # pyright asks the network for a newer version of itself unless told not to.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
@@ -20,7 +20,7 @@ BENCHES := $(patsubst benchmarks/%.py,%,$(sort $(wildcard benchmarks/bench_*.py)
 .DELETE_ON_ERROR:
 # One thing after another, also under make -j: what is missing is said before anything is installed.
 .NOTPARALLEL:
-.PHONY: help setup setup-demo setup-tests debian-for-demo debian-for-tests demo test crash lint bench promises docs clean
+.PHONY: help setup setup-demo setup-tests debian-for-demo debian-for-tests demo test crash fuzz lint bench promises docs clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1@\2/p' $(MAKEFILE_LIST) | while IFS=@ read -r name text; do printf '%-15s %s\n' "$$name" "$$text"; done
@@ -36,6 +36,9 @@ test: setup-tests lint ## all checks and all tests; those of tests/system in nam
 
 crash: setup-tests ## the tests that kill engines and cut their power, at ten times as many points
 	@AIOVIRT_CRASH_POINTS=200 $(PY) -m pytest tests/crash
+
+fuzz: setup-tests ## made-up bytes for all that reads bytes; for ten minutes, or AIOVIRT_FUZZ_SECONDS
+	@$(PY) -m tests.fuzz.run
 
 lint: setup-tests ## ruff, mypy, pyright, and the floors of the house (import-linter)
 	@$(VENV)/bin/ruff check
@@ -54,7 +57,7 @@ docs: setup-tests ## docs/events.md, from what the events' classes say of themse
 	@$(PY) -m docs.generate_events
 
 clean: ## remove what the other targets made here
-	rm -rf $(VENV) build dist .hypothesis .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) build dist fuzz-* .hypothesis .pytest_cache .mypy_cache .ruff_cache
 	find aiovirt tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
 
 # -- set-up ------------------------------------------------------------------------------------
@@ -88,6 +91,7 @@ $(VENV)/pyvenv.cfg:
 define debian
 @have() { case $$1 in \
 	ensurepip) [ -e $(VENV)/pyvenv.cfg ] || $(PYTHON) -c 'import ensurepip' 2>/dev/null ;; \
+	libvirt-python) [ -e /usr/lib/python3/dist-packages/libvirt.py ] ;; \
 	*) command -v "$$1" >/dev/null ;; \
 esac; }; \
 set --; \

@@ -8,7 +8,8 @@
     ├── OperationFailed     9                   it was tried and did not work
     │   ├── DomainExists                        the name or the uuid is taken
     │   ├── GuestFailed                         QEMU ended before it was ready; carries its log
-    │   └── CommandFailed                       the hypervisor answered an order with an error
+    │   ├── CommandFailed                       the hypervisor answered an order with an error
+    │   └── ReplyTooLong                        the answer is over the limit, and was not read
     ├── XMLInvalid         27  ValueError       carries path and line
     ├── SystemFailure      38  OSError's text   the operating system refused
     ├── NoSuchDomain       42  LookupError
@@ -53,6 +54,7 @@ __all__ = [
     "OperationInvalid",
     "OrderTimeout",
     "ProtocolError",
+    "ReplyTooLong",
     "SystemFailure",
     "Unsupported",
     "XMLInvalid",
@@ -184,6 +186,12 @@ class CommandFailed(OperationFailed):
         self.command = command
         self.error_class = error_class
         self.description = description
+
+
+class ReplyTooLong(OperationFailed):
+    """The hypervisor's answer is larger than what is read of one; the order itself was carried out."""
+
+    domain = ErrorDomain.QEMU
 
 
 class XMLInvalid(Error, ValueError):

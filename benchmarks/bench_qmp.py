@@ -1,211 +1,265 @@
-"""What a QMP command costs: ``query-status``, asked of real QEMUs that have no machine to run.
+"""What a QMP command costs: ``query-status``, asked of scripted peers and of real QEMUs.
 
-CPU is the client's alone, QEMU being another process; wall is mostly QEMU's. ``raw socket`` is the
-floor: it blocks, and has Python's ``json``; with many sessions it asks all before it reads any.
+CPU is the client's alone: who answers is another process. ``peer`` is that one's CPU where it is scripted;
+as long as it is less than the client's, the client is not waiting for it. ``floor`` has Python's ``json``
+and no event loop: one session is a blocking socket, many are on a bare epoll loop, and of real QEMUs all
+are asked before any answer is read. ``aiovirt`` is the whole public ``execute``, deadline and all.
 """
 
 from __future__ import annotations
 
-import json
-import socket
-import subprocess
-import tempfile
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
+import gc
+import time
+import tracemalloc
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from functools import partial
-from pathlib import Path
-from typing import Any, Final, Self
+from typing import Final, Self
 
 import anyio
 from msgspec import Struct
-from qemu.qmp import QMPClient
 
-from aiovirt.drivers.qemu.monitor import Monitor
-from aiovirt.system.carrier import connect_unix, listen_unix
 from benchmarks.harness import ASYNC, SYNC, Bench, Figures, Lane, Stopwatch, main, run_on
+from benchmarks.qmp_contenders import CONNECTED, OURS, RIVAL, Ask, all_then_all, as_they_come, blocking_sessions, in_turn
+from benchmarks.qmp_libvirt import libvirt_sweep, libvirts_guests
+from benchmarks.qmp_peers import PeerClock, guests, raise_descriptor_limit, scripted
 
 __all__ = ["BENCH"]
 
-CASES: Final = {"1 session": 1, "20 sessions": 20}
-COMMANDS: Final = 4_000
-QUICK: Final = 1_200
-WARM_UP: Final = 10
-PATIENCE: Final = 30
 MICROSECONDS: Final = 1e6
+QUICK: Final = 5  # times less
+WARM_UP: Final = 500
+REAL: Final = 50
 
-QEMU: Final = ("qemu-system-x86_64", "-machine", "none", "-accel", "tcg", "-nodefaults", "-no-user-config", "-display", "none", "-S")
+FLOOR: Final = "floor"
+LIBVIRT: Final = {"libvirtd": 1, "libvirtd, 5 threads": 5}  # it works on at most five calls of a client at once
+BACKENDS: Final = {OURS: ASYNC, RIVAL: ("asyncio", "uvloop")}
 
-
-Session = Callable[[int], Coroutine[Any, Any, None]]
-"""Sends so many commands."""
-
-
-class Status(Struct):
-    """``query-status`` (QAPI: StatusInfo)."""
-
-    status: str
-
-
-# -- the far side ------------------------------------------------------------------------------
+COST: Final = {"cpu": "us", "wall": "us", "peer": "us", "memory": "MiB"}
+SWEPT: Final = {"cpu": "us", "wall": "us", "memory": "MiB"}
+OPENED: Final = {"cpu": "us", "wall": "us", "peer": "us", "open": "us", "memory": "MiB"}
+ROOM: Final = {"bytes": "B", "memory": "MiB"}
 
 
-@contextmanager
-def guests() -> Iterator[str]:
-    """The folder with a socket for each of 20 QEMUs that have greeted."""
-    with tempfile.TemporaryDirectory(prefix="aiovirt-") as folder, ExitStack() as running:
-        paths = sockets(folder, max(CASES.values()))
-        for path in paths:
-            running.enter_context(guest(path))
-        for path in paths:
-            with RawSession(path):
-                pass
-        yield folder
+class Case(Struct, frozen=True):
+    """``measure(lane, quick, place)`` gives what ``units`` names; ``stage`` has the far side, and tells its place."""
+
+    contenders: tuple[str, ...]
+    measure: Callable[[Lane, bool, str], Figures]
+    units: dict[str, str]
+    stage: Callable[[], AbstractContextManager[str]] = scripted
 
 
-def sockets(folder: str, count: int) -> list[str]:
-    return [str(Path(folder, f"{number}.qmp")) for number in range(count)]
+# -- commands ----------------------------------------------------------------------------------
 
 
-@contextmanager
-def guest(path: str) -> Iterator[None]:
-    """A QEMU that is given its socket listening, so that nobody has to wait for it to be there."""
-    with listen_unix(path) as listening:
-        fd = listening.fileno()
-        monitor = ("-chardev", f"socket,id=qmp,fd={fd},server=on,wait=off", "-mon", "chardev=qmp,mode=control")
-        process = subprocess.Popen([*QEMU, *monitor], pass_fds=(fd,), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    try:
-        yield
-    finally:
-        process.kill()
-        process.wait()
+class Shape(Struct, frozen=True):
+    """So many ``sessions`` have so many commands ``in_flight`` each, and send ``each`` in the place of each of those."""
+
+    sessions: int
+    each: int
+    in_flight: int = 1
+
+    @property
+    def askers(self) -> int:
+        return self.sessions * self.in_flight
 
 
-# -- contenders --------------------------------------------------------------------------------
+class Crowd:
+    """Tasks that are there beforehand, one for each of ``asks``: what starting one takes is not what a command takes."""
+
+    def __init__(self, asks: Sequence[Ask]) -> None:
+        self._asks = asks
+        self._go, self._over = anyio.Event(), anyio.Event()
+        self._each = self._busy = 0
+
+    @asynccontextmanager
+    async def gathered(self) -> AsyncIterator[Self]:
+        async with anyio.create_task_group() as tasks:
+            for ask in self._asks:
+                tasks.start_soon(self._wait, ask)
+            await anyio.wait_all_tasks_blocked()
+            yield self
+            tasks.cancel_scope.cancel()
+
+    async def ask(self, each: int) -> None:
+        """All ask at once, ``each`` times, one answer after another; returns when all are answered."""
+        go, self._go, self._over = self._go, anyio.Event(), anyio.Event()
+        self._each, self._busy = each, len(self._asks)
+        go.set()
+        await self._over.wait()
+
+    async def _wait(self, ask: Ask) -> None:
+        while True:
+            await self._go.wait()
+            for _ in range(self._each):
+                await ask()
+            self._busy -= 1
+            if not self._busy:
+                self._over.set()
 
 
-class RawSession:
-    """A blocking socket and a file over it."""
+class Meter(Stopwatch):
+    """A stopwatch for the CPU time of the peers, too."""
 
     def __init__(self, path: str) -> None:
-        self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.settimeout(PATIENCE)
-        self._socket.connect(path)
-        self._lines = self._socket.makefile("rb")
-        assert b'"QMP"' in self._lines.readline()
-        self.ask("qmp_capabilities")
-        self.answer()
+        super().__init__()
+        self._peers = PeerClock(path)
+        self._theirs = 0.0
 
     def __enter__(self) -> Self:
-        return self
+        self._theirs = self._peers.read()
+        return super().__enter__()
 
     def __exit__(self, *_: object) -> None:
-        self._lines.close()
-        self._socket.close()
+        super().__exit__()
+        self._theirs = self._peers.read() - self._theirs
 
-    def ask(self, command: str) -> None:
-        self._socket.sendall(json.dumps({"execute": command, "id": 1}).encode() + b"\n")
-
-    def answer(self) -> object:
-        return json.loads(self._lines.readline())["return"]
+    def per(self, count: int, scale: float) -> Figures:
+        return super().per(count, scale) | {"peer": self._theirs / count * scale}
 
 
-def raw_sockets(paths: Sequence[str], each: int) -> Figures:
-    def ask_all(times: int) -> None:
-        for _ in range(times):
-            for session in sessions:
-                session.ask("query-status")
-            for session in sessions:
-                session.answer()
+def commands(shape: Shape, lane: Lane, quick: bool, path: str) -> Figures:  # noqa: FBT001 - a Case's measure
+    """The cost of a command; ``open`` is the wall time that it took to have a session ready."""
+    raise_descriptor_limit(shape.sessions + 100)
+    each = shape.each // (QUICK if quick else 1)
+    paths, meter, start = [path] * shape.sessions, Meter(path), time.perf_counter()
 
-    with ExitStack() as stack:
-        sessions = [stack.enter_context(RawSession(path)) for path in paths]
-        ask_all(WARM_UP)
-        with Stopwatch() as watch:
-            ask_all(each)
-    return watch.per(each * len(paths), MICROSECONDS)
+    async def program() -> float:
+        async with CONNECTED[lane.contender](paths) as asks:
+            opened = time.perf_counter()
+            async with Crowd([ask for ask in asks for _ in range(shape.in_flight)]).gathered() as crowd:
+                await crowd.ask(max(1, WARM_UP // shape.askers))
+                with meter:
+                    await crowd.ask(each)
+        return opened
 
+    def floor() -> float:
+        converse = in_turn if shape.sessions == 1 else as_they_come
+        with blocking_sessions(paths) as sessions:
+            opened = time.perf_counter()
+            converse(sessions, shape.in_flight, max(1, WARM_UP // shape.askers))
+            with meter:
+                converse(sessions, shape.in_flight, each)
+        return opened
 
-@asynccontextmanager
-async def monitors(paths: Sequence[str]) -> AsyncIterator[list[Session]]:
-    async with AsyncExitStack() as stack, anyio.create_task_group() as tasks:
-        sessions: list[Session] = []
-        for path in paths:
-            carrier = await stack.enter_async_context(await connect_unix(path))
-            monitor = Monitor(carrier, on_event=lambda _: None, on_heard=lambda _: None)
-            tasks.start_soon(monitor.run)
-            await monitor.ready(PATIENCE)
-            sessions.append(partial(ask_monitor, monitor))
-        yield sessions
-        tasks.cancel_scope.cancel()
+    opened = floor() if lane.contender == FLOOR else run_on(lane.backend, program)
+    return meter.per(shape.askers * each, MICROSECONDS) | {"open": (opened - start) / shape.sessions * MICROSECONDS}
 
 
-async def ask_monitor(monitor: Monitor, times: int) -> None:
-    for _ in range(times):
-        await monitor.execute("query-status", returns=Status, timeout=PATIENCE)
+# -- memory ------------------------------------------------------------------------------------
 
 
-@asynccontextmanager
-async def qmp_clients(paths: Sequence[str]) -> AsyncIterator[list[Session]]:
-    async with AsyncExitStack() as stack:
-        sessions: list[Session] = []
-        for path in paths:
-            client = QMPClient()
-            await client.connect(path)
-            stack.push_async_callback(client.disconnect)
-            sessions.append(partial(ask_client, client))
-        yield sessions
+def room(count: int, lane: Lane, quick: bool, path: str) -> Figures:  # noqa: FBT001 - a Case's measure
+    """Bytes for each session that has asked something, and waits: all of it but what the kernel has.
+
+    Counted by tracemalloc: the process's own size moves in pages and arenas, and keeps what was freed before.
+    """
+    many = count // (QUICK if quick else 1)
+
+    async def held() -> int:
+        async with CONNECTED[lane.contender]([path] * many) as asks:
+            for ask in asks:
+                await ask()
+            await anyio.wait_all_tasks_blocked()
+            gc.collect()
+            return tracemalloc.get_traced_memory()[0]
+
+    async def program() -> Figures:
+        await held()  # the loop's own tables and threads come, and stay
+        gc.collect()
+        before, _ = tracemalloc.get_traced_memory()
+        return {"bytes": (await held() - before) / many}
+
+    raise_descriptor_limit(count + 100)
+    tracemalloc.start()
+    return run_on(lane.backend, program)
 
 
-async def ask_client(client: QMPClient, times: int) -> None:
-    for _ in range(times):
-        await client.execute("query-status")
+# -- real QEMUs --------------------------------------------------------------------------------
 
 
-CONTENDERS: Final = {"aiovirt": (monitors, ASYNC), "QMPClient": (qmp_clients, ("asyncio",))}
-FLOOR: Final = "raw socket"
+@contextmanager
+def real() -> Iterator[str]:
+    """Their sockets, a line for each."""
+    with guests(REAL) as started:
+        yield "\n".join(started)
 
 
-# -- measuring ---------------------------------------------------------------------------------
+@contextmanager
+def real_beside_libvirts() -> Iterator[str]:
+    """The same, and above them the address of a libvirtd that has as many."""
+    with libvirts_guests(REAL) as address, real() as paths:
+        yield f"{address}\n{paths}"
 
 
-async def on_a_loop(contender: str, paths: Sequence[str], each: int) -> Figures:
-    """The cost of a command when each session sends ``each``, one after another."""
-    connected, _ = CONTENDERS[contender]
-    async with connected(paths) as sessions:
-        await at_once(sessions, WARM_UP)
-        with Stopwatch() as watch:
-            await at_once(sessions, each)
-        return watch.per(each * len(sessions), MICROSECONDS)
+def sweeps(count: int, lane: Lane, quick: bool, place: str) -> Figures:  # noqa: FBT001 - a Case's measure
+    """The cost of a command when all are asked at once, and again when all have answered."""
+    paths = place.split("\n")[-REAL:]
+    times, watch = count // (QUICK if quick else 1), Stopwatch()
+
+    async def program() -> None:
+        async with CONNECTED[lane.contender](paths) as asks, Crowd(asks).gathered() as crowd:
+            await crowd.ask(1)
+            with watch:
+                for _ in range(times):
+                    await crowd.ask(1)
+
+    def floor() -> None:
+        with blocking_sessions(paths) as sessions:
+            all_then_all(sessions)
+            with watch:
+                for _ in range(times):
+                    all_then_all(sessions)
+
+    def libvirt() -> None:
+        with libvirt_sweep(place.partition("\n")[0], LIBVIRT[lane.contender]) as sweep:
+            sweep()
+            with watch:
+                for _ in range(times):
+                    sweep()
+
+    if lane.contender in CONNECTED:
+        run_on(lane.backend, program)
+    else:
+        (libvirt if lane.contender in LIBVIRT else floor)()
+    return watch.per(times * REAL, MICROSECONDS)
 
 
-async def at_once(sessions: Sequence[Session], times: int) -> None:
-    async with anyio.create_task_group() as tasks:
-        for session in sessions:
-            tasks.start_soon(session, times)
+# -- cases -------------------------------------------------------------------------------------
+
+ALIKE: Final = (FLOOR, OURS, RIVAL)
+
+CASES: Final = {
+    "1 session": Case(ALIKE, partial(commands, Shape(1, 20_000)), COST),
+    "1 session, 100 in flight": Case(ALIKE, partial(commands, Shape(1, 200, in_flight=100)), COST),
+    "100 sessions": Case(ALIKE, partial(commands, Shape(100, 200)), COST),
+    "1,000 sessions": Case(ALIKE, partial(commands, Shape(1000, 50)), COST),
+    "10,000 sessions": Case(ALIKE, partial(commands, Shape(10_000, 5)), OPENED),
+    "1,000 idle sessions": Case((OURS, RIVAL), partial(room, 1000), ROOM),
+    "50 QEMUs": Case(ALIKE, partial(sweeps, 50), SWEPT, real),
+    "50 QEMUs, and libvirtd's 50": Case((FLOOR, OURS, *LIBVIRT), partial(sweeps, 50), SWEPT, real_beside_libvirts),
+}
 
 
 def measure(lane: Lane, quick: bool, place: str) -> Figures:  # noqa: FBT001 - a Bench's measure
-    paths = sockets(place, CASES[lane.case])
-    each = (QUICK if quick else COMMANDS) // len(paths)
-    if lane.contender == FLOOR:
-        return raw_sockets(paths, each)
-    return run_on(lane.backend, partial(on_a_loop, lane.contender, paths, each))
+    return CASES[lane.case].measure(lane, quick, place)
 
 
 def lanes() -> Iterator[Lane]:
-    for case in CASES:
-        yield from (Lane(case, FLOOR, backend) for backend in SYNC)
-        for contender, (_, backends) in CONTENDERS.items():
-            yield from (Lane(case, contender, backend) for backend in backends)
+    for name, case in CASES.items():
+        for contender in case.contenders:
+            yield from (Lane(name, contender, backend) for backend in BACKENDS.get(contender, SYNC))
 
 
 BENCH: Final = Bench(
     name="bench_qmp",
     lanes=tuple(lanes()),
-    baselines=(FLOOR, "QMPClient"),
-    units={"cpu": "us", "wall": "us", "memory": "MiB"},
+    baselines=(FLOOR, RIVAL, *LIBVIRT),
+    units=COST,
+    own_units={name: case.units for name, case in CASES.items()},
     measure=measure,
-    stage=guests,
+    stages={name: case.stage for name, case in CASES.items()},
 )
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from statistics import median
 from typing import Final, Self, TypeVar
@@ -55,7 +55,7 @@ PATIENCE: Final = 120.0
 
 
 def nowhere() -> AbstractContextManager[str]:
-    """The stage of a bench that needs none."""
+    """The stage of a case that needs none."""
     return nullcontext("")
 
 
@@ -74,7 +74,7 @@ Round = dict[Lane, Figures]
 
 
 class Bench(Struct, frozen=True, kw_only=True):
-    """``measure(lane, quick, place)`` runs in the lane's own process; ``stage()`` around them all, and gives the place.
+    """``measure(lane, quick, place)`` runs in the lane's own process; its case's stage around them all, and gives the place.
 
     ``units`` names the unit of each metric, the metric that counts first; a case in ``own_units`` has
     those metrics instead. ``baselines`` are the contenders that the others are compared with.
@@ -85,12 +85,16 @@ class Bench(Struct, frozen=True, kw_only=True):
     baselines: tuple[str, ...]
     units: dict[str, str]
     measure: Callable[[Lane, bool, str], Figures]
-    stage: Callable[[], AbstractContextManager[str]] = nowhere
+    stages: dict[str, Callable[[], AbstractContextManager[str]]] = {}
     own_units: dict[str, dict[str, str]] = {}
 
     def units_of(self, case: str) -> dict[str, str]:
         """The unit of each metric of the case."""
         return self.own_units.get(case, self.units)
+
+    def stage_of(self, case: str) -> AbstractContextManager[str]:
+        """What has to be there while the case is measured; it gives the place."""
+        return self.stages.get(case, nowhere)()
 
     def partner(self, lane: Lane, contender: str) -> Lane | None:
         """The lane to compare with: on the same backend where there is one, else the contender's first."""
@@ -217,8 +221,11 @@ def run_on(backend: str, program: Callable[[], Awaitable[T]]) -> T:
 
 def run_rounds(bench: Bench, lanes: Sequence[Lane], count: int, *, quick: bool) -> list[Round]:
     """Measures each lane once a round, every other round in the opposite order."""
-    with bench.stage() as place:
-        return [{lane: _in_own_process(bench, lane, place, quick=quick) for lane in lanes[:: (1, -1)[n % 2]]} for n in range(count)]
+    with ExitStack() as stages:
+        places = {case: stages.enter_context(bench.stage_of(case)) for case in dict.fromkeys(lane.case for lane in lanes)}
+        return [
+            {lane: _in_own_process(bench, lane, places[lane.case], quick=quick) for lane in lanes[:: (1, -1)[n % 2]]} for n in range(count)
+        ]
 
 
 def _in_own_process(bench: Bench, lane: Lane, place: str, *, quick: bool) -> Figures:
@@ -231,7 +238,7 @@ def _in_own_process(bench: Bench, lane: Lane, place: str, *, quick: bool) -> Fig
 
 
 def _measure_here(bench: Bench, lane: Lane, place: str, *, quick: bool) -> None:
-    with nullcontext(place) if place else bench.stage() as where:
+    with nullcontext(place) if place else bench.stage_of(lane.case) as where:
         figures = bench.measure(lane, quick, where) | {"memory": _peak_memory()}
     print(msgspec.json.encode(figures).decode())
 

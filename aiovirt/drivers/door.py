@@ -62,6 +62,9 @@ class Driver(Protocol):
     async def reconnect(self, uuid: UUID) -> None:
         """Speaks again with a guest that was found: reports how it is now, or a DEGRADED monitor with why."""
 
+    async def settle(self, uuid: UUID, *, timeout: float) -> None:
+        """Learns the fate of orders whose deadline had passed when they were sent; raises OrderTimeout(sent=False)."""
+
     async def suspend(self, uuid: UUID, *, timeout: float) -> None:
         """Asks for its vCPUs to stop; PAUSED follows."""
 

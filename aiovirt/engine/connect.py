@@ -25,7 +25,7 @@ from aiovirt.events.bus import Bus
 from aiovirt.events.types import HostStarted, JournalDegraded
 from aiovirt.system.background import Background, shielded
 from aiovirt.system.identity import boot_id, host_uuid
-from aiovirt.system.waker import new_waker
+from aiovirt.system.seam import new_waker
 
 if TYPE_CHECKING:
     from aiovirt.engine.journal import Opened

@@ -7,6 +7,7 @@ a name for a domain and holds nothing; handles of the same domain of the same ho
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from os import PathLike
 from typing import TYPE_CHECKING, TypeVar, overload
 from uuid import UUID
 
@@ -21,6 +22,7 @@ from aiovirt.model.orders import DEFAULT_TIMEOUT
 from aiovirt.model.state import DomainState, DomainStatus
 
 if TYPE_CHECKING:
+    from aiovirt.engine.proxy import QMPProxy
     from aiovirt.model.spec import DomainSpec
     from aiovirt.model.view import DomainView
 
@@ -171,6 +173,23 @@ class Domain:
             return msgspec.json.decode(answer) if returns is object else msgspec.json.decode(answer, type=returns)
         except msgspec.MsgspecError as error:
             raise ProtocolError(f"the answer to {command!r} is no {returns.__name__}: {error}") from error
+
+    def qmp_proxy(self, path: str | PathLike[str], *, timeout: float = DEFAULT_TIMEOUT) -> QMPProxy:
+        """``async with domain.qmp_proxy(path):`` a unix socket at ``path``, mode 0600, for those who speak QMP themselves.
+
+        As long as the block lasts qemu.qmp's QMPClient, qmp-shell and qmp-tui work there beside the engine, up to 16 at a
+        time. A client's commands run one after the other, each for ``timeout`` seconds at most, and wait for no other
+        client's. What would make the engine's own view of the domain wrong is refused with an error that says why, as is
+        what takes descriptors; no capability is offered. Events come as QEMU said them, and before the answers that they
+        came before; one whose data were left out (:class:`DomainQMP`'s ``omitted``) has empty data. A client that does
+        not read while more than 1 MiB waits for it is hung up on; so are all when the domain stops.
+
+        Entering raises Unsupported where there is no QMP, OperationInvalid when the domain is not running, and
+        SystemFailure when no socket can be made at ``path``, as when there is something else.
+        """
+        from aiovirt.engine.proxy import QMPProxy
+
+        return QMPProxy(self._engine, self._uuid, path, timeout)
 
     # -- waiting ---------------------------------------------------------------------------
 

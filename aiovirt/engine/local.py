@@ -441,6 +441,7 @@ class LocalEngine:
         """The turn of an order that is for running domains; raises OperationInvalid when it does not run, before or by then."""
         entry = self._active(request)
         async with entry.turn(request) as turn:
+            await self.driver.settle(entry.uuid, timeout=turn.left)
             self.entries.check(entry)
             self._still_active(entry)
             yield entry, turn

@@ -16,6 +16,7 @@ A watch may go on from what one before it knew: all that its first inventory tel
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Final
@@ -119,6 +120,8 @@ class _Watch:
         self._uevent_socket = uevent_socket
         self._links = links
         self._missed = False  # whether what is told of devices happened while nobody was there
+        self._heard: deque[Uevent] = deque()  # not looked at yet
+        self._to_take = _Bell()
         self._holes: dict[str, str] = {}  # source -> why messages of it were lost
         self._to_ask = _Bell()
         self._to_announce = _Bell()
@@ -140,15 +143,12 @@ class _Watch:
             await self.ask()
 
     async def follow_links(self) -> None:
-        while True:
-            await self._link_socket.wait_readable()
-            await self._catch_up()
+        await self._link_socket.run(self._take_links)
 
     async def follow_uevents(self) -> None:
-        while True:
-            await self._uevent_socket.wait_readable()
-            while await self._take_uevents():
-                await checkpoint()
+        async with Background() as tasks:
+            tasks.group.start_soon(self._take_uevents)
+            await self._uevent_socket.run(self._hear_uevents)
 
     async def announce(self) -> None:
         """Gives new devices their driver, and then the public."""
@@ -203,7 +203,7 @@ class _Watch:
             await checkpoint()
 
     def _take_links(self) -> bool:
-        """Whether a turn's worth of link messages was read, and more may wait."""
+        """Reads a turn's worth of link messages; returns whether more may wait."""
         with _source(LINKS):
             return all(self._take_link() for _ in range(_TURN))
 
@@ -219,16 +219,14 @@ class _Watch:
             return True
         return datagram is not None
 
-    async def _take_uevents(self) -> bool:
-        """The same for uevents; what link messages told before them is read first."""
-        self._take_links()
-        for _ in range(_TURN):
-            with _source(UEVENTS):
-                if not await self._take_uevent():
-                    return False
-        return True
+    def _hear_uevents(self) -> None:
+        """Takes in a turn's worth of uevents."""
+        with _source(UEVENTS):
+            for _ in range(_TURN):
+                if not self._hear_uevent():
+                    return
 
-    async def _take_uevent(self) -> bool:
+    def _hear_uevent(self) -> bool:
         try:
             datagram = self._uevent_socket.receive_nowait()
             heard = uevent.parse(datagram) if datagram is not None else None
@@ -236,8 +234,19 @@ class _Watch:
             self._lost(UEVENTS, hole)
             return True
         if heard is not None:
-            await self._take(heard)
+            self._heard.append(heard)
+            self._to_take.ring()
         return datagram is not None
+
+    async def _take_uevents(self) -> None:
+        """What link messages told before a uevent came is read before it is looked at."""
+        while True:
+            await self._to_take.wait()
+            while self._heard:
+                self._take_links()
+                for _ in range(min(_TURN, len(self._heard))):
+                    await self._take(self._heard.popleft())
+                await checkpoint()
 
     async def _take(self, heard: Uevent) -> None:
         if told := driver_event(heard):

@@ -1,100 +1,111 @@
-"""A stream of bytes over a unix socket, on whichever backend runs.
+"""A stream of bytes over a unix socket.
 
-Reading is one await. Writing never waits and never tears a line: what the kernel does not take at
-once is kept, in order, and :meth:`Carrier.flush` sends it on. Paths too long for ``sun_path`` are
+What comes is handed on as it comes, on the loop's thread. What is sent goes to the kernel at once, or
+it is not sent: whoever has more waits until :meth:`Carrier.run` says that there is room. A line the
+kernel took part of is kept, and sent on before anything else. Paths too long for ``sun_path`` are
 reached through their folder's descriptor.
 """
 
 from __future__ import annotations
 
+import array
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Final, Protocol, Self
 
-import anyio
 from anyio import to_thread
+
+from aiovirt.system.seam import here
 
 __all__ = ["ByteCarrier", "Carrier", "connect_now", "connect_unix", "listen_unix"]
 
-CHUNK: Final = 262_144
+CHUNK: Final = 16 * 1024
+"""Bytes read at once: what is made of them is over before others on the loop notice."""
 SUN_PATH: Final = 100
-KEEP_LIMIT: Final = 16 * 1024 * 1024
 
 
 class ByteCarrier(Protocol):
     """What a session needs of its stream; tests have one without a socket."""
 
-    async def receive(self) -> bytes: ...
+    async def run(self, heard: Callable[[bytes], None], has_room: Callable[[], None]) -> None:
+        """Hands on what comes until the far side ends; raises OSError when the stream broke, and what ``heard`` raises."""
 
-    def write(self, data: bytes) -> None: ...
+    def write(self, data: bytes, descriptors: Sequence[int] = ()) -> bool:
+        """Whether ``data`` is on its way; if not, none of it is, and ``has_room`` is called when it can be."""
+        ...
 
-    async def flush(self) -> None: ...
+    def close(self) -> None:
+        """Ends it: :meth:`run` returns."""
 
 
 class Carrier:
-    """A connected stream socket. One task reads, one flushes; anyone writes."""
+    """A connected stream socket, as a :class:`ByteCarrier`."""
 
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)
-        self._sock = sock
-        self._kept = bytearray()
-        self._more = anyio.Event()
+        self._socket = sock
+        self._attention = here().attend(sock.fileno())
+        self._rest = b""
+        self._has_room: Callable[[], None] | None = None
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+        self._socket.close()
 
     def close(self) -> None:
-        """Closes the socket; who waits on it gets ClosedResourceError."""
-        if self._sock.fileno() >= 0:
-            anyio.notify_closing(self._sock)
-            self._sock.close()
+        """Ends the conversation; leaving the block closes the socket."""
+        self._attention.stop()
 
-    async def receive(self) -> bytes:
-        """The next bytes, b"" at the end of the stream; raises ConnectionError when it broke."""
-        while True:
+    async def run(self, heard: Callable[[bytes], None], has_room: Callable[[], None]) -> None:
+        """See :class:`ByteCarrier`."""
+
+        def readable() -> None:
             try:
-                return self._sock.recv(CHUNK)
-            except BlockingIOError:
-                await anyio.wait_readable(self._sock)
+                data = self._socket.recv(CHUNK)
+            except (BlockingIOError, InterruptedError):
+                return
+            if data:
+                heard(data)
+            else:
+                self._attention.stop()
 
-    def write(self, data: bytes) -> None:
-        """Sends ``data``, or keeps what the kernel does not take now.
+        self._has_room = has_room
+        await self._attention.run(readable)
 
-        Raises BufferError when the peer has not read for so long that 16 MiB wait, ConnectionError
-        when the stream broke.
-        """
-        if len(self._kept) + len(data) > KEEP_LIMIT:
-            raise BufferError(f"over {KEEP_LIMIT} bytes wait for a peer that does not read")
-        sent = 0 if self._kept else self._send_now(data)
-        if sent < len(data):
-            self._kept += data[sent:]
-            self._more.set()
-
-    @property
-    def waiting(self) -> int:
-        """How many bytes the kernel has not taken yet."""
-        return len(self._kept)
-
-    async def flush(self) -> None:
-        """Sends what is kept, whenever there is some, until cancelled or the stream breaks."""
-        while True:
-            await self._more.wait()
-            await anyio.wait_writable(self._sock)
-            del self._kept[: self._send_now(self._kept)]
-            if not self._kept:
-                self._more = anyio.Event()
-
-    def _send_now(self, data: bytes | bytearray) -> int:
+    def write(self, data: bytes, descriptors: Sequence[int] = ()) -> bool:
+        """See :class:`ByteCarrier`; raises OSError when the stream broke."""
+        if self._rest:
+            return False
         try:
-            return self._sock.send(data)
-        except BlockingIOError:
-            return 0
+            sent = self._socket.sendmsg([data], _rights(descriptors)) if descriptors else self._socket.send(data)
+        except (BlockingIOError, InterruptedError):
+            sent = 0
+        if sent < len(data):
+            self._rest = data[sent:] if sent else b""
+            self._attention.when_writable(self._send_rest)
+        return sent > 0
+
+    def _send_rest(self) -> None:
+        try:
+            self._rest = self._rest and self._rest[self._socket.send(self._rest) :]
+        except (BlockingIOError, InterruptedError):
+            pass
+        except ConnectionError:
+            return  # what the far side said last is still to be heard, and then its end
+        if self._rest:
+            self._attention.when_writable(self._send_rest)
+        elif self._has_room is not None:
+            self._has_room()
+
+
+def _rights(descriptors: Sequence[int]) -> list[tuple[int, int, array.array[int]]]:
+    return [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))]
 
 
 async def connect_unix(path: str) -> Carrier:

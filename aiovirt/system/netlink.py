@@ -17,6 +17,7 @@ import anyio
 from anyio import to_thread
 
 from aiovirt.errors import SystemFailure, Unsupported
+from aiovirt.system.seam import here
 
 __all__ = [
     "KOBJECT_UEVENT",
@@ -84,13 +85,12 @@ class NetlinkSocket:
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self._socket is not None:
-            opened, self._socket = self._socket, None
-            anyio.notify_closing(opened)
-            opened.close()
+            self._socket.close()
+            self._socket = None
 
-    async def wait_readable(self) -> None:
-        """Returns when :meth:`receive_nowait` has something to say; one task at a time."""
-        await anyio.wait_readable(self._opened())
+    async def run(self, readable: Callable[[], object]) -> None:
+        """Calls ``readable`` whenever :meth:`receive_nowait` has something to say, until cancelled; raises what it raises."""
+        await here().attend(self._opened().fileno()).run(readable)
 
     def receive_nowait(self) -> bytes | None:
         """The next datagram, or None when none waits. Raises Overrun, and SystemFailure when it is over."""

@@ -6,7 +6,9 @@ run one.
 
 from __future__ import annotations
 
+import os
 from collections import deque
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import anyio
@@ -21,7 +23,8 @@ VERSION: Final = {"qemu": {"major": 7, "minor": 2, "micro": 22}, "package": "scr
 class Command(msgspec.Struct, kw_only=True):
     """A command that the peer was sent."""
 
-    execute: str
+    execute: str = ""
+    exec_oob: str = msgspec.field(name="exec-oob", default="")
     arguments: dict[str, object] = {}
     id: int | None = None
 
@@ -42,6 +45,9 @@ class QMPPeer:
         self._partial = b""
         self._closed = False
         self._changed = anyio.Event()
+        self._full = False
+        self._has_room: Callable[[], None] | None = None
+        self.descriptors: list[os.stat_result] = []
         if obliging:
             self.greet()
 
@@ -78,6 +84,16 @@ class QMPPeer:
         self._closed = True
         self._announce()
 
+    def stop_reading(self) -> None:
+        """Takes nothing more, as a QEMU whose socket is full."""
+        self._full = True
+
+    def read_on(self) -> None:
+        """Takes more."""
+        self._full = False
+        if self._has_room is not None:
+            self._has_room()
+
     async def next_command(self) -> Command:
         """The next command that was not answered by itself."""
         while not self._unanswered:
@@ -87,33 +103,35 @@ class QMPPeer:
 
     # -- the near side's carrier (aiovirt.system.carrier.ByteCarrier) ---------------------------
 
-    async def receive(self) -> bytes:
-        """The next bytes for the client, b"" at the end."""
-        await anyio.lowlevel.checkpoint()
-        while not self._to_client:
-            if self._closed:
-                return b""
-            await self._changed.wait()
-        return self._to_client.popleft()
+    async def run(self, heard: Callable[[bytes], None], has_room: Callable[[], None]) -> None:
+        """Hands on what the peer says, as it says it, until it hangs up."""
+        self._has_room = has_room
+        while True:
+            await anyio.lowlevel.checkpoint()
+            while not self._to_client:
+                if self._closed:
+                    return
+                await self._changed.wait()
+            heard(self._to_client.popleft())
 
-    def write(self, data: bytes) -> None:
-        """Takes what the client sends."""
+    def write(self, data: bytes, descriptors: Sequence[int] = ()) -> bool:
+        """Takes what the client sends, unless it has stopped reading."""
         if self._closed:
             raise BrokenPipeError(32, "Broken pipe")
+        if self._full:
+            return False
+        self.descriptors += [os.fstat(number) for number in descriptors]
         *lines, self._partial = (self._partial + data).split(b"\n")
         for line in lines:
             self._take(msgspec.json.decode(line, type=Command))
-
-    async def flush(self) -> None:
-        """There is never anything left to send."""
-        await anyio.sleep_forever()
+        return True
 
     def _take(self, command: Command) -> None:
         self.received.append(command)
         if self._obliging and command.execute == "qmp_capabilities":
             self.reply(command)
-        elif command.execute in self.answers:
-            self.reply(command, self.answers[command.execute])
+        elif (name := command.execute or command.exec_oob) in self.answers:
+            self.reply(command, self.answers[name])
         else:
             self._unanswered.append(command)
             self._announce()

@@ -51,7 +51,7 @@ def parse(datagram: bytes) -> Uevent | None:
     env = dict(_entry(entry) for entry in entries)
     action, devpath = _required(env, "ACTION"), _required(env, "DEVPATH")
     if header != f"{action}@{devpath}":
-        raise ProtocolError(f"uevent: the header {header[:80]!r} is not that of {action}@{devpath[:80]}")
+        raise ProtocolError(f"uevent: the header {header[:80]!r} is not that of {action[:80]}@{devpath[:80]}")
     return Uevent(action=action, devpath=devpath, subsystem=_required(env, "SUBSYSTEM"), seqnum=_seqnum(env), env=env)
 
 

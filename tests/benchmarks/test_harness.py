@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -257,8 +259,11 @@ ALIKE = ("aiovirt", "aiovirt, in batches", "memory stream", "queue", "deque + wa
         ("bench_events", "10 readers, burst 16, a journal on disk", COST),
         ("bench_events", "100,000 events resumed from disk", COST),
         ("bench_events", "10,000 readers that wait", {"bytes", "task", "memory"}),
-        ("bench_qmp", "1 session", COST),
-        ("bench_qmp", "20 sessions", COST),
+        ("bench_qmp", "1 session", COST | {"peer"}),
+        ("bench_qmp", "1 session, 100 in flight", COST | {"peer"}),
+        ("bench_qmp", "100 sessions", COST | {"peer"}),
+        ("bench_qmp", "1,000 idle sessions", {"bytes", "memory"}),
+        ("bench_qmp", "50 QEMUs", COST),
     ],
 )
 def test_a_bench_runs(bench: str, case: str, metrics: set[str]) -> None:
@@ -271,6 +276,31 @@ def test_a_bench_runs(bench: str, case: str, metrics: set[str]) -> None:
     assert {row.backend for row in ours} == {"asyncio", "uvloop", "trio"}
     assert all(row.value > 0 for row in found)
     assert all(row.ratio_to and row.ratio for row in ours)
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "uvloop", "trio"])
+def test_ten_thousand_sessions_open_and_answer(backend: str) -> None:
+    which = ["--contender", "aiovirt", "--backend", backend, "--case", "10,000 sessions", "--quick"]
+    assert set(msgspec.json.decode(run("bench_qmp", *which))) == {"cpu", "wall", "peer", "open", "memory"}
+
+
+def test_a_stage_stands_around_the_cases_that_are_measured() -> None:
+    stood: list[str] = []
+
+    @contextmanager
+    def stage() -> Iterator[str]:
+        stood.append("there")
+        try:
+            yield "a place"
+        finally:
+            stood.append("gone")
+
+    bench = msgspec.structs.replace(BENCH, stages={"two": stage})
+    with bench.stage_of("one") as nowhere, bench.stage_of("two") as place:
+        assert (nowhere, place, stood) == ("", "a place", ["there"])
+    with pytest.raises(SystemExit, match="bench_made_up, two: ours on trio: failed"):
+        run_rounds(bench, [LONELY], 1, quick=True)
+    assert stood == ["there", "gone"] * 2
 
 
 def test_the_table_for_people_has_a_line_for_each_contender() -> None:

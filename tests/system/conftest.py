@@ -1,7 +1,11 @@
-"""Real guests for tests: an engine in a folder of the test's own, and tiny guests that say when they are up."""
+"""Real guests for tests: an engine in a folder of the test's own, and tiny guests that say when they are up.
+
+With the environment variable ``AIOVIRT_TEST_QEMU`` they run in that emulator, a path.
+"""
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -16,6 +20,7 @@ from aiovirt.drivers.qemu.tinyguest import UP, image, tiny_guest
 from aiovirt.model.spec import Chardev, DomainSpec, SerialSpec, VirtType
 
 PATIENCE = 60
+EMULATOR = os.environ.get("AIOVIRT_TEST_QEMU")
 
 
 class Place:
@@ -29,7 +34,7 @@ class Place:
         """A tiny guest under TCG, which is there everywhere, with a disk of its own."""
         disk = self.folder / f"{name}.img"
         disk.write_bytes(image())
-        return replace(tiny_guest(str(disk), name=name), type=VirtType.QEMU, **changes)
+        return replace(tiny_guest(str(disk), name=name), type=VirtType.QEMU, **{"emulator": EMULATOR, **changes})
 
     @asynccontextmanager
     async def listening(self, name: str = "tiny", **changes: object) -> AsyncIterator[tuple[DomainSpec, anyio.Event]]:

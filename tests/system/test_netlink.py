@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Iterator
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from aiovirt.errors import SystemFailure, Unsupported
@@ -19,6 +20,8 @@ from aiovirt.wire.rtnetlink import End, LinkMessage
 from tests.lab import sandbox
 
 pytestmark = pytest.mark.anyio
+
+PATIENCE = 30
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -36,9 +39,14 @@ def set_mtu(mtu: int) -> None:
     subprocess.run(["ip", "link", "set", "lo", "mtu", str(mtu)], check=True)
 
 
+async def until_readable(heard: NetlinkSocket) -> None:
+    with anyio.fail_after(PATIENCE), anyio.CancelScope() as scope:
+        await heard.run(scope.cancel)
+
+
 async def next_mtu(links: NetlinkSocket) -> int:
     while (datagram := links.receive_nowait()) is None:
-        await links.wait_readable()
+        await until_readable(links)
     (message,) = rtnetlink.decode(datagram)
     assert isinstance(message, LinkMessage)
     return message.mtu
@@ -64,26 +72,60 @@ async def test_after_a_hole_it_goes_on() -> None:
             while links.receive_nowait() is not None:
                 pass
             set_mtu(1500)
-            await links.wait_readable()
+            await until_readable(links)
             assert await next_mtu(links) == 1500
+
+
+async def test_it_is_called_for_each_that_waits_and_others_have_turns() -> None:
+    async with NetlinkSocket(netlink.ROUTE, netlink.RTNLGRP_LINK) as links:
+        told: list[str] = []
+
+        def hear() -> None:
+            told.append("heard" if links.receive_nowait() else "nothing")
+
+        async def breathe() -> None:
+            while told.count("heard") < 20:
+                told.append("another")
+                await anyio.lowlevel.checkpoint()
+            tasks.cancel_scope.cancel()
+
+        for mtu in range(1500, 1520):
+            set_mtu(mtu)
+        with anyio.fail_after(PATIENCE):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(links.run, hear)
+                tasks.start_soon(breathe)
+        assert "nothing" not in told
+        assert told[told.index("heard") : len(told) - told[::-1].index("heard")].count("another") > 5
+
+
+async def test_what_the_callback_raises_is_raised_as_it_is() -> None:
+    async with NetlinkSocket(netlink.ROUTE, netlink.RTNLGRP_LINK) as links:
+        set_mtu(1501)
+
+        def hear() -> None:
+            raise LookupError
+
+        with anyio.fail_after(PATIENCE), pytest.raises(LookupError):
+            await links.run(hear)
+        assert await next_mtu(links) == 1501
 
 
 async def test_a_hole_wakes_who_waits() -> None:
     heard: list[str] = []
 
-    async def listen(links: NetlinkSocket) -> None:
-        while True:
-            await links.wait_readable()
+    async with NetlinkSocket(netlink.ROUTE, netlink.RTNLGRP_LINK, receive_buffer=4096) as links:
+
+        def hear() -> None:
             try:
                 heard.append("message" if links.receive_nowait() else "nothing")
             except Overrun as hole:
                 heard.append(hole.reason)
-                return
+                tasks.cancel_scope.cancel()
 
-    async with NetlinkSocket(netlink.ROUTE, netlink.RTNLGRP_LINK, receive_buffer=4096) as links:
-        with anyio.fail_after(30):
+        with anyio.fail_after(PATIENCE):
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(listen, links)
+                tasks.start_soon(links.run, hear)
                 await anyio.wait_all_tasks_blocked()
                 for mtu in range(1500, 1520):
                     set_mtu(mtu)
@@ -95,7 +137,7 @@ async def test_only_the_kernel_is_heard() -> None:
         with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, netlink.KOBJECT_UEVENT) as forger:
             forger.sendto(b"add@/forged\0ACTION=add\0", (0, netlink.UEVENT_KERNEL))
         await anyio.Path("/sys/class/net/lo/uevent").write_text("change")
-        await uevents.wait_readable()
+        await until_readable(uevents)
         datagram = uevents.receive_nowait()
         assert datagram is not None
         assert datagram.startswith(b"change@/devices/virtual/net/lo\0")
@@ -127,18 +169,20 @@ async def test_a_conversation_that_the_system_refuses() -> None:
         await netlink.converse(31, talk)
 
 
-async def test_closing_wakes_who_waits() -> None:
-    async with anyio.create_task_group() as tasks:
-        async with NetlinkSocket(netlink.ROUTE, netlink.RTNLGRP_LINK) as links:
-
-            async def wait() -> None:
-                with pytest.raises(anyio.ClosedResourceError):
-                    await links.wait_readable()
-
-            tasks.start_soon(wait)
-            await anyio.wait_all_tasks_blocked()
-        with pytest.raises(anyio.ClosedResourceError):
-            links.receive_nowait()
+async def test_when_it_is_closed_nobody_hears() -> None:
+    heard: list[bytes | None] = []
+    async with NetlinkSocket(netlink.ROUTE, netlink.RTNLGRP_LINK) as links, anyio.create_task_group() as tasks:
+        tasks.start_soon(links.run, lambda: heard.append(links.receive_nowait()))
+        await anyio.wait_all_tasks_blocked()
+        tasks.cancel_scope.cancel()
+    with pytest.raises(anyio.ClosedResourceError):
+        links.receive_nowait()
+    with pytest.raises(anyio.ClosedResourceError):
+        await links.run(lambda: None)
+    async with NetlinkSocket(netlink.ROUTE, netlink.RTNLGRP_LINK) as again:  # it may well have the same number
+        set_mtu(1501)
+        await until_readable(again)
+    assert heard == []
 
 
 async def test_where_there_is_no_netlink(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Coroutine
 from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 from typing import assert_type
 from uuid import UUID
 
 import aiovirt
 from aiovirt import Domain, DomainState, DomainStatus, Host, MiB
+from aiovirt.engine.proxy import QMPProxy
 from aiovirt.events import (
     DomainEvent,
     DomainLifecycle,
@@ -83,6 +85,10 @@ async def streams(host: Host, domain: Domain) -> None:
             assert_type(event.kind, Lifecycle)
         assert_type(events.receive_nowait(), DomainLifecycle)
         assert_type(await events.receive_batch(), list[DomainLifecycle])
+    door: AbstractAsyncContextManager[QMPProxy] = domain.qmp_proxy("/run/qmp", timeout=3.0)
+    async with door as opened, domain.qmp_proxy(Path("/run/other")) as other:
+        assert_type(opened, QMPProxy)
+        assert_type(other.path, str)
     async with domain.expect(DomainLifecycle) as seen:
         await domain.shutdown()
     assert_type(seen.value, DomainLifecycle)

@@ -12,7 +12,10 @@ from aiovirt.errors import ConfigUnsupported
 from aiovirt.model.spec import Action, Chardev, DiskBus, DiskDevice, DiskSpec, DomainSpec, SerialSpec, VirtType
 from aiovirt.model.units import KiB
 
-__all__ = ["check", "command_line"]
+__all__ = ["MONITOR", "check", "command_line"]
+
+MONITOR: Final = "monitor"
+"""The id that QEMU knows the chardev of our session by."""
 
 _ACCELERATOR: Final = {VirtType.KVM: "kvm", VirtType.QEMU: "tcg"}
 _SANDBOX: Final = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
@@ -56,8 +59,8 @@ def _base(spec: DomainSpec, uuid: UUID) -> Iterator[str]:
 
 
 def _monitor(fd: int) -> Iterator[str]:
-    yield from ("-chardev", f"socket,id=monitor,fd={fd},server=on,wait=off")
-    yield from ("-mon", "chardev=monitor,mode=control")
+    yield from ("-chardev", f"socket,id={MONITOR},fd={fd},server=on,wait=off")
+    yield from ("-mon", f"chardev={MONITOR},mode=control")
 
 
 def _boot(spec: DomainSpec) -> Iterator[str]:

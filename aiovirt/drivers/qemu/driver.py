@@ -19,17 +19,28 @@ from anyio.abc import TaskGroup
 from msgspec.structs import replace
 
 from aiovirt.drivers.door import Save, Sink
-from aiovirt.drivers.qemu import command_line
+from aiovirt.drivers.qemu import command_line, commands
 from aiovirt.drivers.qemu.guest import LAST_WORDS, Guest
-from aiovirt.errors import ConfigUnsupported, Error, GuestFailed, OperationInvalid, OrderTimeout, ProtocolError, SystemFailure
+from aiovirt.errors import (
+    ConfigUnsupported,
+    Error,
+    GuestFailed,
+    InvalidArgument,
+    OperationInvalid,
+    OrderTimeout,
+    ProtocolError,
+    SystemFailure,
+)
 from aiovirt.model.lifecycle import Fact
 from aiovirt.model.record import RunRecord
 from aiovirt.model.spec import DomainSpec, VirtType
 from aiovirt.system import files, process
 from aiovirt.system.background import shielded
 from aiovirt.system.carrier import connect_unix, listen_unix
+from aiovirt.system.deadlines import Deadlines
 from aiovirt.system.inotify import Writes
 from aiovirt.system.log import get_logger
+from aiovirt.wire.qmp.protocol import DEFAULT_LIMIT
 
 __all__ = ["QemuDriver"]
 
@@ -43,21 +54,24 @@ class QemuDriver:
     """Guests as QEMU processes.
 
     ``run_dir`` has their monitors' sockets, ``log_dir`` their logs; both exist. The guests' watching
-    tasks live in ``tasks``.
+    tasks live in ``tasks``. ``reply_limit`` is the largest QMP message that is read, in bytes.
     """
 
     name = "qemu"
 
-    def __init__(self, sink: Sink, tasks: TaskGroup, *, run_dir: Path, log_dir: Path) -> None:
+    def __init__(self, sink: Sink, tasks: TaskGroup, *, run_dir: Path, log_dir: Path, reply_limit: int = DEFAULT_LIMIT) -> None:
         self._sink = sink
         self._tasks = tasks
         self._run_dir = run_dir
         self._log_dir = log_dir
         self._guests: dict[UUID, Guest] = {}
         self._has_kvm = False
+        self._deadlines = Deadlines()
+        self._reply_limit = reply_limit
 
     async def open(self) -> None:
-        """Looks at what this host can do."""
+        """Looks at what this host can do, and begins to keep deadlines."""
+        self._tasks.start_soon(self._deadlines.run)
         self._has_kvm = await to_thread.run_sync(_has_kvm)
 
     async def bound_logs(self) -> None:
@@ -121,7 +135,7 @@ class QemuDriver:
             listener.close()
 
     async def _hold(self, run: RunRecord, spec: DomainSpec, held: process.Process) -> Guest:
-        guest = Guest(run, spec, held, self._sink, self._on_ended)
+        guest = Guest(run, spec, held, self._sink, self._on_ended, deadlines=self._deadlines, reply_limit=self._reply_limit)
         self._guests[run.uuid] = guest
         await self._tasks.start(guest.watch)
         return guest
@@ -131,7 +145,7 @@ class QemuDriver:
             await guest.begin(await connect_unix(guest.run.monitor), timeout)
             self._sink.fact(guest.run.uuid, Fact.LAUNCHED)
             if not paused:
-                await guest.execute("cont", timeout)
+                await guest.execute(commands.cont, timeout)
         if deadline.cancelled_caught:
             raise OrderTimeout(f"QEMU was not ready within {timeout:g} s", sent=True)
 
@@ -194,21 +208,26 @@ class QemuDriver:
 
     # -- orders ----------------------------------------------------------------------------
 
+    async def settle(self, uuid: UUID, *, timeout: float) -> None:
+        """Waits for the late answers to orders that were given up, and asks how the guest is then."""
+        if (guest := self._guests.get(uuid)) is not None:
+            await guest.settle(timeout)
+
     async def suspend(self, uuid: UUID, *, timeout: float) -> None:
         """QMP ``stop``."""
-        await self._guest(uuid).execute("stop", timeout)
+        await self._guest(uuid).execute(commands.stop, timeout)
 
     async def resume(self, uuid: UUID, *, timeout: float) -> None:
         """QMP ``cont``."""
-        await self._guest(uuid).execute("cont", timeout)
+        await self._guest(uuid).execute(commands.cont, timeout)
 
     async def shutdown(self, uuid: UUID, *, timeout: float) -> None:
         """QMP ``system_powerdown``: the ACPI power button."""
-        await self._guest(uuid).execute("system_powerdown", timeout)
+        await self._guest(uuid).execute(commands.system_powerdown, timeout)
 
     async def reset(self, uuid: UUID, *, timeout: float) -> None:
         """QMP ``system_reset``."""
-        await self._guest(uuid).execute("system_reset", timeout)
+        await self._guest(uuid).execute(commands.system_reset, timeout)
 
     async def destroy(self, uuid: UUID, *, timeout: float) -> None:
         """Ends the process, politely first; it needs no monitor."""
@@ -221,7 +240,7 @@ class QemuDriver:
         until = anyio.current_time() + timeout
         monitor = await self._guest(uuid).usable_monitor(timeout)
         left = until - anyio.current_time()
-        answer = await monitor.execute(command, msgspec.Raw(arguments), returns=msgspec.Raw, timeout=left)
+        answer = await monitor.execute(command, _plain(arguments), returns=msgspec.Raw, timeout=left)
         return bytes(answer)
 
     def _guest(self, uuid: UUID) -> Guest:
@@ -229,6 +248,14 @@ class QemuDriver:
             return self._guests[uuid]
         except KeyError:
             raise OperationInvalid("the domain is not running", subject=f"domain/{uuid}") from None
+
+
+def _plain(arguments: bytes) -> dict[str, object]:
+    """What QEMU can read of any JSON object: no member twice. Raises InvalidArgument for what is none."""
+    try:
+        return msgspec.json.decode(arguments, type=dict[str, object])
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise InvalidArgument(f"the arguments are no JSON object that QEMU reads: {error}") from error
 
 
 def _shrink(folder: Path, names: set[str]) -> None:

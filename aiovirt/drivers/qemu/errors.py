@@ -1,4 +1,4 @@
-"""QEMU's own errors as ours. They are qemu.qmp's types too, so ``except ExecuteError`` keeps working.
+"""A session's troubles as our errors. They are qemu.qmp's types too, so ``except ExecuteError`` keeps working.
 
 qemu.qmp is imported when the first such error is raised, and not before.
 """
@@ -6,19 +6,30 @@ qemu.qmp is imported when the first such error is raised, and not before.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
-from aiovirt.errors import CommandFailed
+from aiovirt.errors import CommandFailed, ConnectionLost, ProtocolError
 
-__all__ = ["command_failed"]
+__all__ = ["command_failed", "session_lost", "unexpected_reply"]
 
 
 def command_failed(command: str, error_class: str, description: str) -> CommandFailed:
-    """The error to raise when QEMU answered ``command`` with one."""
-    return _both()(command, error_class, description)
+    """QEMU answered ``command`` with an error; also ``qemu.qmp.ExecuteError``."""
+    return _command_failed()(command, error_class, description)
+
+
+def session_lost(why: str) -> ConnectionLost:
+    """The session ended before there was an answer; also ``qemu.qmp.ExecInterruptedError``."""
+    return _session_lost()(f"the monitor: {why}")
+
+
+def unexpected_reply(command: str, why: str) -> ProtocolError:
+    """The reply to ``command`` is not of the type that was asked for; also ``qemu.qmp``'s BadReplyError."""
+    return _unexpected_reply()(command, why)
 
 
 @functools.cache
-def _both() -> type[CommandFailed]:
+def _command_failed() -> Callable[[str, str, str], CommandFailed]:
     from qemu.qmp import Message
     from qemu.qmp.models import ErrorResponse
     from qemu.qmp.qmp_client import ExecuteError
@@ -39,3 +50,33 @@ def _both() -> type[CommandFailed]:
             return self.message
 
     return QMPCommandFailed
+
+
+@functools.cache
+def _session_lost() -> Callable[[str], ConnectionLost]:
+    from qemu.qmp.qmp_client import ExecInterruptedError
+
+    class QMPSessionLost(ConnectionLost, ExecInterruptedError):
+        """A QMP session that ended with commands under way."""
+
+    return QMPSessionLost
+
+
+@functools.cache
+def _unexpected_reply() -> Callable[[str, str], ProtocolError]:
+    from qemu.qmp import Message
+    from qemu.qmp.qmp_client import BadReplyError
+
+    class QMPUnexpectedReply(ProtocolError, BadReplyError):
+        """A reply of another type."""
+
+        def __init__(self, command: str, why: str) -> None:
+            ProtocolError.__init__(self, why)
+            self.error_message = why
+            self.sent = Message({"execute": command})
+            self.msg = Message({})
+
+        def __str__(self) -> str:
+            return self.message
+
+    return QMPUnexpectedReply

@@ -13,10 +13,10 @@ from typing import Final
 
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
-from msgspec import Struct
 
 from aiovirt.drivers.door import Sink
-from aiovirt.drivers.qemu.monitor import Monitor
+from aiovirt.drivers.qemu import commands
+from aiovirt.drivers.qemu.monitor import Late, Listener, Monitor
 from aiovirt.drivers.qemu.translate import FACT_OF_RUN_STATE, Heard, heard, quoted
 from aiovirt.errors import ConnectionLost, Error, OrderTimeout
 from aiovirt.model.lifecycle import Fact
@@ -24,32 +24,35 @@ from aiovirt.model.record import RunRecord
 from aiovirt.model.spec import Action, DomainSpec
 from aiovirt.model.state import MonitorHealth
 from aiovirt.system.carrier import Carrier
+from aiovirt.system.deadlines import Deadlines
+from aiovirt.system.log import get_logger
 from aiovirt.system.process import ExitStatus, Process
 from aiovirt.wire.qmp import QMPEvent
+from aiovirt.wire.qmp.protocol import DEFAULT_LIMIT
 
 __all__ = ["Guest"]
+
+logger = get_logger("qemu")
 
 LAST_WORDS: Final = 1.0  # how long an ended process's socket is still read, and a lost monitor's process awaited
 GRACE: Final = 3.0  # between SIGTERM and SIGKILL
 POLICY_TIMEOUT: Final = 30.0
 
 
-class _Status(Struct):
-    """``query-status`` (QAPI: StatusInfo)."""
-
-    status: str
-
-
-class _Uuid(Struct):
-    """``query-uuid`` (QAPI: UuidInfo)."""
-
-    UUID: str
-
-
 class Guest:
     """A guest of ours. ``ended`` is called once, when its process is gone."""
 
-    def __init__(self, run: RunRecord, spec: DomainSpec, process: Process, sink: Sink, ended: Callable[[Guest], None]) -> None:
+    def __init__(  # noqa: PLR0913 - who it is, what it runs on, and who is told
+        self,
+        run: RunRecord,
+        spec: DomainSpec,
+        process: Process,
+        sink: Sink,
+        ended: Callable[[Guest], None],
+        *,
+        deadlines: Deadlines,
+        reply_limit: int = DEFAULT_LIMIT,
+    ) -> None:
         self.run = run
         self.process = process
         self.monitor: Monitor | None = None
@@ -59,7 +62,11 @@ class Guest:
         self.ended_by_itself = False
         self._spec = spec
         self._sink = sink
+        self._deadlines = deadlines
+        self._reply_limit = reply_limit
         self._ended = ended
+        self._asking = 0  # how often it is being asked how it is, since something was answered late
+        self._settled = anyio.Event()
         self._quiet = anyio.Event()  # the monitor has nothing more to say
         self._quiet.set()
         self._tasks: TaskGroup | None = None
@@ -105,11 +112,11 @@ class Guest:
             raise
 
     async def _adopt(self, monitor: Monitor) -> None:
-        answer = await monitor.execute("query-uuid", returns=_Uuid, timeout=POLICY_TIMEOUT)
+        answer = await commands.query_uuid(monitor, timeout=POLICY_TIMEOUT)
         if answer.UUID.lower() != str(self.run.uuid):
             raise ConnectionLost(f"another guest answers at the monitor: {answer.UUID}")
         self.monitor = monitor  # from here on its events are facts
-        status = await monitor.execute("query-status", returns=_Status, timeout=POLICY_TIMEOUT)
+        status = await commands.query_status(monitor, timeout=POLICY_TIMEOUT)
         self.tried.set()
         self._sink.monitor(self.run.uuid, MonitorHealth.CONNECTED, "found again")
         if (fact := FACT_OF_RUN_STATE.get(status.status)) is not None:
@@ -124,13 +131,8 @@ class Guest:
     def _open(self, carrier: Carrier) -> Monitor:
         assert self._tasks is not None
 
-        def on_event(event: QMPEvent) -> None:
-            self._on_event(monitor, event)
-
-        def on_heard(again: bool) -> None:  # noqa: FBT001 - the callback's shape
-            self._on_heard(monitor, again=again)
-
-        monitor = Monitor(carrier, on_event=on_event, on_heard=on_heard)
+        ear = _Ear(self)
+        monitor = ear.monitor = Monitor(carrier, ear, self._deadlines, limit=self._reply_limit)
         self._quiet = anyio.Event()
         self._tasks.start_soon(self._listen, carrier, monitor)
         return monitor
@@ -140,6 +142,7 @@ class Guest:
         async with carrier:
             why = await monitor.run()
         quiet.set()
+        self._settled.set()
         with anyio.move_on_after(LAST_WORDS):
             await self.exited.wait()
         if not self.exited.is_set() and monitor is self.monitor:
@@ -152,7 +155,7 @@ class Guest:
 
     # -- news ------------------------------------------------------------------------------
 
-    def _on_event(self, monitor: Monitor, event: QMPEvent) -> None:
+    def on_event(self, monitor: Monitor, event: QMPEvent) -> None:
         """Passes on what was said, always; and then what it means, once a session is begun."""
         if self.exited.is_set():
             return
@@ -166,11 +169,28 @@ class Guest:
         self._sink.fact(self.run.uuid, news.fact, source_time=source_time, by_guest=news.by_guest)
         self._follow_policy(news)
 
-    def _on_heard(self, monitor: Monitor, *, again: bool) -> None:
-        if monitor is not self.monitor:
-            return
-        health = MonitorHealth.CONNECTED if again else MonitorHealth.STALLED
-        self._sink.monitor(self.run.uuid, health, "" if again else "it did not answer in time")
+    def on_heard(self, monitor: Monitor, *, again: bool) -> None:
+        """Silence, or its end."""
+        if monitor is self.monitor:
+            health = MonitorHealth.CONNECTED if again else MonitorHealth.STALLED
+            self._sink.monitor(self.run.uuid, health, "" if again else "it did not answer in time")
+
+    def ask_how_it_is(self, monitor: Monitor) -> None:
+        """Something may have happened that no event told: what it is now becomes news."""
+        if self._tasks is not None and monitor is self.monitor:
+            self._asking += 1
+            self._tasks.start_soon(self._ask_how_it_is, monitor)
+
+    async def _ask_how_it_is(self, monitor: Monitor) -> None:
+        try:
+            status = await commands.query_status(monitor, timeout=POLICY_TIMEOUT)
+            if (fact := FACT_OF_RUN_STATE.get(status.status)) is not None:
+                self.report(Heard(fact))
+        except Error as error:
+            logger.info("it could not be asked how it is", domain=self.run.name, error=str(error))
+        finally:
+            self._asking -= 1
+            self._settled.set()
 
     def _follow_policy(self, news: Heard) -> None:
         """on_poweroff, on_reboot and on_crash: what is done once the guest has come to its end."""
@@ -183,18 +203,29 @@ class Guest:
 
     async def _restart(self) -> None:
         try:
-            await self.execute("system_reset", POLICY_TIMEOUT)
-            await self.execute("cont", POLICY_TIMEOUT)
+            await self.execute(commands.system_reset, POLICY_TIMEOUT)
+            await self.execute(commands.cont, POLICY_TIMEOUT)
         except Error as error:
             self._sink.monitor(self.run.uuid, MonitorHealth.DEGRADED, f"could not be restarted: {error}")
 
     # -- orders ----------------------------------------------------------------------------
 
-    async def execute(self, command: str, timeout: float) -> None:
+    async def execute(self, order: commands.Order, timeout: float) -> None:
         """A command whose answer says nothing."""
         until = anyio.current_time() + timeout
         monitor = await self.usable_monitor(timeout)
-        await monitor.execute(command, returns=dict[str, object], timeout=until - anyio.current_time())
+        await order(monitor, timeout=until - anyio.current_time())
+
+    async def settle(self, timeout: float) -> None:
+        """Returns when the fate of every order that had been given up is known; raises OrderTimeout(sent=False)."""
+        with anyio.move_on_after(timeout):
+            while self.monitor is not None and not (self.monitor.is_settled and not self._asking):
+                self._settled = anyio.Event()
+                await self._settled.wait()
+            return
+        raise OrderTimeout(
+            f"{self.run.name} has not yet answered an order that was given up", sent=False, subject=f"domain/{self.run.uuid}"
+        )
 
     async def usable_monitor(self, timeout: float) -> Monitor:
         """The session, once it is there; raises OrderTimeout(sent=False), and ConnectionLost where there is none."""
@@ -221,3 +252,25 @@ class Guest:
             await self.exited.wait()
         if not self.exited.is_set():
             raise OrderTimeout(f"process {self.process.pid} of {self.run.name} does not end", sent=True)
+
+
+class _Ear(Listener):
+    """What one session hears, with the session it comes from: there may have been others before it."""
+
+    monitor: Monitor
+
+    def __init__(self, guest: Guest) -> None:
+        self._guest = guest
+
+    def event(self, event: QMPEvent) -> None:
+        self._guest.on_event(self.monitor, event)
+
+    def heard(self, again: bool) -> None:  # noqa: FBT001 - a plain answer
+        self._guest.on_heard(self.monitor, again=again)
+
+    def late(self, answer: Late) -> None:
+        if answer.changes:
+            self._guest.ask_how_it_is(self.monitor)
+
+    def overlooked(self, event: str | None, size: int) -> None:  # noqa: ARG002 - whichever it was
+        self._guest.ask_how_it_is(self.monitor)

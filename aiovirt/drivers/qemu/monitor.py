@@ -1,55 +1,88 @@
 """A QMP session with one QEMU: commands out, replies matched, events handed on.
 
-One task pumps, one flushes; any number of tasks await their replies. What was sent before its
-caller gave up is still answered by QEMU one day; that late reply is dropped by its unknown id.
+What comes is handled as it comes, on the loop's thread; any number of tasks await their replies. The
+thinking is in ``window`` (what may be sent) and in ``wire.qmp`` (what was said); here bytes meet waiters.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
+import math
+from typing import Final, TypeVar
 
 import anyio
-import anyio.lowlevel
-from msgspec import Raw
+from msgspec import Struct
 
-from aiovirt.drivers.qemu.errors import command_failed
-from aiovirt.errors import ConnectionLost, OrderTimeout, ProtocolError
+from aiovirt.drivers.qemu.errors import command_failed, session_lost, unexpected_reply
+from aiovirt.drivers.qemu.window import Answer, Call, Lane, Stage, Window
+from aiovirt.errors import OrderTimeout, ProtocolError, ReplyTooLong, SystemFailure, Unsupported
 from aiovirt.system.carrier import ByteCarrier
-from aiovirt.wire.qmp import Failure, Message, Phase, QMPEvent, QMPProtocol, Reply
+from aiovirt.system.deadlines import Deadline, Deadlines
+from aiovirt.system.log import get_logger
+from aiovirt.system.seam import here
+from aiovirt.wire.qmp import Breach, Failure, Greeting, Message, Phase, QMPEvent, QMPProtocol, Reply, TooLong
 from aiovirt.wire.qmp.messages import decode_body
+from aiovirt.wire.qmp.protocol import DEFAULT_LIMIT
 
-__all__ = ["Monitor"]
+__all__ = ["Lane", "Late", "Listener", "Monitor"]
 
 T = TypeVar("T")
 
+_DONE: Final = Stage.DONE
+logger = get_logger("qemu")
+
+
+class Late(Struct, frozen=True):
+    """A command whose caller had given up was answered after all."""
+
+    command: str
+    changes: bool
+    done: bool
+
+
+class Listener:
+    """Who is told what a session hears, on the loop's thread; does nothing by itself."""
+
+    def event(self, event: QMPEvent) -> None:
+        """QEMU said something unasked."""
+
+    def heard(self, again: bool) -> None:  # noqa: FBT001 - a plain answer
+        """False when a deadline passed in complete silence; True when something is heard again."""
+
+    def late(self, answer: Late) -> None:
+        """What had been given up has happened, or was refused."""
+
+    def overlooked(self, event: str | None, size: int) -> None:
+        """A message over the limit was not read: which event it was, if it was one."""
+
 
 class Monitor:
-    """The session.
+    """The session. Its commands' deadlines are kept by ``deadlines``; ``limit`` is the largest message that is read, in bytes."""
 
-    ``on_event`` gets each event in order; ``on_heard`` is told False when a deadline passed in complete
-    silence, and True when something is heard again.
-    """
-
-    def __init__(self, carrier: ByteCarrier, *, on_event: Callable[[QMPEvent], None], on_heard: Callable[[bool], None]) -> None:
+    def __init__(self, carrier: ByteCarrier, listener: Listener, deadlines: Deadlines, *, limit: int = DEFAULT_LIMIT) -> None:
         self._carrier = carrier
-        self._protocol = QMPProtocol()
-        self._on_event = on_event
-        self._on_heard = on_heard
-        self._waiting: dict[int, _Answer] = {}
-        self._ready = anyio.Event()
+        self._listener = listener
+        self._deadlines = deadlines
+        self._limit = limit
+        self._protocol = QMPProtocol(limit=limit)
+        self._window = Window()
+        self._seam = here()
+        self._begun: anyio.Event | None = anyio.Event()  # until it has
         self._ended: str | None = None
         self._received = 0
         self._silent = False
+        self._check: Deadline | None = None
+        self._check_at = math.inf
+
+    # -- life ------------------------------------------------------------------------------
 
     async def run(self) -> str:
         """Reads until the session ends; returns why it did. Every waiter gets ConnectionLost."""
         why = "the session was closed"
         try:
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._flush)
-                why = await self._read()
-                tasks.cancel_scope.cancel()
+            await self._carrier.run(self._heard, self._pump)
+            why = "QEMU closed its monitor"
+        except (OSError, ProtocolError) as error:
+            why = str(error)
         finally:
             self._end(why)
         return why
@@ -60,105 +93,196 @@ class Monitor:
         Raises OrderTimeout when QEMU does not greet in time (it serves one client at a time),
         ConnectionLost when the session ends first.
         """
-        with anyio.move_on_after(timeout):
-            await self._ready.wait()
+        if self._begun is not None:
+            with anyio.move_on_after(timeout):
+                await self._begun.wait()
         if self._ended is not None:
-            raise ConnectionLost(f"the monitor: {self._ended}")
+            raise session_lost(self._ended)
         if self._protocol.phase is not Phase.READY:
             raise OrderTimeout("QEMU's monitor does not greet: it is stuck, or held by another client", sent=True)
 
-    async def execute(self, command: str, arguments: object = None, *, returns: type[T], timeout: float) -> T:
-        """The reply to ``command`` as ``returns``.
+    @property
+    def greeting(self) -> Greeting | None:
+        """What QEMU said first."""
+        return self._protocol.greeting
 
-        Raises CommandFailed (also qemu.qmp's ExecuteError) when QEMU refuses, OrderTimeout after
-        ``timeout`` seconds, ConnectionLost when the session ends first.
+    @property
+    def is_settled(self) -> bool:
+        """Whether the fate of all that was asked to change the guest is known, or still waited for."""
+        return not self._window.unsettled or self._ended is not None
+
+    # -- asking ----------------------------------------------------------------------------
+
+    async def execute(  # noqa: PLR0913 - all but the command and its time have a value that does
+        self,
+        command: str,
+        arguments: object = None,
+        *,
+        returns: type[T],
+        timeout: float,
+        lane: Lane = Lane.PLAIN,
+        descriptor: int | None = None,
+    ) -> T:
+        """The reply to ``command`` as ``returns``, any type that msgspec decodes.
+
+        ``timeout`` is in seconds; ``descriptor`` goes with the command, for ``getfd`` and ``add-fd``. At most
+        seven commands are with QEMU at a time: those in the lane URGENT go first, OUT_OF_BAND ones (QAPI:
+        ``allow-oob``) at once.
+
+        Raises CommandFailed (also qemu.qmp's ExecuteError) when QEMU refuses; OrderTimeout in time: with
+        ``sent`` False it never ran and never will, with ``sent`` True it may; ConnectionLost (also
+        ExecInterruptedError) when the session ends first; ProtocolError (also BadReplyError) for a reply
+        that is no ``returns``; ReplyTooLong for one over the limit; InvalidArgument for arguments larger
+        or deeper than QEMU reads; Unsupported where QEMU has no out-of-band commands; SystemFailure for a descriptor that
+        cannot be sent.
         """
         if self._ended is not None:
-            raise ConnectionLost(f"the monitor: {self._ended}")
-        number, line = self._protocol.command(command, arguments)
-        answer = self._waiting[number] = _Answer()
+            raise session_lost(self._ended)
+        waker = self._seam.new_waker()
+        call = self._call(command, arguments, timeout, lane, descriptor)
+        call.wake = waker.wake
         try:
-            self._send(line)
-            received = self._received
-            with anyio.move_on_after(timeout):
-                await answer.come.wait()
-        finally:
-            del self._waiting[number]
-        if answer.message is None:
-            self._give_up(command, timeout, silent=self._received == received)
-        return _body(command, answer.message, returns)
+            if not (self._window.is_free_for(call) and self._send(call)):
+                self._window.add(call)
+                self._pump()
+            if call.deadline < self._check_at:
+                self._check_before(call.deadline)
+            if self._ended is None and call.answer is None:
+                await waker.wait()
+        except BaseException:
+            self._window.give_up(call)
+            self._pump()  # what stood behind it may be free to go
+            raise
+        answer = call.answer
+        if type(answer) is Reply:
+            try:
+                return decode_body(answer.body, returns)
+            except ProtocolError as error:
+                raise unexpected_reply(command, str(error)) from error
+        raise self._trouble(call, timeout)
 
-    # -- inside ----------------------------------------------------------------------------
+    def _call(self, command: str, arguments: object, timeout: float, lane: Lane, descriptor: int | None) -> Call:
+        oob = lane is Lane.OUT_OF_BAND
+        if oob and (self.greeting is None or "oob" not in self.greeting.capabilities):
+            raise Unsupported("this QEMU has no out-of-band commands")
+        number, line = self._protocol.command(command, arguments, out_of_band=oob)
+        return Call(number, command, line, self._seam.now() + timeout, lane, descriptor, self._received)
 
-    async def _read(self) -> str:
-        try:
-            while data := await self._carrier.receive():
-                self._received += len(data)
-                if self._silent:
-                    self._silent = False
-                    self._on_heard(True)
-                messages = self._protocol.receive(data)
-                for message in messages:
-                    self._dispatch(message)
-                if any(isinstance(message, QMPEvent) for message in messages):
-                    await anyio.lowlevel.checkpoint()  # a guest may cause events without end; replies end with our commands
-        except (OSError, ProtocolError) as error:
-            return str(error)
-        except anyio.ClosedResourceError:
-            return "closed"
-        return "QEMU closed its monitor"
-
-    async def _flush(self) -> None:
-        try:
-            await self._carrier.flush()
-        except (OSError, anyio.ClosedResourceError):
-            return  # the reader meets the same end, and tells why
-
-    def _dispatch(self, message: Message) -> None:
-        if isinstance(message, QMPEvent):
-            self._on_event(message)
-        elif isinstance(message, Reply | Failure):
-            if not self._ready.is_set():
-                self._ready.set()
-            elif message.id is not None and (answer := self._waiting.get(message.id)):
-                answer.give(message)
-        else:
-            self._send(self._protocol.negotiate())
-
-    def _send(self, line: bytes) -> None:
-        try:
-            self._carrier.write(line)
-        except (OSError, BufferError) as error:
-            raise ConnectionLost(f"the monitor: {error}") from error
-
-    def _give_up(self, command: str, timeout: float, *, silent: bool) -> None:
+    def _trouble(self, call: Call, timeout: float) -> Exception:
+        """What to raise in place of a reply."""
+        answer = call.answer
+        if isinstance(answer, Failure):
+            return command_failed(call.command, answer.error_class, answer.description)
+        if isinstance(answer, OSError):
+            return SystemFailure(f"{call.command!r} cannot be sent: {answer.strerror or answer}")
+        if isinstance(answer, TooLong):
+            return ReplyTooLong(f"the reply to {call.command!r} has {answer.size} bytes; at most {self._limit} are read")
         if self._ended is not None:
-            raise ConnectionLost(f"the monitor: {self._ended}")
+            return session_lost(self._ended)
+        if call.stage is Stage.DROPPED:
+            return OrderTimeout(f"{call.command!r} was not sent within {timeout:g} s: QEMU owes the answers to those before it", sent=False)
+        return OrderTimeout(f"QEMU did not answer {call.command!r} within {timeout:g} s", sent=True)
+
+    def _pump(self) -> None:
+        """Sends what may be sent; a stream that breaks under it is told by its reader."""
+        while (call := self._window.next()) is not None and self._send(call):
+            pass
+
+    def _send(self, call: Call) -> bool:
+        """Whether it is on its way."""
+        try:
+            sent = self._carrier.write(call.line, () if call.descriptor is None else (call.descriptor,))
+        except ConnectionError:
+            return False  # the far side is gone: what it said last is still to be heard, and then its end
+        except OSError as error:
+            self._window.refuse(call, error)
+            call.wake()
+            return True
+        if sent:
+            self._window.mark_sent(call)
+        return sent
+
+    # -- deadlines -------------------------------------------------------------------------
+
+    def _check_before(self, when: float) -> None:
+        """Deadlines are looked at when the first of them passes, and most commands are answered long before theirs."""
+        if self._check is not None:
+            self._check.cancel()
+        self._check_at = when
+        self._check = self._deadlines.at(when, self._check_deadlines) if when < math.inf else None
+
+    def _check_deadlines(self) -> None:
+        now, silent, first = self._seam.now(), False, math.inf
+        for call in list(self._window.open()):
+            if call.deadline <= now:
+                silent = silent or call.heard == self._received
+                self._window.give_up(call)
+                call.wake()
+            else:
+                first = min(first, call.deadline)
+        self._check = None
+        self._check_before(first)
         if silent and not self._silent:
             self._silent = True
-            self._on_heard(False)
-        raise OrderTimeout(f"QEMU did not answer {command!r} within {timeout:g} s", sent=True)
+            self._listener.heard(False)
+        self._pump()
+
+    # -- hearing ---------------------------------------------------------------------------
+
+    def _heard(self, data: bytes) -> None:
+        self._received += len(data)
+        if self._silent:
+            self._silent = False
+            self._listener.heard(True)
+        for message in self._protocol.receive(data):
+            if type(message) is Reply or type(message) is Failure:
+                self._answered(message.id, message)
+            else:
+                self._take(message)
+
+    def _take(self, message: Message) -> None:
+        match message:
+            case QMPEvent():
+                self._listener.event(message)
+            case Greeting():
+                if not self._carrier.write(self._protocol.negotiate()):
+                    raise ProtocolError("QEMU greets, and takes no answer")
+            case TooLong(id=None):
+                logger.warning("a message over the limit was not read", qmp_event=message.event, bytes=message.size)
+                self._listener.overlooked(message.event, message.size)
+            case TooLong():
+                self._answered(message.id, message)
+            case Breach():
+                raise ProtocolError(message.why)
+            case _:
+                raise AssertionError(message)
+
+    def _answered(self, number: int | None, answer: Answer) -> None:
+        if self._begun is not None:  # to the negotiation
+            self._begin()
+            return
+        call = self._window.answered(number, answer)
+        if call is None:
+            logger.warning("an answer that nobody asked for", qmp_id=number)
+            return
+        if call.stage is _DONE:
+            call.wake()
+        else:
+            self._listener.late(Late(call.command, call.changes, done=not isinstance(answer, Failure)))
+        if self._window.has_waiting:
+            self._pump()
+
+    def _begin(self) -> None:
+        if self._begun is not None:
+            self._begun.set()
+            self._begun = None
 
     def _end(self, why: str) -> None:
-        self._ended = why
-        self._ready.set()
-        for answer in self._waiting.values():
-            answer.come.set()
-
-
-class _Answer:
-    """A place for one reply."""
-
-    def __init__(self) -> None:
-        self.come = anyio.Event()
-        self.message: Reply | Failure | None = None
-
-    def give(self, message: Reply | Failure) -> None:
-        self.message = message
-        self.come.set()
-
-
-def _body(command: str, message: Reply | Failure | None, returns: type[T]) -> T:
-    if isinstance(message, Failure):
-        raise command_failed(command, message.error_class, message.description)
-    return decode_body(message.body if message else Raw(), returns)
+        if self._ended is None:
+            self._ended = why
+        self._begin()
+        if self._check is not None:
+            self._check.cancel()
+        for call in list(self._window.open()):
+            self._window.give_up(call)
+            call.wake()

@@ -60,6 +60,9 @@ class TestDriver:
     async def reconnect(self, uuid: UUID) -> None:
         """There is never one to speak with again."""
 
+    async def settle(self, uuid: UUID, *, timeout: float) -> None:
+        """An order that was given up here did not happen."""
+
     async def suspend(self, uuid: UUID, *, timeout: float) -> None:
         """PAUSED."""
         await self._turn(uuid, timeout)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aiovirt.wire.qmp.messages import Failure, Greeting, Message, QMPEvent, Reply
+from aiovirt.wire.qmp.messages import Breach, Failure, Greeting, Message, QMPEvent, Reply, TooLong
 from aiovirt.wire.qmp.protocol import Phase, QMPProtocol
 
-__all__ = ["Failure", "Greeting", "Message", "Phase", "QMPEvent", "QMPProtocol", "Reply"]
+__all__ = ["Breach", "Failure", "Greeting", "Message", "Phase", "QMPEvent", "QMPProtocol", "Reply", "TooLong"]

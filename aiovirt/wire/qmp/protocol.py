@@ -1,22 +1,37 @@
 """One QMP conversation from its client's side: bytes in, messages out, and which phase it is in.
 
     GREETING --greeting--> NEGOTIATING --reply--> READY
-        any phase --error--> BROKEN
+        any phase --breach--> BROKEN
 
 Events may come in any phase, also before the greeting. Commands may be sent in READY only.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
 from typing import Final
 
 from aiovirt.errors import ProtocolError
-from aiovirt.wire.qmp.messages import Failure, Greeting, Message, QMPEvent, Reply, command_line, read_message
+from aiovirt.wire.qmp.messages import (
+    EDGE,
+    Breach,
+    Failure,
+    Greeting,
+    Message,
+    QMPEvent,
+    Reply,
+    TooLong,
+    command_line,
+    read_edges,
+    read_message,
+)
 
 __all__ = ["DEFAULT_LIMIT", "Phase", "QMPProtocol"]
 
 DEFAULT_LIMIT: Final = 64 * 1024 * 1024
+BLANK: Final = (b"", b"\r")
+"""What stands between two ends of lines, CR LF or LF, and is nothing."""
 
 
 class Phase(Enum):
@@ -34,72 +49,108 @@ _TRANSITIONS: Final[dict[tuple[Phase, type[Message]], Phase]] = {
     (Phase.GREETING, Greeting): Phase.NEGOTIATING,
     (Phase.NEGOTIATING, QMPEvent): Phase.NEGOTIATING,
     (Phase.NEGOTIATING, Reply): Phase.READY,
-    (Phase.READY, QMPEvent): Phase.READY,
-    (Phase.READY, Reply): Phase.READY,
-    (Phase.READY, Failure): Phase.READY,
 }
+_WHEN_READY: Final = frozenset({QMPEvent, Reply, Failure, TooLong})
+_READY: Final = Phase.READY
+_BROKEN: Final = Phase.BROKEN
 
 
 class QMPProtocol:
-    """Frames and phases. ``limit`` is the largest message in bytes."""
+    """Frames and phases. ``limit`` is the largest message in bytes that is read."""
 
     def __init__(self, *, limit: int = DEFAULT_LIMIT) -> None:
         self.phase = Phase.GREETING
         self.greeting: Greeting | None = None
         self._limit = limit
-        self._chunks: list[bytes] = []
-        self._held = 0
+        self._chunks: list[bytes] = []  # of a line that is not whole yet
+        self._size = 0  # of that line
+        self._head = self._tail = b""  # its ends, once it is over the limit
         self._last_id = 0
 
     def receive(self, data: bytes) -> list[Message]:
-        """The messages that ``data`` completes. Raises ProtocolError; from then on, always."""
-        if self.phase is Phase.BROKEN:
-            raise ProtocolError("this QMP conversation is broken")
-        try:
-            return [self._step(read_message(line)) for line in self._lines(data)]
-        except ProtocolError:
-            self.phase = Phase.BROKEN
-            self._chunks.clear()
-            raise
+        """The messages that ``data`` completes. A Breach is the last one ever: from then on there are none."""
+        messages: list[Message] = []
+        for line in self._lines(data):
+            if isinstance(line, TooLong):
+                message: Message = line
+            elif line not in BLANK:
+                message = read_message(line)
+            else:
+                continue
+            if self.phase is not _READY or type(message) not in _WHEN_READY:
+                message = self._step(message)
+            messages.append(message)
+            if self.phase is _BROKEN:
+                break
+        return messages
 
     def negotiate(self) -> bytes:
-        """The line that answers the greeting."""
-        return self._line("qmp_capabilities", None)[1]
+        """The line that answers the greeting: with out-of-band commands, where they are offered."""
+        offered = self.greeting is not None and "oob" in self.greeting.capabilities
+        return self._line("qmp_capabilities", {"enable": ["oob"]} if offered else None)[1]
 
-    def command(self, name: str, arguments: object | None = None) -> tuple[int, bytes]:
+    def command(self, name: str, arguments: object | None = None, *, out_of_band: bool = False) -> tuple[int, bytes]:
         """(id, line) of a command; raises ProtocolError when the conversation is not ready for one."""
-        if self.phase is not Phase.READY:
+        if self.phase is not _READY:
             raise ProtocolError(f"no command can be sent in the phase {self.phase.value}")
-        return self._line(name, arguments)
+        return self._line(name, arguments, out_of_band=out_of_band)
 
-    def _line(self, name: str, arguments: object | None) -> tuple[int, bytes]:
+    def _line(self, name: str, arguments: object | None, *, out_of_band: bool = False) -> tuple[int, bytes]:
         self._last_id += 1
-        return self._last_id, command_line(name, arguments, self._last_id)
+        return self._last_id, command_line(name, arguments, self._last_id, out_of_band=out_of_band)
 
     def _step(self, message: Message) -> Message:
         after = _TRANSITIONS.get((self.phase, type(message)))
         if after is None:
-            raise ProtocolError(f"{type(message).__name__.lower()} out of place in the phase {self.phase.value}: {message}")
+            return self._break(message)
         self.phase = after
         if isinstance(message, Greeting):
             self.greeting = message
         return message
 
-    def _lines(self, data: bytes) -> list[bytes]:
+    def _break(self, message: Message) -> Breach:
+        before, self.phase = self.phase, Phase.BROKEN
+        self._chunks.clear()
+        if isinstance(message, Breach):
+            return message
+        words = f": {message.description[:EDGE]}" if isinstance(message, Failure) else ""
+        return Breach(f"{type(message).__name__.lower()} out of place in the phase {before.value}{words}")
+
+    # -- lines -----------------------------------------------------------------------------
+
+    def _lines(self, data: bytes) -> Sequence[bytes | TooLong]:
         """The lines that ``data`` completes; only ``data`` is searched, so a long message costs linear time."""
-        *whole, rest = data.split(b"\n")
-        lines: list[bytes] = []
+        if self.phase is _BROKEN:
+            return []
+        *whole, rest = pieces = data.split(b"\n")
+        if not (self._size or rest) and len(data) <= self._limit:
+            return pieces
+        lines: list[bytes | TooLong] = []
         for piece in whole:
-            self._keep(piece)
-            lines.append(b"".join(self._chunks))
-            self._chunks.clear()
-            self._held = 0
-        self._keep(rest)
-        return [line for line in lines if line.strip()]
+            line: bytes | TooLong = piece
+            if self._size or len(piece) > self._limit:
+                self._keep(piece)
+                line = self._take()
+            lines.append(line)
+        if rest:
+            self._keep(rest)
+        return lines
 
     def _keep(self, piece: bytes) -> None:
-        self._held += len(piece)
-        if self._held > self._limit:
-            raise ProtocolError(f"a QMP message of over {self._limit} bytes")
-        if piece:
+        """Takes in a piece of a line; of one that is over the limit the ends only."""
+        self._size += len(piece)
+        if self._size <= self._limit:
             self._chunks.append(piece)
+            return
+        if self._chunks:
+            piece = b"".join((*self._chunks, piece))
+            self._chunks.clear()
+        self._head += piece[: EDGE - len(self._head)]
+        self._tail = (self._tail + piece[-EDGE:])[-EDGE:]
+
+    def _take(self) -> bytes | TooLong:
+        """The line that is whole now."""
+        line = read_edges(self._head, self._tail, self._size) if self._head else b"".join(self._chunks)
+        self._chunks.clear()
+        self._size, self._head, self._tail = 0, b"", b""
+        return line

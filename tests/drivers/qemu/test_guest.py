@@ -11,16 +11,18 @@ from uuid import UUID
 import anyio
 import pytest
 
+from aiovirt.drivers.qemu import commands
 from aiovirt.drivers.qemu.guest import Guest
 from aiovirt.drivers.qemu.tinyguest import tiny_guest
-from aiovirt.errors import ConnectionLost
+from aiovirt.errors import ConnectionLost, OrderTimeout
 from aiovirt.events import DomainQMP, Event
 from aiovirt.model.lifecycle import Fact
 from aiovirt.model.record import ProcessId, RunRecord
 from aiovirt.model.state import MonitorHealth
 from aiovirt.system.carrier import Carrier
+from aiovirt.system.deadlines import Deadlines
 from aiovirt.system.process import ExitStatus, Process
-from aiovirt.testing.qmp_peer import QMPPeer
+from aiovirt.testing.qmp_peer import Command, QMPPeer
 
 pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
 
@@ -91,7 +93,8 @@ class Scene:
         self.process = Mortal()
         self.ears = Ears(self.peer)
         run = RunRecord(uuid=U, name="web", id=1, xml="")
-        self.guest = Guest(run, tiny_guest("/web.img", name="web"), self.process, self.ears, lambda _: None)
+        self.deadlines = Deadlines()
+        self.guest = Guest(run, tiny_guest("/web.img", name="web"), self.process, self.ears, lambda _: None, deadlines=self.deadlines)
 
     async def begin(self) -> None:
         await self.guest.begin(self.peer.carrier, 5)
@@ -104,6 +107,7 @@ class Scene:
 async def scene(*, obliging: bool = True) -> AsyncIterator[Scene]:
     one = Scene(obliging=obliging)
     async with anyio.create_task_group() as tasks:
+        tasks.start_soon(one.deadlines.run)
         await tasks.start(one.guest.watch)
         yield one
         tasks.cancel_scope.cancel()
@@ -139,7 +143,7 @@ async def test_a_guest_that_is_met_again_is_heard_before_it_is_known() -> None:
         one.peer.event("STOP")
         await anyio.wait_all_tasks_blocked()
         assert one.ears.names == ["STOP"]
-        one.peer.answers["query-status"] = {"status": "paused"}
+        one.peer.answers["query-status"] = {"status": "paused", "running": False}
         one.peer.reply(asked, {"UUID": str(U)})
         await anyio.wait_all_tasks_blocked()
         assert one.ears.names == ["STOP", "CONNECTED", "PAUSED"]
@@ -152,7 +156,7 @@ async def test_an_odd_body_costs_neither_its_event_nor_the_session(body: bytes) 
         for name in (b"RTC_CHANGE", b"STOP"):
             one.peer.send_bytes(b'{"event": "' + name + b'", "data": ' + body + b"}\r\n")
         one.peer.answers["cont"] = {}
-        await one.guest.execute("cont", 5)
+        await one.guest.execute(commands.cont, 5)
         assert one.ears.names == ["RTC_CHANGE", "STOP", "PAUSED"]
         assert [(event.data, event.omitted) for event in one.ears.said] == [({}, len(body))] * 2
 
@@ -163,7 +167,7 @@ async def test_a_body_that_decides_and_cannot_be_read_is_told_and_ends_the_sessi
         one.peer.send({"event": "SHUTDOWN", "data": 3})
         await anyio.wait_all_tasks_blocked()
         with pytest.raises(ConnectionLost, match="unexpected body"):
-            await one.guest.execute("cont", 5)
+            await one.guest.execute(commands.cont, 5)
         assert [(event.event, event.omitted) for event in one.ears.said] == [("SHUTDOWN", 1)]
 
 
@@ -176,3 +180,86 @@ async def test_after_the_end_nothing_is_told() -> None:
         await one.guest.exited.wait()
         await anyio.wait_all_tasks_blocked()
         assert one.ears.names == ["STOP", "PAUSED", "EXITED"]
+
+
+# -- orders that were given up -----------------------------------------------------------------
+
+
+async def given_up(one: Scene) -> Command:
+    """A ``stop`` whose caller has gone, and that the peer has not answered."""
+    await one.begin()
+    with pytest.raises(OrderTimeout) as late:
+        await one.guest.execute(commands.stop, 1)
+    assert late.value.sent
+    assert one.ears.names == ["STALLED"]
+    return await one.peer.next_command()
+
+
+async def test_what_was_given_up_and_happened_after_all_is_news() -> None:
+    async with scene() as one:
+        stop = await given_up(one)
+        one.peer.answers["query-status"] = {"status": "paused", "running": False}
+        one.peer.reply(stop)
+        await anyio.wait_all_tasks_blocked()
+        assert one.ears.names == ["STALLED", "CONNECTED", "PAUSED"]
+
+
+async def test_a_question_that_was_given_up_is_no_news() -> None:
+    async with scene() as one:
+        await one.begin()
+        with anyio.move_on_after(1):
+            await one.guest.monitor.execute("query-block", returns=object, timeout=60)  # type: ignore[union-attr]
+        one.peer.reply(await one.peer.next_command(), [])
+        await anyio.wait_all_tasks_blocked()
+        assert one.ears.names == []
+        assert [command.execute for command in one.peer.received] == ["qmp_capabilities", "query-block"]
+
+
+async def test_the_next_order_first_learns_its_fate() -> None:
+    async with scene() as one:
+        stop = await given_up(one)
+        learned = anyio.Event()
+
+        async def settle() -> None:
+            await one.guest.settle(60)
+            learned.set()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(settle)
+            await anyio.wait_all_tasks_blocked()
+            one.peer.reply(stop)
+            status = await one.peer.next_command()
+            assert not learned.is_set()
+            one.peer.reply(status, {"status": "paused", "running": False})
+            await learned.wait()
+            assert one.ears.names[-1] == "PAUSED"
+
+
+async def test_a_fate_that_is_not_learned_in_time() -> None:
+    async with scene() as one:
+        await given_up(one)
+        before = anyio.current_time()
+        with pytest.raises(OrderTimeout) as late:
+            await one.guest.settle(7)
+        assert not late.value.sent
+        assert anyio.current_time() - before == pytest.approx(7)
+
+
+async def test_when_the_session_ends_nobody_waits_for_a_fate() -> None:
+    async with scene() as one, anyio.create_task_group() as tasks:
+        await given_up(one)
+        tasks.start_soon(one.guest.settle, 60)
+        await anyio.wait_all_tasks_blocked()
+        before = anyio.current_time()
+        one.peer.close()
+        await anyio.wait_all_tasks_blocked()
+        assert anyio.current_time() - before < 10
+
+
+async def test_a_message_nobody_read_may_have_been_news() -> None:
+    async with scene() as one:
+        await one.begin()
+        one.peer.answers["query-status"] = {"status": "paused", "running": False}
+        one.guest.monitor._listener.overlooked("STOP", 70_000_000)  # type: ignore[union-attr]
+        await anyio.wait_all_tasks_blocked()
+        assert one.ears.names == ["PAUSED"]

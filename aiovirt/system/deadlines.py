@@ -1,0 +1,69 @@
+"""Deadlines for all who have one, however many: one heap, and one timer for the first of them.
+
+Who has many deadlines itself (a session with its commands) sets the first only, and looks again then.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+from collections.abc import Callable
+
+import anyio
+
+from aiovirt.system.seam import here
+
+__all__ = ["Deadline", "Deadlines"]
+
+
+class Deadline:
+    """When ``due`` is to be called; :meth:`cancel` if it is not to be any more."""
+
+    __slots__ = ("_due", "when")
+
+    def __init__(self, when: float, due: Callable[[], None]) -> None:
+        self.when = when
+        self._due: Callable[[], None] | None = due
+
+    def cancel(self) -> None:
+        """Nothing is called, and nothing kept alive."""
+        self._due = None
+
+    def pass_by(self) -> None:
+        """Its time has come."""
+        if self._due is not None:
+            self._due()
+
+
+class Deadlines:
+    """The heap. Deadlines pass while :meth:`run` runs; those set before wait for it."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, Deadline]] = []
+        self._count = itertools.count()
+        self._timer: anyio.CancelScope | None = None
+        self._now = here().now
+
+    def at(self, when: float, due: Callable[[], None]) -> Deadline:
+        """Calls ``due`` on the loop's thread at ``when``, on the clock of :meth:`aiovirt.system.seam.Seam.now`."""
+        deadline = Deadline(when, due)
+        heapq.heappush(self._heap, (when, next(self._count), deadline))
+        if self._timer is not None and when < self._timer.deadline:
+            self._timer.deadline = when
+        return deadline
+
+    async def run(self) -> None:
+        """Lets deadlines pass, until cancelled."""
+        try:
+            while True:
+                with anyio.CancelScope(deadline=self._heap[0][0] if self._heap else math.inf) as self._timer:
+                    await anyio.sleep_forever()
+                self._pass_by()
+        finally:
+            self._timer = None
+
+    def _pass_by(self) -> None:
+        now = self._now()
+        while self._heap and self._heap[0][0] <= now:
+            heapq.heappop(self._heap)[2].pass_by()

@@ -1,0 +1,145 @@
+"""A unix socket that others connect to, and what is spoken with each of them.
+
+Unlike a :class:`aiovirt.system.carrier.Carrier`, which hears all that comes as it comes, a connection
+here is read when somebody asks for more: whoever is on the far side waits as long.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import stat
+from contextlib import suppress
+from types import TracebackType
+from typing import Final, Self
+
+import anyio
+
+from aiovirt.system.carrier import connect_now, listen_unix
+
+__all__ = ["Connection", "Listener"]
+
+_CROWDED: Final = frozenset({errno.EMFILE, errno.ENFILE})
+
+
+class Connection:
+    """A client's socket. Leaving the block closes it."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        self._socket = sock
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Hangs up."""
+        self._socket.close()
+
+    async def receive(self, size: int) -> bytes:
+        """At most ``size`` bytes, none when the client has ended or its stream broke. Others have a turn first."""
+        while True:
+            await anyio.wait_readable(self._socket)
+            try:
+                return self._socket.recv(size)
+            except (BlockingIOError, InterruptedError):
+                continue
+            except OSError:
+                return b""
+
+    def write(self, data: bytes | bytearray) -> int:
+        """How many bytes of ``data`` are on their way; raises OSError when the stream broke."""
+        try:
+            return self._socket.send(data)
+        except (BlockingIOError, InterruptedError):
+            return 0
+
+    async def writable(self) -> None:
+        """Returns when more may be written."""
+        await anyio.wait_writable(self._socket)
+
+
+class Listener:
+    """A listening socket at ``path``, mode 0600. Making it blocks, and so does closing it: both are for threads.
+
+    Raises OSError: FileExistsError where there is something else already, a socket that somebody
+    listens at included. One that nobody listens at any more is replaced.
+    """
+
+    def __init__(self, path: str) -> None:
+        _claim(path)
+        self._path = path
+        self._spare = _new_spare()
+        try:
+            self._socket = listen_unix(path)
+        except BaseException:
+            self._spare.close()
+            raise
+        self._socket.setblocking(False)
+        try:
+            self._identity = _identity_of(path)
+        except BaseException:  # somebody has taken it away already
+            self._spare.close()
+            self._socket.close()
+            raise
+
+    async def accept(self) -> Connection:
+        """The next client. Where this process has no descriptor left for one, it is hung up on."""
+        while True:
+            await anyio.wait_readable(self._socket)
+            try:
+                return Connection(self._socket.accept()[0])
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                continue
+            except OSError as error:
+                if error.errno not in _CROWDED:
+                    raise
+            self._turn_away()
+
+    def _turn_away(self) -> None:
+        """A client that is left in the queue would be found there again at once, and for ever."""
+        self._spare.close()
+        with suppress(OSError):
+            self._socket.accept()[0].close()
+        self._spare = _new_spare()
+
+    def close(self) -> None:
+        """Takes the file away, if it is still this one, and nobody more."""
+        try:
+            with suppress(FileNotFoundError):
+                if _identity_of(self._path) == self._identity:  # no other has its number while the socket is open
+                    os.unlink(self._path)
+        finally:
+            self._spare.close()
+            self._socket.close()
+
+
+def _new_spare() -> socket.socket:
+    """A descriptor to be given up for a client that cannot be served."""
+    return socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+
+
+def _claim(path: str) -> None:
+    """Raises FileExistsError when what is at ``path`` may not be replaced."""
+    try:
+        mode = os.lstat(path).st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise FileExistsError(errno.EEXIST, "there is something else already, which is no socket", path)
+    try:
+        connect_now(path).close()
+    except ConnectionRefusedError:
+        return
+    except BlockingIOError:
+        pass  # so many wait there already
+    raise FileExistsError(errno.EEXIST, "somebody else listens there already", path)
+
+
+def _identity_of(path: str) -> tuple[int, int]:
+    found = os.lstat(path)
+    return found.st_dev, found.st_ino

@@ -1,0 +1,76 @@
+"""The seam to the loop that runs: the few things that asyncio, uvloop and trio each do best in their own way.
+
+One way to wait (:class:`Waker`), one to be told of a descriptor (:class:`Attention`), one clock. All that
+moves bytes stands on these three verbs, so nothing else needs to know which loop it is on. asyncio and
+uvloop keep a reader registered and resolve plain futures (:mod:`aiovirt.system.seam_asyncio`); trio has a
+task that waits for the descriptor, and reschedules (:mod:`aiovirt.system.seam_trio`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+__all__ = ["Attention", "Seam", "Waker", "here", "new_waker"]
+
+
+class Waker(Protocol):
+    """One task waits, anyone on the loop's thread wakes it."""
+
+    def wait(self) -> Awaitable[object]:
+        """To be awaited at once, by one task: returns once woken. A wake that came before this call does not count."""
+        ...
+
+    def wake(self) -> None:
+        """Wakes who waits; harmless when nobody does."""
+
+
+class Attention(Protocol):
+    """What is paid to one descriptor, which stays its owner's to close, after :meth:`run` has ended."""
+
+    async def run(self, readable: Callable[[], object]) -> None:
+        """Calls ``readable`` on the loop's thread whenever there is something to read, until stopped or cancelled.
+
+        It is called again while something is left, others having a turn in between. What it raises is raised here.
+        """
+
+    def when_writable(self, then: Callable[[], object]) -> None:
+        """Calls ``then`` once, when the descriptor takes more and :meth:`run` runs; the last one asked for is called."""
+
+    def stop(self) -> None:
+        """:meth:`run` returns, and nothing more is called."""
+
+
+class Seam(Protocol):
+    """The loop that runs here."""
+
+    def now(self) -> float:
+        """Seconds on the clock of its deadlines."""
+        ...
+
+    def new_waker(self) -> Waker:
+        """A way for one task to wait, for about half of an Event."""
+        ...
+
+    def attend(self, descriptor: int) -> Attention:
+        """Attention for a descriptor that does not block."""
+        ...
+
+
+def here() -> Seam:
+    """The seam to the loop that runs in this thread."""
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        from aiovirt.system.seam_trio import TrioSeam
+
+        return TrioSeam()
+    from aiovirt.system.seam_asyncio import AsyncioSeam
+
+    return AsyncioSeam(loop)
+
+
+def new_waker() -> Waker:
+    """A waker for the loop that runs here."""
+    return here().new_waker()

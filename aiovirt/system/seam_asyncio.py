@@ -1,0 +1,120 @@
+"""The seam on asyncio and uvloop: readers stay registered, and who waits waits on a plain future."""
+
+from __future__ import annotations
+
+import asyncio
+import select
+from collections.abc import Awaitable, Callable
+
+__all__ = ["AsyncioAttention", "AsyncioSeam", "AsyncioWaker", "LibuvAttention"]
+
+
+class AsyncioSeam:
+    """See :class:`aiovirt.system.seam.Seam`."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self.now = loop.time
+
+    def new_waker(self) -> AsyncioWaker:
+        return AsyncioWaker(self._loop)
+
+    def attend(self, descriptor: int) -> AsyncioAttention:
+        polls_itself = isinstance(self._loop, asyncio.SelectorEventLoop)
+        return (AsyncioAttention if polls_itself else LibuvAttention)(self._loop, descriptor)
+
+
+class AsyncioWaker:
+    """See :class:`aiovirt.system.seam.Waker`."""
+
+    __slots__ = ("_future", "_loop")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._future: asyncio.Future[None] | None = None
+
+    def wait(self) -> Awaitable[object]:
+        future: asyncio.Future[None] = asyncio.Future(loop=self._loop)
+        self._future = future
+        return future
+
+    def wake(self) -> None:
+        future = self._future
+        if future is not None and not future.done():
+            future.set_result(None)
+
+
+class AsyncioAttention:
+    """See :class:`aiovirt.system.seam.Attention`."""
+
+    __slots__ = ("_descriptor", "_ended", "_loop", "_runs", "_then")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, descriptor: int) -> None:
+        self._loop = loop
+        self._descriptor = descriptor
+        self._ended: asyncio.Future[None] = loop.create_future()
+        self._runs = False
+        self._then: Callable[[], object] | None = None  # to be called when there is room
+
+    async def run(self, readable: Callable[[], object]) -> None:
+        if self._ended.done():
+            return
+        self._runs = True
+        self._loop.add_reader(self._descriptor, self._read, readable)
+        if self._then is not None:
+            self.when_writable(self._then)
+        try:
+            await self._ended
+        finally:
+            self._forget()
+
+    def when_writable(self, then: Callable[[], object]) -> None:
+        self._then = then
+        if self._runs:
+            self._loop.add_writer(self._descriptor, self._write)
+
+    def stop(self) -> None:
+        if not self._ended.done():
+            self._ended.set_result(None)
+            self._forget()
+
+    def _read(self, readable: Callable[[], object]) -> None:
+        self._call(readable)
+
+    def _write(self) -> None:
+        self._loop.remove_writer(self._descriptor)
+        then, self._then = self._then, None
+        if then is not None:
+            self._call(then)
+
+    def _call(self, then: Callable[[], object]) -> None:
+        if self._ended.done():
+            return
+        try:
+            then()
+        except BaseException as error:  # noqa: BLE001 - a loop only logs what its callbacks raise; run() raises it
+            if not self._ended.done():
+                self._ended.set_exception(error)
+                self._forget()
+
+    def _forget(self) -> None:
+        if self._runs:
+            self._runs = False
+            self._loop.remove_reader(self._descriptor)
+            self._loop.remove_writer(self._descriptor)
+
+
+class LibuvAttention(AsyncioAttention):
+    """libuv calls once and never again for a descriptor in error (POLLERR), whatever is left to read there."""
+
+    __slots__ = ("_errors",)
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, descriptor: int) -> None:
+        super().__init__(loop, descriptor)
+        self._errors = select.poll()
+        self._errors.register(descriptor, 0)  # errors are told whatever is asked for
+
+    def _read(self, readable: Callable[[], object]) -> None:
+        self._call(readable)
+        if self._runs and any(events & select.POLLERR for _, events in self._errors.poll(0)):
+            self._loop.call_soon(self._read, readable)
