@@ -20,7 +20,7 @@ BENCHES := $(patsubst benchmarks/%.py,%,$(sort $(wildcard benchmarks/bench_*.py)
 .DELETE_ON_ERROR:
 # One thing after another, also under make -j: what is missing is said before anything is installed.
 .NOTPARALLEL:
-.PHONY: help setup setup-demo setup-tests debian-for-demo debian-for-tests demo test crash fuzz lint bench promises docs clean
+.PHONY: help setup setup-demo setup-tests debian-for-demo debian-for-tests demo test crash fuzz backports lint bench promises docs clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1@\2/p' $(MAKEFILE_LIST) | while IFS=@ read -r name text; do printf '%-15s %s\n' "$$name" "$$text"; done
@@ -39,6 +39,10 @@ crash: setup-tests ## the tests that kill engines and cut their power, at ten ti
 
 fuzz: setup-tests ## made-up bytes for all that reads bytes; for ten minutes, or AIOVIRT_FUZZ_SECONDS
 	@$(PY) -m tests.fuzz.run
+
+backports: setup-tests ## the tests of QEMU sessions and guests with the QEMU of Debian's backports
+	@AIOVIRT_TEST_QEMU=$$($(PY) -m tests.lab.backports build/backports) && export AIOVIRT_TEST_QEMU && $$AIOVIRT_TEST_QEMU --version && \
+		$(PY) -m tests.lab.sandbox $(PY) -m pytest tests/system/test_qmp_session.py tests/system/test_qemu.py tests/system/test_stuck_guest.py
 
 lint: setup-tests ## ruff, mypy, pyright, and the floors of the house (import-linter)
 	@$(VENV)/bin/ruff check

@@ -79,7 +79,8 @@ async def test_a_whole_life(host: aiovirt.Host, place: Place) -> None:
         await up.wait()
         await domain.suspend()
         assert domain.state is DomainState.PAUSED
-        assert await domain.qmp("query-status", returns=dict[str, object]) == {"status": "paused", "singlestep": False, "running": False}
+        status = await domain.qmp("query-status", returns=dict[str, object])
+        assert {"status": "paused", "running": False}.items() <= status.items()  # until 9.0 it says singlestep, too
         await domain.resume()
         await domain.shutdown()
         await domain.wait_for_state(DomainState.SHUTOFF)
