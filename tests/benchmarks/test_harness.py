@@ -183,9 +183,9 @@ def test_a_promise_that_cannot_be_held_against_anything_is_refused(text: str, co
 
 
 def test_the_projects_promises_are_in_order() -> None:
-    from benchmarks import bench_events, bench_qmp
+    from benchmarks import bench_burst, bench_events, bench_qmp
 
-    benches = {bench.name: bench for bench in (bench_events.BENCH, bench_qmp.BENCH)}
+    benches = {bench.name: bench for bench in (bench_burst.BENCH, bench_events.BENCH, bench_qmp.BENCH)}
     promises = read_promises(FILE.read_text(encoding="utf-8"), benches)
     assert {one.bench for one in promises} == set(benches)
     assert len({msgspec.structs.replace(one, at_most=1.0) for one in promises}) == len(promises)
@@ -282,6 +282,11 @@ def test_a_bench_runs(bench: str, case: str, metrics: set[str]) -> None:
 def test_ten_thousand_sessions_open_and_answer(backend: str) -> None:
     which = ["--contender", "aiovirt", "--backend", backend, "--case", "10,000 sessions", "--quick"]
     assert set(msgspec.json.decode(run("bench_qmp", *which))) == {"cpu", "wall", "peer", "open", "memory"}
+
+
+def test_a_burst_is_heard_to_its_end() -> None:
+    lane = ["--contender", "aiovirt", "--backend", "asyncio", "--case", "200,000 events"]
+    assert set(msgspec.json.decode(run("bench_burst", *lane))) == {"stall", "p99", "cpu", "wall", "memory"}
 
 
 def test_a_stage_stands_around_the_cases_that_are_measured() -> None:
