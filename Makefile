@@ -10,6 +10,7 @@ PIP := $(PY) -m pip --disable-pip-version-check --quiet --quiet
 export PATH := $(PATH):/usr/sbin:/sbin
 for_demo := ensurepip=python3-venv qemu-system-x86_64=qemu-system-x86 udevadm=udev ip=iproute2
 for_tests := $(for_demo) unshare=util-linux virsh=libvirt-clients virt-qemu-run=libvirt-daemon-driver-qemu nasm=nasm libvirtd=libvirt-daemon libvirt-python=python3-libvirt
+for_lab := $(for_tests) cpio=cpio modprobe=kmod gcc=gcc setpriv=util-linux
 
 # pyright asks the network for a newer version of itself unless told not to.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
@@ -20,19 +21,23 @@ BENCHES := $(patsubst benchmarks/%.py,%,$(sort $(wildcard benchmarks/bench_*.py)
 .DELETE_ON_ERROR:
 # One thing after another, also under make -j: what is missing is said before anything is installed.
 .NOTPARALLEL:
-.PHONY: help setup setup-demo setup-tests debian-for-demo debian-for-tests demo test crash fuzz backports lint bench promises docs clean
+.PHONY: help setup setup-demo setup-tests setup-lab debian-for-demo debian-for-tests debian-for-lab demo test lab crash fuzz backports lint bench promises docs clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1@\2/p' $(MAKEFILE_LIST) | while IFS=@ read -r name text; do printf '%-15s %s\n' "$$name" "$$text"; done
 
-setup: setup-tests ## set up all that is missing, for the demo and for the tests
+setup: setup-tests setup-lab ## set up all that is missing, for the demo and for the tests
 
 demo: setup-demo ## two real guests and a hot-plugged device on one event stream, on asyncio and on trio
 	@$(PY) -m aiovirt demo
 
-test: setup-tests lint ## all checks and all tests; those of tests/system in namespaces of their own
-	@$(PY) -m pytest --ignore=tests/system
+test: setup-tests setup-lab lint ## all checks and all tests; those of tests/system in namespaces, those of tests/labguest in a guest
+	@$(PY) -m pytest --ignore=tests/system --ignore=tests/labguest
 	@$(PY) -m tests.lab.sandbox $(PY) -m pytest tests/system
+	@$(PY) -m tests.lab.run_lab
+
+lab: setup-lab ## the tests of real PCI devices, in a guest of their own; built on use, in build/lab
+	@$(PY) -m tests.lab.run_lab
 
 crash: setup-tests ## the tests that kill engines and cut their power, at ten times as many points
 	@AIOVIRT_CRASH_POINTS=200 $(PY) -m pytest tests/crash
@@ -68,12 +73,16 @@ clean: ## remove what the other targets made here
 
 setup-demo: debian-for-demo $(VENV)/.for-demo
 setup-tests: debian-for-tests $(VENV)/.for-tests
+setup-lab: debian-for-lab $(VENV)/.for-tests
 
 debian-for-demo:
 	$(call debian,the demo (real guests and devices),$(for_demo))
 
 debian-for-tests:
 	$(call debian,the tests (real guests and devices; libvirt and nasm to compare with),$(for_tests))
+
+debian-for-lab:
+	$(call debian,the lab (a guest with real PCI devices),$(for_lab))
 
 $(VENV)/.for-demo: pyproject.toml $(VENV)/pyvenv.cfg
 	@echo "Installing aiovirt and what it needs into $(VENV)/"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from aiovirt.errors import (
     AccessDenied,
+    AmbiguousDevice,
     CommandFailed,
     ConfigUnsupported,
     ConnectionLost,
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AccessDenied",
+    "AmbiguousDevice",
     "CommandFailed",
     "ConfigUnsupported",
     "Connection",

@@ -14,6 +14,7 @@
     ├── SystemFailure      38  OSError's text   the operating system refused
     ├── NoSuchDomain       42  LookupError
     ├── NoSuchDevice       53  LookupError
+    ├── AmbiguousDevice    59  LookupError      more than one could be meant; carries the candidates
     ├── OperationInvalid   55                   not in this state
     ├── Unsupported         3
     │   └── ConfigUnsupported 67                understood, but not available here
@@ -35,6 +36,7 @@ from enum import IntEnum
 
 __all__ = [
     "AccessDenied",
+    "AmbiguousDevice",
     "CommandFailed",
     "ConfigUnsupported",
     "ConnectionLost",
@@ -76,6 +78,7 @@ class ErrorCode(IntEnum):
     NO_DOMAIN = 42
     NO_NODE_DEVICE = 53
     OPERATION_INVALID = 55
+    MULTIPLE_INTERFACES = 59
     CONFIG_UNSUPPORTED = 67
     OPERATION_TIMEOUT = 68
     ACCESS_DENIED = 88
@@ -226,6 +229,17 @@ class NoSuchDevice(Error, LookupError):
 
     code = ErrorCode.NO_NODE_DEVICE
     domain = ErrorDomain.NODEDEV
+
+
+class AmbiguousDevice(Error, LookupError):
+    """Nothing tells which of several host devices is meant; ``candidates`` has the subjects of all that could be."""
+
+    code = ErrorCode.MULTIPLE_INTERFACES
+    domain = ErrorDomain.NODEDEV
+
+    def __init__(self, message: str, *, candidates: tuple[str, ...] = (), subject: str | None = None) -> None:
+        super().__init__(message, subject=subject)
+        self.candidates = candidates
 
 
 class OperationInvalid(Error):

@@ -24,7 +24,8 @@ from msgspec import structs
 
 from aiovirt.events import BusDevice, Detail, Event, Lifecycle, encode
 from aiovirt.events.codec import TYPE_PREFIX, VERSION, event_families, event_types
-from aiovirt.model.netdev import LinkFlags, Netdev, OperState
+from aiovirt.model.netdev import Duplex, LinkFlags, Netdev, OperState
+from aiovirt.model.pci import SRIOV, PCIDevice
 from aiovirt.model.state import DomainState, Reason
 
 __all__ = ["FILE", "SAMPLES", "render"]
@@ -115,6 +116,20 @@ CARD: Final = Netdev(
     driver="mlx5_core",
     phys_port_id="b8cef60300a1",
     phys_port_name="p0",
+    pci="0000:3b:00.0",
+    speed=100_000,
+    duplex=Duplex.FULL,
+)
+BY_UDEV: Final = {"ID_PATH": "pci-0000:3b:00.0", "ID_NET_NAME_PATH": "enp59s0f0"}
+FUNCTION: Final = PCIDevice(
+    address="0000:3b:00.0",
+    parent="0000:3a:00.0",
+    pci_class=0x020000,
+    vendor=0x15B3,
+    device=0x101D,
+    iommu_group=41,
+    numa_node=0,
+    sriov=SRIOV(total=8, current=0),
 )
 SAMPLES: Final[dict[str, dict[str, Any]]] = {
     "domain.lifecycle": {
@@ -138,7 +153,11 @@ SAMPLES: Final[dict[str, dict[str, Any]]] = {
     "netdev.renamed": {"old": CARD, "new": structs.replace(CARD, name="lan0")},
     "netdev.changed": {"old": CARD, "new": structs.replace(CARD, mtu=9000)},
     "device.bound": {"device": BusDevice(bus="pci", name="0000:3b:00.2", driver="vfio-pci")},
-    "device.unbound": {"device": BusDevice(bus="pci", name="0000:3b:00.2")},
+    "device.unbound": {"device": BusDevice(bus="pci", name="0000:3b:00.2"), "before": "mlx5_core"},
+    "device.initialized": {"netdev": structs.replace(CARD, initialized=True, properties=BY_UDEV), "properties": BY_UDEV},
+    "pci.added": {"device": FUNCTION},
+    "pci.removed": {"device": FUNCTION},
+    "pci.changed": {"old": FUNCTION, "new": structs.replace(FUNCTION, sriov=SRIOV(total=8, current=1), vfs=("0000:3b:00.2",))},
     "host.started": {
         "uri": "qemu:///system",
         "boot_id": "0d4c7e0a-0f0b-4f0a-9a2b-1b6f2f1d9c55",
@@ -149,6 +168,7 @@ SAMPLES: Final[dict[str, dict[str, Any]]] = {
     },
     "host.journal.degraded": {"why": "cannot write journal/1: No space left on device"},
     "host.watcher.lost": {"source": "rtnetlink", "why": "recvmsg: Bad file descriptor"},
+    "host.source.missing": {"source": "udev", "why": "no udevd runs here"},
     "host.source.resynced": {"source": "rtnetlink", "reason": "ENOBUFS"},
 }
 

@@ -30,6 +30,9 @@ _HOME: Final = {
     "event": "streams",
     "watch": "streams",
     "nodedev-list": "nodedevs",
+    "nodedev-info": "nodedevs",
+    "nodedev-dumpxml": "nodedevs",
+    "nodedev-event": "nodedevs",
     "demo": "demo",
 }
 

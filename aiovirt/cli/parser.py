@@ -109,8 +109,59 @@ def _event_verbs(verbs: Verbs[argparse.ArgumentParser]) -> None:
 
 
 def _device_verbs(verbs: Verbs[argparse.ArgumentParser]) -> None:
-    listing = _verb(verbs, "nodedev-list", "list this host's network devices")
-    listing.add_argument("--cap", choices=["net"], default="net", help="devices that can this (net)")
+    listing = _verb(verbs, "nodedev-list", "list this host's devices by libvirt's names")
+    form = listing.add_mutually_exclusive_group()
+    form.add_argument("--tree", action="store_true", help="as a tree, each below what it hangs from")
+    form.add_argument("--ports", action="store_true", help="as ports of network cards, with PF and VFs, and how it is known who is on them")
+    form.add_argument("--details", action="store_true", help="a table of the network devices")
+    listing.add_argument("--cap", type=_capabilities, metavar="NAME,…", help="only devices that can this: system, pci, net")
+    described = "libvirt's name for it, a network device's own name, or a PCI address"
+    for name, text in (("nodedev-info", "what is known of a device"), ("nodedev-dumpxml", "print a device's XML, as libvirt has it")):
+        _verb(verbs, name, text).add_argument("device", help=described)
+    event = _verb(verbs, "nodedev-event", "print a device's event when it comes, as virsh does")
+    event.add_argument("--loop", action="store_true", help="go on until interrupted")
+    which = event.add_mutually_exclusive_group()
+    which.add_argument("--all", action="store_true", help="events of both types, which is what is shown without this too")
+    which.add_argument("--event", choices=["lifecycle", "update"], help="of this type only")
+    event.add_argument("--device", help="of one device: " + described)
+    event.add_argument("--timestamp", action="store_true", help="each with its time")
+
+
+_CAPABILITIES: Final = [
+    "system",
+    "pci",
+    "usb_device",
+    "usb",
+    "net",
+    "scsi_host",
+    "scsi_target",
+    "scsi",
+    "storage",
+    "fc_host",
+    "vports",
+    "scsi_generic",
+    "drm",
+    "mdev_types",
+    "mdev",
+    "ccw",
+    "css",
+    "vdpa",
+    "ap_card",
+    "ap_queue",
+    "ap_matrix",
+    "vpd",
+    "ccwgroup",
+    "ccwgroup_member",
+]
+"""All of libvirt's. Devices that can another than system, pci and net are not listed: of those there are none."""
+
+
+def _capabilities(text: str) -> list[str]:
+    names = text.split(",")
+    for name in names:
+        if name not in _CAPABILITIES:
+            raise argparse.ArgumentTypeError(f"{name!r} is no capability; there are {', '.join(_CAPABILITIES)}")
+    return names
 
 
 _STATES: Final = {state.name.lower(): state for state in DomainState if state is not DomainState.NOSTATE}

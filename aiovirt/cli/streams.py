@@ -22,7 +22,7 @@ from aiovirt.model.netdev import Netdev
 from aiovirt.model.view import HostView
 from aiovirt.system.background import Background
 
-__all__ = ["event", "watch"]
+__all__ = ["event", "until_interrupted", "watch"]
 
 QUIET: Final = 30.0
 """Seconds without a line after which a program that reads us gets a bookmark."""
@@ -33,7 +33,7 @@ async def event(host: Host, args: argparse.Namespace, out: Output) -> None:
     kinds = _kinds(_names(args))
     subject = host.domain(args.domain) if args.domain else _subject(host, args.subject)
     with anyio.fail_after(args.timeout):
-        async with _until_interrupted(), host.events.subscribe(*kinds, subject=subject, after=args.since) as events:
+        async with until_interrupted(), host.events.subscribe(*kinds, subject=subject, after=args.since) as events:
             while True:
                 out.event(await _next(host, events, out))
                 if not args.loop:
@@ -54,7 +54,7 @@ async def watch(host: Host, args: argparse.Namespace, out: Output) -> None:
     subjects = _subjects(host, args.names)
     wanted = host.events.watch(*_kinds([""]), where=lambda news: not subjects or news.subject in subjects)
     with anyio.fail_after(args.timeout):
-        async with _until_interrupted(), wanted as events:
+        async with until_interrupted(), wanted as events:
             _show_state(events.snapshot, subjects, out)
             async for news in events:
                 if isinstance(news, Resync):
@@ -64,7 +64,7 @@ async def watch(host: Host, args: argparse.Namespace, out: Output) -> None:
 
 
 @asynccontextmanager
-async def _until_interrupted() -> AsyncIterator[None]:
+async def until_interrupted() -> AsyncIterator[None]:
     """Ctrl-C and SIGTERM end the block, and that is its good end."""
     with anyio.CancelScope() as block:
         async with Background() as background:

@@ -13,6 +13,7 @@ from uuid import UUID
 from anyio.abc import TaskStatus
 
 from aiovirt.events.types import Event
+from aiovirt.model.details import DeviceDetails
 from aiovirt.model.lifecycle import Fact
 from aiovirt.model.record import RunRecord
 from aiovirt.model.spec import DomainSpec
@@ -93,4 +94,11 @@ class DeviceSource(Protocol):
 
     async def read_phys_port_id(self, name: str) -> str | None:
         """Reads it now; None when the driver has none. Raises NoSuchDevice, SystemFailure."""
+        ...
+
+    async def refresh(self, subject: str) -> None:
+        """Asks about one device now, and publishes in what it differs before it returns; raises SystemFailure."""
+
+    async def details(self, subject: str) -> DeviceDetails:
+        """What the inventory does not keep of it; raises NoSuchDevice, SystemFailure."""
         ...

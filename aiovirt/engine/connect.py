@@ -24,7 +24,7 @@ from aiovirt.errors import AccessDenied, Unsupported
 from aiovirt.events.bus import Bus
 from aiovirt.events.types import HostStarted, JournalDegraded
 from aiovirt.system.background import Background, shielded
-from aiovirt.system.identity import boot_id, host_uuid
+from aiovirt.system.identity import boot_id, host_uuid, net_namespace
 from aiovirt.system.seam import new_waker
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ async def _open_qemu(address: Address, folders: Folders, stack: AsyncExitStack) 
     await shielded(to_thread.run_sync(_prepare, folders, locks))
     store = Store(folders)
     loaded = await store.load()
-    host, boot = await to_thread.run_sync(host_uuid), await to_thread.run_sync(boot_id)
+    host, boot, netns = await to_thread.run_sync(lambda: (host_uuid(), boot_id(), net_namespace()))
     opened = await open_journal(folders.journal, host=host, boot_id=boot, uri=address.uri, mark=folders.journal_mark)
     bus = _bus(host, opened)
     if opened.journal:
@@ -121,10 +121,16 @@ async def _open_qemu(address: Address, folders: Folders, stack: AsyncExitStack) 
     await driver.open()
     tasks.start_soon(driver.bound_logs)
     goes_on = opened.started.resumed and opened.state.boot_id == boot != ""
-    known = tuple(opened.state.netdevs.values()) if goes_on else ()
     begins = None if goes_on else _why_anew(opened.started)
     engine.driver = driver
-    engine.devices = HostDevices(engine.publish, known=known, incarnation=opened.state.incarnation, begins=begins)
+    engine.devices = HostDevices(
+        engine.publish,
+        known=opened.state.netdevs.values() if goes_on else (),
+        known_pci=opened.state.pci.values() if goes_on else (),
+        incarnation=opened.state.incarnation,
+        begins=begins,
+        netns=netns,
+    )
     _tell_start(engine, opened)
     engine.take_up(loaded)
     await tasks.start(_watch_devices, engine)

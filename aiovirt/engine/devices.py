@@ -1,37 +1,119 @@
-"""``host.devices``: this host's devices, as the events keep them. Only ``read_*`` does I/O."""
+"""``host.devices``: this host's devices, as the events keep them. Only ``read_*``, ``refresh`` and ``xml`` do I/O."""
 
 from __future__ import annotations
 
+from typing import overload
+
+from aiovirt.domainxml.nodedev import nodedev_xml
 from aiovirt.engine.seam import Engine
-from aiovirt.errors import NoSuchDevice
+from aiovirt.events.state import HostState
+from aiovirt.hostdev import ports
 from aiovirt.model import orders
 from aiovirt.model.netdev import Netdev
+from aiovirt.model.orders import DEFAULT_TIMEOUT
+from aiovirt.model.pci import PCIDevice
+from aiovirt.model.ports import Port, VirtualFunction
 
 __all__ = ["Devices"]
 
 
 class Devices:
-    """The inventory. Values are frozen; ask again for what is there now."""
+    """The inventory. Values are frozen; ask again for what is there now.
+
+    A network device is named by its value, its name or its ifindex, a PCI function by its value or its address.
+    """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def netdevs(self) -> list[Netdev]:
-        """Every network device, by ifindex."""
-        return sorted(self._engine.bus.state.netdevs.values(), key=lambda device: device.ifindex)
+    def netdevs(self, *, of: PCIDevice | str | None = None) -> list[Netdev]:
+        """Every network device, by ifindex; with ``of`` those that hang from this PCI function. Raises NoSuchDevice for that."""
+        function = self.pci_device(of).address if of is not None else None
+        found = (device for device in self._state.netdevs.values() if function is None or device.pci == function)
+        return sorted(found, key=lambda device: device.ifindex)
+
+    def pci(self) -> list[PCIDevice]:
+        """Every PCI function, by address."""
+        return sorted(self._state.pci.values(), key=lambda device: device.address)
 
     def netdev(self, name_or_ifindex: str | int) -> Netdev:
-        """One network device; raises NoSuchDevice."""
-        wanted = "ifindex" if isinstance(name_or_ifindex, int) else "name"
-        for device in self._engine.bus.state.netdevs.values():
-            if getattr(device, wanted) == name_or_ifindex:
-                return device
-        raise NoSuchDevice(f"no network device has the {wanted} {name_or_ifindex!r}")
+        """One network device, by its name, one of its altnames or its number; raises NoSuchDevice."""
+        return ports.find_netdev(self._state, name_or_ifindex)
+
+    def pci_device(self, function: PCIDevice | str) -> PCIDevice:
+        """One PCI function as it is now, by its address; raises NoSuchDevice."""
+        return ports.find_pci(self._state, function)
+
+    def iommu_group(self, function: PCIDevice | str) -> list[PCIDevice]:
+        """All that are in this PCI function's IOMMU group, itself included; empty where it has none. Raises NoSuchDevice."""
+        group = self.pci_device(function).iommu_group
+        return [device for device in self.pci() if group is not None and device.iommu_group == group]
+
+    # -- what hangs together -------------------------------------------------------------------
+
+    @overload
+    def pf(self, vf: Netdev | str | int) -> Netdev: ...
+    @overload
+    def pf(self, vf: PCIDevice) -> PCIDevice: ...
+    def pf(self, vf: Netdev | PCIDevice | str | int) -> Netdev | PCIDevice:
+        """The physical function of a virtual one: for a network device, its PF's on the same port.
+
+        Raises NoSuchDevice where it is not a VF, or its PF is not here; AmbiguousDevice where nothing tells which port.
+        """
+        state = self._state
+        return ports.pci_pf(state, vf) if isinstance(vf, PCIDevice) else ports.netdev_pf(state, vf)
+
+    def vfs(self, pf: Netdev | PCIDevice | str | int) -> tuple[VirtualFunction, ...]:
+        """The virtual functions of a physical one, by index: of a PCI function all, of a network device those on its port.
+
+        One without a network device is on the port when there is only one port. Raises NoSuchDevice.
+        """
+        return ports.virtual_functions(self._state, pf)
+
+    def port(self, nic: Netdev | str | int) -> Port:
+        """The physical port that a network device is on, and all that is on it too.
+
+        Raises NoSuchDevice where it hangs from no PCI function, AmbiguousDevice where nothing tells which port.
+        """
+        return ports.port(self._state, nic)
+
+    def by_phys_port(self, phys_port_id: str, *, of: PCIDevice | Netdev | str | None = None) -> Port:
+        """The port with this phys_port_id. Ids are not globally unique: ``of`` names a card by any function or device on it.
+
+        Raises NoSuchDevice, AmbiguousDevice where several cards have such a port.
+        """
+        return ports.by_phys_port(self._state, phys_port_id, of)
+
+    # -- asking now ----------------------------------------------------------------------------
+
+    @overload
+    async def refresh(self, device: Netdev | str | int, *, timeout: float = DEFAULT_TIMEOUT) -> Netdev: ...
+    @overload
+    async def refresh(self, device: PCIDevice, *, timeout: float = DEFAULT_TIMEOUT) -> PCIDevice: ...
+    async def refresh(self, device: Netdev | PCIDevice | str | int, *, timeout: float = DEFAULT_TIMEOUT) -> Netdev | PCIDevice:
+        """Asks the kernel about one device now; what differs is told as events first. Returns it as it is.
+
+        Most changes are told by the kernel; those that are not (a phys_port_id, a driver_override, what is set on a link
+        that is down) are seen here. Raises NoSuchDevice when it is gone, SystemFailure, OrderTimeout.
+        """
+        found = self.pci_device(device) if isinstance(device, PCIDevice) else ports.find_netdev(self._state, device)
+        await self._engine.call(orders.Refresh(subject=found.subject, timeout=timeout))
+        return self.pci_device(found) if isinstance(found, PCIDevice) else ports.find_netdev(self._state, found)
 
     async def read_phys_port_id(self, name: str) -> str | None:
         """Asks the kernel now: lower-case hex, or None when the driver has none.
 
         Raises NoSuchDevice, and SystemFailure when the read fails: a failure is never taken for
-        "none" (Documentation/ABI/testing/sysfs-class-net, phys_port_id).
+        "none" (Documentation/ABI/testing/sysfs-class-net, phys_port_id). When it is another one than is known, a
+        NetdevChanged follows.
         """
         return await self._engine.call(orders.ReadPhysPortId(name=name))
+
+    async def xml(self, device: Netdev | PCIDevice) -> str:
+        """The device as libvirt's nodedev XML (https://libvirt.org/formatnode.html). Raises NoSuchDevice, SystemFailure."""
+        details = await self._engine.call(orders.AskDetails(subject=device.subject))
+        return nodedev_xml(device, details, self._state.pci)
+
+    @property
+    def _state(self) -> HostState:
+        return self._engine.bus.state

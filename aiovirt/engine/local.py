@@ -33,6 +33,7 @@ from aiovirt.events.types import (
     MonitorStalled,
 )
 from aiovirt.model import orders
+from aiovirt.model.details import DeviceDetails
 from aiovirt.model.lifecycle import Fact, Step, belongs, step
 from aiovirt.model.orders import DomainOrder, Request
 from aiovirt.model.record import RunRecord
@@ -79,6 +80,8 @@ class LocalEngine:
             orders.AskXML: self._ask_xml,
             orders.AskQMP: self._ask_qmp,
             orders.ReadPhysPortId: self._read_phys_port_id,
+            orders.Refresh: self._refresh,
+            orders.AskDetails: self._ask_details,
         }
 
     @property
@@ -422,6 +425,15 @@ class LocalEngine:
 
     async def _read_phys_port_id(self, request: orders.ReadPhysPortId) -> str | None:
         return await self.devices.read_phys_port_id(request.name)
+
+    async def _refresh(self, request: orders.Refresh) -> None:
+        with anyio.move_on_after(request.timeout) as scope:
+            await self.devices.refresh(request.subject)
+        if scope.cancelled_caught:
+            raise OrderTimeout(f"no answer within {request.timeout:g} s", sent=True, subject=request.subject)
+
+    async def _ask_details(self, request: orders.AskDetails) -> DeviceDetails:
+        return await self.devices.details(request.subject)
 
     # -- inside ------------------------------------------------------------------------------
 

@@ -16,14 +16,19 @@ from msgspec.structs import replace
 
 from aiovirt.events.filters import kinds_of
 from aiovirt.events.types import (
+    DeviceInitialized,
     DomainLifecycle,
+    DriverEvent,
     Event,
     HostStarted,
     MonitorEvent,
     NetdevEvent,
     NetdevRemoved,
+    PCIEvent,
+    PCIRemoved,
 )
 from aiovirt.model.netdev import Netdev
+from aiovirt.model.pci import PCIDevice
 from aiovirt.model.state import DomainState, Lifecycle, MonitorHealth
 from aiovirt.model.view import DomainView, HostView
 
@@ -38,6 +43,7 @@ class Memo(Struct, frozen=True, kw_only=True):
     incarnation: int
     domains: tuple[DomainView, ...]
     netdevs: tuple[Netdev, ...]
+    pci: tuple[PCIDevice, ...] = ()
 
 
 class Domains(MutableMapping[UUID, DomainView]):
@@ -79,21 +85,22 @@ class Domains(MutableMapping[UUID, DomainView]):
 class HostState:
     """The present, event by event.
 
-    ``domains`` and ``netdevs`` are for reading; ``incarnation`` is the highest that any
+    ``domains``, ``netdevs`` and ``pci`` are for reading; ``incarnation`` is the highest that any
     network device ever had, so that no id is given twice. :meth:`snapshot` is O(1): it lends the
-    two out, and the next event that changes one copies it first.
+    three out, and the next event that changes one copies it first.
     """
 
     def __init__(self, memo: Memo | None = None) -> None:
         self.domains = Domains({view.uuid.int: view for view in memo.domains} if memo else {})
         self.netdevs: dict[str, Netdev] = {device.id: device for device in memo.netdevs} if memo else {}
+        self.pci: dict[str, PCIDevice] = {device.address: device for device in memo.pci} if memo else {}
         self.boot_id = memo.boot_id if memo else ""
         self.incarnation = memo.incarnation if memo else 0
         self._unwell: dict[int, MonitorHealth] = {}  # by uuid, of those that are active and not CONNECTED
         for view in self.domains.values():
             if view.monitor and view.monitor is not _CONNECTED:
                 self._unwell[view.uuid.int] = view.monitor
-        self._lent_domains = self._lent_netdevs = False
+        self._lent_domains = self._lent_netdevs = self._lent_pci = False
 
     def apply(self, event: Event) -> None:
         """Folds one event in."""
@@ -103,8 +110,13 @@ class HostState:
 
     def snapshot(self, cursor: str) -> HostView:
         """Everything as it is now, frozen; ``cursor`` is that of the last event folded in."""
-        self._lent_domains = self._lent_netdevs = True
-        return HostView(cursor=cursor, domains=MappingProxyType(self.domains), netdevs=MappingProxyType(self.netdevs))
+        self._lent_domains = self._lent_netdevs = self._lent_pci = True
+        return HostView(
+            cursor=cursor,
+            domains=MappingProxyType(self.domains),
+            netdevs=MappingProxyType(self.netdevs),
+            pci=MappingProxyType(self.pci),
+        )
 
     def memo(self, cursor: str) -> Memo:
         """The same to be put down."""
@@ -114,6 +126,7 @@ class HostState:
             incarnation=self.incarnation,
             domains=tuple(self.domains.values()),
             netdevs=tuple(self.netdevs.values()),
+            pci=tuple(self.pci.values()),
         )
 
     def renumber(self, before: str, event: Event) -> None:
@@ -136,6 +149,7 @@ class HostState:
             self._unwell.clear()
         if not event.resumed or event.boot_id != self.boot_id or not event.boot_id:
             self.netdevs, self._lent_netdevs = {}, False
+            self.pci, self._lent_pci = {}, False
         self.boot_id = event.boot_id
 
     def _apply_monitor(self, event: MonitorEvent) -> None:
@@ -161,8 +175,7 @@ class HostState:
             self.domains.by_number[uuid] = _view(event, None)
 
     def _apply_netdev(self, event: NetdevEvent) -> None:
-        if self._lent_netdevs:
-            self.netdevs, self._lent_netdevs = dict(self.netdevs), False
+        self._own_netdevs()
         device = event.device
         if isinstance(event, NetdevRemoved):
             self.netdevs.pop(device.id, None)
@@ -170,6 +183,32 @@ class HostState:
         if device.id not in self.netdevs:
             self.incarnation = max(self.incarnation, _incarnation(device.id))
         self.netdevs[device.id] = device
+
+    def _apply_initialized(self, event: DeviceInitialized) -> None:
+        if event.netdev is not None and event.netdev.id in self.netdevs:
+            self._own_netdevs()
+            self.netdevs[event.netdev.id] = event.netdev
+
+    def _own_netdevs(self) -> None:
+        if self._lent_netdevs:
+            self.netdevs, self._lent_netdevs = dict(self.netdevs), False
+
+    def _apply_pci(self, event: PCIEvent) -> None:
+        self._own_pci()
+        if isinstance(event, PCIRemoved):
+            self.pci.pop(event.device.address, None)
+        else:
+            self.pci[event.device.address] = event.device
+
+    def _apply_driver(self, event: DriverEvent) -> None:
+        before = self.pci.get(event.device.name) if event.device.bus == "pci" else None
+        if before is not None:
+            self._own_pci()
+            self.pci[before.address] = replace(before, driver=event.device.driver)
+
+    def _own_pci(self) -> None:
+        if self._lent_pci:
+            self.pci, self._lent_pci = dict(self.pci), False
 
 
 def _incarnation(identity: str) -> int:
@@ -199,6 +238,9 @@ _FOLDS: Final[dict[type[Event], Callable[[HostState, Any], None]]] = {
     for base, fold in (
         (DomainLifecycle, HostState._apply_lifecycle),  # noqa: SLF001 - its own
         (NetdevEvent, HostState._apply_netdev),  # noqa: SLF001
+        (DeviceInitialized, HostState._apply_initialized),  # noqa: SLF001
+        (PCIEvent, HostState._apply_pci),  # noqa: SLF001
+        (DriverEvent, HostState._apply_driver),  # noqa: SLF001
         (MonitorEvent, HostState._apply_monitor),  # noqa: SLF001
         (HostStarted, HostState._apply_start),  # noqa: SLF001
     )

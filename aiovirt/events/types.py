@@ -12,13 +12,15 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from aiovirt.events.words import changes, clock, duration, plain, portrait
+from aiovirt.events.words import changes, clock, duration, pci_portrait, plain, portrait
 from aiovirt.model.busdevice import BusDevice
 from aiovirt.model.netdev import Netdev
+from aiovirt.model.pci import PCIDevice
 from aiovirt.model.state import Detail, DomainState, Lifecycle, MonitorHealth, Reason
 
 __all__ = [
     "DeviceEvent",
+    "DeviceInitialized",
     "DomainEvent",
     "DomainLifecycle",
     "DomainQMP",
@@ -41,6 +43,11 @@ __all__ = [
     "NetdevRemoved",
     "NetdevRenamed",
     "NetdevReturned",
+    "PCIAdded",
+    "PCIChanged",
+    "PCIEvent",
+    "PCIRemoved",
+    "SourceMissing",
     "SourceResynced",
     "WatcherLost",
 ]
@@ -250,7 +257,7 @@ class DeviceEvent(Event, frozen=True, kw_only=True, gc=False):
     family: ClassVar[str] = "device"
 
     @property
-    def device(self) -> Netdev | BusDevice:
+    def device(self) -> Netdev | PCIDevice | BusDevice:
         """The device as it is after the event (for a removal: as it was last)."""
         raise AttributeError("device")
 
@@ -272,7 +279,7 @@ class NetdevEvent(DeviceEvent, frozen=True, kw_only=True, gc=False):
     def device(self) -> Netdev:
         raise AttributeError("device")
 
-    weight: ClassVar[int] = 1536
+    weight: ClassVar[int] = 2560
 
 
 class NetdevAdded(NetdevEvent, frozen=True, kw_only=True, gc=False, tag="netdev.added"):
@@ -370,10 +377,75 @@ class NetdevChanged(NetdevEvent, frozen=True, kw_only=True, gc=False, tag="netde
         return self.new.name, "changed", changes(self.changes)
 
 
+class PCIEvent(DeviceEvent, frozen=True, kw_only=True, gc=False):
+    """Something about one PCI function, but for its driver: that is a DriverEvent."""
+
+    family: ClassVar[str] = "pci"
+
+    @property
+    def device(self) -> PCIDevice:
+        raise AttributeError("device")
+
+    weight: ClassVar[int] = 1536
+
+
+class PCIAdded(PCIEvent, frozen=True, kw_only=True, gc=False, tag="pci.added"):
+    """A PCI function is there: ``device`` is how it is. Its driver, if one takes it, is told by DriverBound."""
+
+    device: PCIDevice  # pyright: ignore[reportIncompatibleMethodOverride] - as of NetdevAdded
+
+    libvirt: ClassVar[str] = "VIR_NODE_DEVICE_EVENT_ID_LIFECYCLE (0): created"
+    trigger: ClassVar[str] = "the kernel's uevent add; the first inventory"
+
+    def describe(self) -> tuple[str, str, str]:
+        return self.device.address, "added", pci_portrait(self.device)
+
+
+class PCIRemoved(PCIEvent, frozen=True, kw_only=True, gc=False, tag="pci.removed"):
+    """A PCI function is gone; ``device`` is how it was last."""
+
+    device: PCIDevice  # pyright: ignore[reportIncompatibleMethodOverride] - as of NetdevAdded
+
+    libvirt: ClassVar[str] = "VIR_NODE_DEVICE_EVENT_ID_LIFECYCLE (0): deleted"
+    trigger: ClassVar[str] = "the kernel's uevent remove"
+
+    def describe(self) -> tuple[str, str, str]:
+        return self.device.address, "removed", ""
+
+
+class PCIChanged(PCIEvent, frozen=True, kw_only=True, gc=False, tag="pci.changed"):
+    """Attributes of a PCI function changed: its virtual functions, what may bind it, its group.
+
+    ``old`` is the function before, ``new`` after; both have the driver of now.
+    """
+
+    old: PCIDevice
+    new: PCIDevice
+
+    libvirt: ClassVar[str] = "VIR_NODE_DEVICE_EVENT_ID_UPDATE (1)"
+    trigger: ClassVar[str] = "the kernel's uevent change; virtual functions that come and go; any uevent after which it reads differently"
+
+    @property
+    def device(self) -> PCIDevice:
+        return self.new
+
+    @property
+    def changes(self) -> dict[str, tuple[object, object]]:
+        """attribute -> (old, new), for each that differs."""
+        return self.old.changes_to(self.new)
+
+    def describe(self) -> tuple[str, str, str]:
+        return self.new.address, "changed", changes(self.changes)
+
+
 class DriverEvent(DeviceEvent, frozen=True, kw_only=True, gc=False):
-    """A device of a bus (pci, virtio, usb, …) and its driver: ``device`` is both."""
+    """A device of a bus (pci, virtio, usb, …) and its driver: ``device`` is both.
+
+    ``before`` is the driver that it had, where that is known: of PCI functions.
+    """
 
     device: BusDevice  # pyright: ignore[reportIncompatibleMethodOverride] - as of NetdevAdded
+    before: str | None = None
 
 
 class DriverBound(DriverEvent, frozen=True, kw_only=True, gc=False, tag="device.bound"):
@@ -391,7 +463,32 @@ class DriverUnbound(DriverEvent, frozen=True, kw_only=True, gc=False, tag="devic
     trigger: ClassVar[str] = "the kernel's uevent unbind"
 
     def describe(self) -> tuple[str, str, str]:
-        return self.device.name, "unbound", f"{self.device.bus} device"
+        return self.device.name, "unbound", f"{self.device.bus} " + (f"driver {self.before}" if self.before else "device")
+
+
+class DeviceInitialized(DeviceEvent, frozen=True, kw_only=True, gc=False, tag="device.initialized"):
+    """udev has finished with a device: its name, its permissions and its links are final.
+
+    ``netdev`` is the device as it is with that, or, of a PCI function, ``bus_device``; the other one is None.
+    ``properties`` are the ``ID_*`` that udev gave it (udev(7)).
+    """
+
+    netdev: Netdev | None = None
+    bus_device: BusDevice | None = None
+    properties: dict[str, str] = {}
+
+    trigger: ClassVar[str] = "udev's own message, when its rules have run; its database, for what was there before"
+
+    weight: ClassVar[int] = 2048
+
+    @property
+    def device(self) -> Netdev | BusDevice:
+        device = self.netdev or self.bus_device
+        assert device is not None
+        return device
+
+    def describe(self) -> tuple[str, str, str]:
+        return self.device.name, "initialized", "  ".join(f"{name} {value}" for name, value in self.properties.items())
 
 
 # -- the host itself ---------------------------------------------------------------------------
@@ -464,6 +561,21 @@ class WatcherLost(HostEvent, frozen=True, kw_only=True, gc=False, tag="host.watc
 
     def describe(self) -> tuple[str, str, str]:
         return self.source, "watcher lost", self.why
+
+
+class SourceMissing(HostEvent, frozen=True, kw_only=True, gc=False, tag="host.source.missing"):
+    """A source of device events is not there, and what only it tells stays unknown; all else goes on.
+
+    ``source`` is which one (``"udev"``: no udevd runs, as in a container), ``why`` how that is known.
+    """
+
+    source: str
+    why: str
+
+    trigger: ClassVar[str] = "an engine that begins without udevd"
+
+    def describe(self) -> tuple[str, str, str]:
+        return self.source, "missing", self.why
 
 
 class SourceResynced(HostEvent, frozen=True, kw_only=True, gc=False, tag="host.source.resynced"):

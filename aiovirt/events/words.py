@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
+from typing import cast
 
-from aiovirt.model.netdev import LinkFlags, Netdev
+from aiovirt.model.netdev import VF, LinkFlags, Netdev
+from aiovirt.model.pci import SRIOV, PCIDevice
 
-__all__ = ["changes", "clock", "duration", "plain", "portrait", "show"]
+__all__ = ["changes", "clock", "duration", "pci_portrait", "plain", "portrait", "show"]
 
 
 def clock(time_ns: int) -> str:
@@ -38,7 +40,19 @@ def show(attribute: str, value: object) -> str:
         return "unsupported" if attribute.startswith("phys_") else "none"
     if isinstance(value, bool):
         return "on" if value else "off"
+    if isinstance(value, tuple):
+        return ",".join(_item(item) for item in cast("tuple[object, ...]", value)) or "none"
+    if isinstance(value, SRIOV):
+        return f"{value.current} of {value.total}"
     return str(value)
+
+
+def _item(item: object) -> str:
+    """One of several values; of a VF, what is set for it."""
+    if not isinstance(item, VF):
+        return str(item)
+    told = {name: getattr(item, name) for name in VF.__struct_fields__ if name != "index"}
+    return f"vf {item.index} (" + " ".join(f"{name} {show(name, value)}" for name, value in told.items() if value is not None) + ")"
 
 
 def changes(moved: Mapping[str, tuple[object, object]]) -> str:
@@ -59,6 +73,13 @@ def portrait(device: Netdev) -> str:
     names = ["mac", "mtu", "operstate", "phys_port_id"]
     names += [n for n in ("phys_port_name", "phys_switch_id", "parent", "driver") if getattr(device, n) is not None]
     return _inline({name: show(name, getattr(device, name)) for name in names if getattr(device, name) != ""})
+
+
+def pci_portrait(device: PCIDevice) -> str:
+    """A PCI function for people, in one line."""
+    parts = {"class": f"{device.pci_class:06x}", "id": f"{device.vendor:04x}:{device.device:04x}"}
+    parts |= {n: show(n, getattr(device, n)) for n in ("driver", "iommu_group", "physfn", "sriov") if getattr(device, n) is not None}
+    return _inline(parts)
 
 
 def _inline(parts: dict[str, str]) -> str:

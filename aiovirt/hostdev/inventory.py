@@ -1,15 +1,16 @@
 """The inventory of network devices: readings go in, the events that they amount to come out.
 
 Pure: no I/O, no clock, no source. Whoever learns of devices (the kernel's messages, a driver in
-memory) makes readings; a reading that changes nothing amounts to nothing.
+memory) makes readings: a :class:`Netdev` that is in no inventory, and has no id. A reading that changes nothing
+amounts to nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Any, Final
+from collections.abc import Collection, Iterable, Iterator
+from typing import Final
 
-from msgspec import Struct, structs
+from msgspec import structs
 
 from aiovirt.events.types import (
     NetdevAdded,
@@ -20,59 +21,15 @@ from aiovirt.events.types import (
     NetdevRenamed,
     NetdevReturned,
 )
-from aiovirt.model.netdev import Netdev, OperState, Unreadable
+from aiovirt.model.netdev import Netdev
 
-__all__ = ["NetdevTable", "Reading", "parents_first"]
+__all__ = ["NetdevTable", "parents_first"]
 
 MAX_REMEMBERED: Final = 65_536
 """Numbers of devices that are gone whose incarnation is remembered one by one."""
 
 MAX_AWAY: Final = 4096
 """Devices in other namespaces that are remembered; the one that left first is forgotten first."""
-
-
-class Reading(Struct, frozen=True, kw_only=True, gc=False):
-    """All that is known of one network device at one moment: :class:`Netdev` without its identity.
-
-    ``link`` is the ifindex, in the same namespace, of the device it lies upon (a macvlan's lower
-    device, a veth's peer); it is no attribute of the Netdev, and only puts parents before children.
-    """
-
-    ifindex: int
-    name: str
-    mac: str = ""
-    mtu: int = 0
-    flags: int = 0
-    operstate: OperState = OperState.UNKNOWN
-    carrier: bool | None = None
-    kind: str | None = None
-    master: int | None = None
-    parent: str | None = None
-    driver: str | None = None
-    phys_port_id: str | None | Unreadable = None
-    phys_port_name: str | None | Unreadable = None
-    phys_switch_id: str | None | Unreadable = None
-    link: int | None = None
-
-    def netdev(self, identity: str) -> Netdev:
-        """The device of this identity, as read."""
-        return Netdev(
-            id=identity,
-            ifindex=self.ifindex,
-            name=self.name,
-            mac=self.mac,
-            mtu=self.mtu,
-            flags=self.flags,
-            operstate=self.operstate,
-            carrier=self.carrier,
-            kind=self.kind,
-            master=self.master,
-            parent=self.parent,
-            driver=self.driver,
-            phys_port_id=self.phys_port_id,
-            phys_port_name=self.phys_port_name,
-            phys_switch_id=self.phys_switch_id,
-        )
 
 
 class NetdevTable:
@@ -84,12 +41,13 @@ class NetdevTable:
     address, kind and parent too.
 
     ``known`` are the devices that a table before this one had; they keep their ids. New ones get an incarnation above
-    ``incarnation``, the highest that was ever given, to those included.
+    ``incarnation``, the highest that was ever given, to those included. ``netns`` is the namespace that all readings are
+    of: a known device of another one is another device.
     """
 
-    def __init__(self, known: Iterable[Netdev] = (), *, incarnation: int = 0) -> None:
+    def __init__(self, known: Iterable[Netdev] = (), *, incarnation: int = 0, netns: int = 0) -> None:
         self._netdevs: dict[int, Netdev] = {netdev.ifindex: netdev for netdev in known}
-        self._readings: dict[int, Reading] = {ifindex: _reading(netdev) for ifindex, netdev in self._netdevs.items()}
+        self._netns = netns
         self._incarnations: dict[int, int] = dict.fromkeys(self._netdevs, incarnation)
         self._forgotten = incarnation  # the highest incarnation of any number that is not remembered
         self._away: dict[int, Netdev] = {}
@@ -107,16 +65,12 @@ class NetdevTable:
         """The device with this number, or None."""
         return self._netdevs.get(ifindex)
 
-    def reading(self, ifindex: int) -> Reading | None:
-        """What was last read of the device with this number, or None."""
-        return self._readings.get(ifindex)
-
-    def away(self, reading: Reading) -> Netdev | None:
+    def away(self, reading: Netdev) -> Netdev | None:
         """The device that this is, as it was when it left for another namespace, or None."""
         away = self._away.get(reading.ifindex)
         return away if away is not None and _traits(away) == _traits(reading) else None
 
-    def observe(self, reading: Reading) -> list[NetdevEvent]:
+    def observe(self, reading: Netdev) -> list[NetdevEvent]:
         """A device is there, and is so: added, or renamed, or changed, or first the one and then the other.
 
         A device of another kind is another device, as a kind never changes: its forerunner is removed.
@@ -124,14 +78,13 @@ class NetdevTable:
         old = self._netdevs.get(reading.ifindex)
         if old is None:
             return [self._add(reading)]
-        if old.kind != reading.kind:
+        if old.kind != reading.kind or old.netns != self._netns:
             return [*self.remove(reading.ifindex), self._add(reading)]
-        new = reading.netdev(old.id)
-        self._readings[reading.ifindex] = reading
-        if not old.changes_to(new):
+        new = structs.replace(reading, id=old.id, netns=old.netns)
+        if new == old or not (moved := old.changes_to(new)):
             return []
         self._netdevs[reading.ifindex] = new
-        return _differences(old, new)
+        return _differences(old, new, moved.keys())
 
     def remove(self, ifindex: int) -> list[NetdevEvent]:
         """The device with this number is gone; nothing when there was none."""
@@ -145,32 +98,38 @@ class NetdevTable:
             del self._away[next(iter(self._away))]
         return [NetdevLeft(device=netdev, nsid=nsid, new_ifindex=new_ifindex) for netdev in taken]
 
-    def sync(self, readings: Iterable[Reading]) -> list[NetdevEvent]:
+    def initialize(self, ifindex: int, properties: dict[str, str]) -> Netdev | None:
+        """udev has finished with the device of this number: as it is now, or None where there is none, or nothing new."""
+        old = self._netdevs.get(ifindex)
+        if old is None or (old.initialized and old.properties == properties):
+            return None
+        self._netdevs[ifindex] = new = structs.replace(old, initialized=True, properties=properties)
+        return new
+
+    def sync(self, readings: Iterable[Netdev]) -> list[NetdevEvent]:
         """These devices are there, and no others: what is removed first, then renamed, added, changed.
 
         Children are removed before their parents, and added after them. Names of the old and the new state
         may meet on the way (two devices that swapped theirs); the ids tell them apart.
         """
         fresh = parents_first(readings)
-        gone = parents_first(self._readings[ifindex] for ifindex in self._netdevs.keys() - {r.ifindex for r in fresh})
+        gone = parents_first(self._netdevs[ifindex] for ifindex in self._netdevs.keys() - {r.ifindex for r in fresh})
         events = [event for reading in reversed(gone) for event in self.remove(reading.ifindex)]
         events += [event for reading in fresh for event in self.observe(reading)]
         return sorted(events, key=_sync_order)
 
-    def _add(self, reading: Reading) -> NetdevEvent:
+    def _add(self, reading: Netdev) -> NetdevEvent:
         ifindex, away = reading.ifindex, self.away(reading)
         self._away.pop(ifindex, None)
         self._incarnations[ifindex] = self._incarnations.get(ifindex, self._forgotten) + (away is None)
-        netdev = reading.netdev(away.id if away else f"{ifindex}.{self._incarnations[ifindex]}")
-        self._readings[ifindex] = reading
-        self._netdevs[ifindex] = netdev
+        identity = away.id if away else f"{ifindex}.{self._incarnations[ifindex]}"
+        self._netdevs[ifindex] = netdev = structs.replace(reading, id=identity, netns=self._netns)
         return NetdevReturned(device=netdev) if away else NetdevAdded(device=netdev)
 
     def _take(self, ifindex: int) -> list[Netdev]:
         """The device with this number, if any, which is no longer there."""
         if ifindex not in self._netdevs:
             return []
-        del self._readings[ifindex]
         taken = self._netdevs.pop(ifindex)
         self._forget_some()
         return [taken]
@@ -181,14 +140,14 @@ class NetdevTable:
             self._incarnations = {ifindex: self._incarnations[ifindex] for ifindex in self._netdevs}
 
 
-def parents_first(readings: Iterable[Reading]) -> list[Reading]:
+def parents_first(readings: Iterable[Netdev]) -> list[Netdev]:
     """By ifindex, but each after its master and what it lies upon, where those are among them.
 
     Where they form a ring (veth peers do), one of them has to come first. Of two readings of one number
     the last counts.
     """
     by_index = {reading.ifindex: reading for reading in readings}
-    ordered: list[Reading] = []
+    ordered: list[Netdev] = []
     entered: set[int] = set()
     stack = [(ifindex, False) for ifindex in sorted(by_index, reverse=True)]
     while stack:
@@ -203,26 +162,19 @@ def parents_first(readings: Iterable[Reading]) -> list[Reading]:
     return ordered
 
 
-def _reading(netdev: Netdev) -> Reading:
-    """What was last read of a device, but for what it lies upon, which a Netdev does not tell."""
-    attributes: dict[str, Any] = {field: getattr(netdev, field) for field in Netdev.__struct_fields__ if field != "id"}
-    return Reading(**attributes)
-
-
-def _traits(device: Netdev | Reading) -> tuple[str, str | None, str | None]:
+def _traits(device: Netdev) -> tuple[str, str | None, str | None]:
     """What tells, beside its number, that a device is the one that left."""
     return device.mac, device.kind, device.parent
 
 
-def _differences(old: Netdev, new: Netdev) -> list[NetdevEvent]:
+def _differences(old: Netdev, new: Netdev, moved: Collection[str]) -> list[NetdevEvent]:
     """A rename, if any, and then every other change, if any."""
-    events: list[NetdevEvent] = []
-    if old.name != new.name:
-        renamed = structs.replace(old, name=new.name)
-        events.append(NetdevRenamed(old=old, new=renamed))
-        old = renamed
-    if old.changes_to(new):
-        events.append(NetdevChanged(old=old, new=new))
+    if "name" not in moved:
+        return [NetdevChanged(old=old, new=new)]
+    renamed = structs.replace(old, name=new.name)
+    events: list[NetdevEvent] = [NetdevRenamed(old=old, new=renamed)]
+    if len(moved) > 1:
+        events.append(NetdevChanged(old=renamed, new=new))
     return events
 
 

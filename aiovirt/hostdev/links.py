@@ -1,8 +1,12 @@
 """Link messages, hints and surveys, joined by identity into one inventory.
 
-Pure: the watcher reads sockets and files, and hands in what they said. Three things arrive here, in
+Pure: the watcher reads sockets and files, and hands in what they said. Four things arrive here, in
 any order: link messages (the truth about links, in the kernel's order), uevents (hints that something
-may have changed that no message tells), and answers to questions that were asked meanwhile.
+may have changed that no message tells), udev's words (it has finished with a device), and answers to questions that were
+asked meanwhile.
+
+Some attributes are in no message (``_CARRIED``): they are asked for when a message gives reason to, and stay as
+they were until then.
 
 An answer is older or newer than the messages that came in while it was on its way, and nobody can
 tell which. So a question is a :class:`Round`, opened when every message sent before it has been
@@ -18,9 +22,9 @@ from typing import Final
 
 from msgspec import Struct, structs
 
-from aiovirt.events.types import NetdevEvent
-from aiovirt.hostdev.inventory import NetdevTable, Reading, parents_first
-from aiovirt.model.netdev import Netdev, OperState, Unreadable
+from aiovirt.events.types import DeviceEvent, DeviceInitialized, NetdevEvent
+from aiovirt.hostdev.inventory import NetdevTable, parents_first
+from aiovirt.model.netdev import LinkFlags, Netdev, OperState, Unreadable
 from aiovirt.system.sysfs import Attachment
 from aiovirt.wire.rtnetlink import AF_UNSPEC, LinkMessage
 from aiovirt.wire.uevent import Uevent
@@ -33,6 +37,7 @@ ATTRIBUTES: Final = (
     "flags",
     "operstate",
     "carrier",
+    "carrier_changes",
     "iflink",
     "master/ifindex",
     "phys_port_id",
@@ -42,6 +47,9 @@ ATTRIBUTES: Final = (
 """What :func:`reading_of_sysfs` is made of."""
 
 _MAX_IFINDEX: Final = 2**31 - 1
+_HUNG: Final = ("driver", "pci", "dev_port")
+_CARRIED: Final = (*_HUNG, "vfs", "speed", "duplex", "initialized", "properties")
+_OF_THE_LINK: Final = LinkFlags.UP | LinkFlags.RUNNING | LinkFlags.LOWER_UP
 _NO_NSID: Final = -1  # NETNSA_NSID_NOT_ASSIGNED in linux/net_namespace.h
 _TOLD_BY_MESSAGES: Final = frozenset({"add", "move"})
 
@@ -49,10 +57,10 @@ _TOLD_BY_MESSAGES: Final = frozenset({"add", "move"})
 class Survey(Struct, frozen=True, kw_only=True):
     """An answer: ``readings`` by ifindex (None: there is no such device) and what they hang from, where it could be read.
 
-    The readings' drivers are not filled in: that is what ``attachments`` are for.
+    What the readings hang from is not filled in: that is what ``attachments`` are for.
     """
 
-    readings: Mapping[int, Reading | None]
+    readings: Mapping[int, Netdev | None]
     attachments: Mapping[int, Attachment]
 
 
@@ -71,15 +79,17 @@ class Links:
     A device that hangs from a bus device waits, unannounced, for :meth:`attached` to tell its driver. It is
     announced without one as soon as another device's events refer to it, or when it goes.
 
-    ``known`` and ``incarnation`` are what a :class:`NetdevTable` begins with.
+    ``known``, ``incarnation`` and ``netns`` are what a :class:`NetdevTable` begins with. ``udev`` is whether a udevd runs.
     """
 
-    def __init__(self, known: Iterable[Netdev] = (), *, incarnation: int = 0) -> None:
-        self.table = NetdevTable(known, incarnation=incarnation)
-        self.waiting: dict[int, Reading] = {}
+    def __init__(self, known: Iterable[Netdev] = (), *, incarnation: int = 0, netns: int = 0, udev: bool = False) -> None:
+        self.table = NetdevTable(known, incarnation=incarnation, netns=netns)
+        self.udev = udev
+        self.waiting: dict[int, Netdev] = {}
         """Devices seen and not announced yet, as last read."""
         self._dirty: dict[int, str | None] = {}  # ifindex -> the name that makes the question needless, if any
         self._parents: dict[int, str] = {}
+        self._added: dict[int, int] = {}  # ifindex -> seqnum of the uevent that told of it
         self._rounds: list[Round] = []
 
     # -- news ----------------------------------------------------------------------------------
@@ -91,7 +101,9 @@ class Links:
         for asked in self._rounds:
             asked.touched.add(message.ifindex)
         if not message.removed:
-            return self._seen(reading_of_link(message))
+            if message.link == 0:  # half of a pair that is being made: no message tells of the other one
+                self._dirty[message.ifindex] = None
+            return self._seen(self._told(reading_of_link(message)))
         return self._left(message) if message.moved else self._gone(message.ifindex)
 
     def hint(self, uevent: Uevent) -> None:
@@ -101,6 +113,21 @@ class Links:
         else:
             parent = uevent.devpath.rpartition("/")[2]
             self._dirty |= {ifindex: None for ifindex, name in self._parents.items() if name == parent}
+
+    def mark(self, ifindex: int) -> None:
+        """The device of this number may be another way than it was: it is asked about."""
+        self._dirty[ifindex] = None
+
+    def initialized(self, ifindex: int, seqnum: int, properties: dict[str, str]) -> list[DeviceEvent]:
+        """udev has finished with the device that the kernel's uevent ``seqnum`` was about.
+
+        Nothing when that device is gone, though another one have its number now.
+        """
+        if seqnum < self._added.get(ifindex, 0):
+            return []
+        events: list[DeviceEvent] = [*self._announce_unread(ifindex)]
+        netdev = self.table.initialize(ifindex, properties)
+        return [*events, DeviceInitialized(netdev=netdev, properties=properties)] if netdev is not None else events
 
     def lost(self) -> None:
         """Messages were lost: what is being asked now cannot be told from what came after."""
@@ -157,6 +184,8 @@ class Links:
         for ifindex, answer in survey.readings.items():
             outdated = asked.void or ifindex in asked.touched
             reading = self._current(ifindex) if outdated else answer
+            if outdated and reading is not None and answer is not None and ifindex not in self._dirty:
+                reading = _with_answer(reading, answer)
             if reading is not None and ifindex not in asked.removed:
                 events += self._announce(self._hung(reading, survey.attachments))
             elif not outdated:
@@ -167,7 +196,7 @@ class Links:
         """What was asked about all devices: those that the survey does not have are gone."""
         events = [event for ifindex in asked.touched & self.waiting.keys() for event in self._announce_unread(ifindex)]
         self.waiting.clear()
-        known = {netdev.ifindex: self.table.reading(netdev.ifindex) for netdev in self.table if netdev.ifindex in asked.touched}
+        known = {netdev.ifindex: netdev for netdev in self.table if netdev.ifindex in asked.touched}
         readings = {ifindex: reading for ifindex, reading in survey.readings.items() if ifindex not in asked.touched} | known
         current = [self._hung(reading, survey.attachments) for reading in readings.values() if reading is not None]
         self._parents = {reading.ifindex: reading.parent for reading in current if reading.parent is not None}
@@ -175,13 +204,19 @@ class Links:
 
     # -- inside --------------------------------------------------------------------------------
 
-    def _seen(self, reading: Reading) -> list[NetdevEvent]:
+    def _told(self, reading: Netdev) -> Netdev:
+        """What a message says of a device, and as known what no message says; that is asked for where it may have changed."""
+        known = self._known(reading)
+        if _needs_asking(known, reading):
+            self._dirty[reading.ifindex] = None
+        return self._carried(reading, known)
+
+    def _seen(self, reading: Netdev) -> list[NetdevEvent]:
         ifindex = reading.ifindex
         if reading.parent is not None:
             self._parents[ifindex] = reading.parent
-        driver = self._known_driver(reading)
-        if reading.parent is None or driver is not None or ifindex in self.table:
-            return self._announce(structs.replace(reading, driver=driver))
+        if reading.parent is None or reading.driver is not None or ifindex in self.table:
+            return self._announce(reading)
         self.waiting[ifindex] = reading
         return []
 
@@ -199,9 +234,10 @@ class Links:
             asked.removed.add(ifindex)
         self._dirty.pop(ifindex, None)
         self._parents.pop(ifindex, None)
+        self._added.pop(ifindex, None)
         return events
 
-    def _announce(self, reading: Reading) -> list[NetdevEvent]:
+    def _announce(self, reading: Netdev) -> list[NetdevEvent]:
         """Into the table, after those that it refers to."""
         self.waiting.pop(reading.ifindex, None)
         upon = [self.waiting[ifindex] for ifindex in (reading.link, reading.master) if ifindex in self.waiting]
@@ -220,30 +256,66 @@ class Links:
         ifindex = _number(uevent.env.get("IFINDEX"))
         if ifindex is None or not 0 < ifindex <= _MAX_IFINDEX:
             return
+        if uevent.action == "add":
+            self._added[ifindex] = uevent.seqnum
         if uevent.action in _TOLD_BY_MESSAGES and self._dirty.get(ifindex, "") is not None:
             self._dirty[ifindex] = uevent.env.get("INTERFACE")
         elif uevent.action != "remove" or self._current(ifindex):
             self._dirty[ifindex] = None
 
-    def _current(self, ifindex: int) -> Reading | None:
-        return self.waiting.get(ifindex) or self.table.reading(ifindex)
+    def _current(self, ifindex: int) -> Netdev | None:
+        return self.waiting.get(ifindex) or self.table.get(ifindex)
 
-    def _hung(self, reading: Reading, attachments: Mapping[int, Attachment]) -> Reading:
-        """With its driver: as just read from below the same bus device, or else as known."""
+    def _known(self, reading: Netdev) -> Netdev | None:
+        """The same device as last known; one that went to another namespace takes all with it, and brings it back."""
+        known = self._current(reading.ifindex) or self.table.away(reading)
+        return known if known is not None and (known.kind, known.parent) == (reading.kind, reading.parent) else None
+
+    def _carried(self, reading: Netdev, known: Netdev | None) -> Netdev:
+        """With what no message tells, as known."""
+        if known is None:
+            return structs.replace(reading, initialized=False) if self.udev else reading
+        carried = structs.replace(reading, **{field: getattr(known, field) for field in _CARRIED})
+        return carried if reading.is_up else structs.replace(carried, speed=None, duplex=None)
+
+    def _hung(self, reading: Netdev, attachments: Mapping[int, Attachment]) -> Netdev:
+        """With what it hangs from: as just read from below the same bus device, or else as known; and with udev's word."""
         attachment = attachments.get(reading.ifindex)
+        known = self._known(reading)
         if attachment is not None and attachment.parent == reading.parent:
-            return structs.replace(reading, driver=attachment.driver)
-        return structs.replace(reading, driver=self._known_driver(reading))
+            hung = {"driver": attachment.driver, "pci": attachment.pci, "dev_port": attachment.dev_port}
+        else:
+            hung = {field: getattr(known or reading, field) for field in _HUNG}
+        return structs.replace(reading, **hung, **self._by_udev(known))
 
-    def _known_driver(self, reading: Reading) -> str | None:
-        """Its driver as last known; a device that went to another namespace takes its own with it, and brings it back."""
-        known = self.table.get(reading.ifindex) or self.table.away(reading)
-        return known.driver if known else None
+    def _by_udev(self, known: Netdev | None) -> dict[str, object]:
+        if known is None:
+            return {"initialized": False if self.udev else None}
+        return {"initialized": known.initialized, "properties": known.properties}
 
 
-def reading_of_link(message: LinkMessage) -> Reading:
+def _needs_asking(known: Netdev | None, reading: Netdev) -> bool:
+    """Whether a message gives reason to ask for what no message tells: speed and duplex of a link, settings of VFs."""
+    if known is None:
+        return reading.is_up
+    if known.vfs:
+        return True
+    return reading.is_up and _link_of(known) != _link_of(reading)
+
+
+def _link_of(device: Netdev) -> tuple[object, ...]:
+    return device.flags & _OF_THE_LINK, device.carrier_changes, device.operstate, device.carrier
+
+
+def _with_answer(reading: Netdev, answer: Netdev) -> Netdev:
+    """A device as messages told since, with what only the answer tells."""
+    told = structs.replace(reading, vfs=answer.vfs)
+    return structs.replace(told, speed=answer.speed, duplex=answer.duplex) if reading.is_up else told
+
+
+def reading_of_link(message: LinkMessage) -> Netdev:
     """What a link message says of a device."""
-    return Reading(
+    return Netdev(
         ifindex=message.ifindex,
         name=message.name,
         mac=message.mac,
@@ -257,18 +329,22 @@ def reading_of_link(message: LinkMessage) -> Reading:
         phys_port_id=message.phys_port_id,
         phys_port_name=message.phys_port_name,
         phys_switch_id=message.phys_switch_id,
-        link=message.link if message.link_netnsid is None else None,
+        link=(message.link or None) if message.link_netnsid is None else None,
+        altnames=message.altnames,
+        perm_mac=message.perm_address,
+        carrier_changes=message.carrier_changes,
+        vfs=message.vfs,
     )
 
 
 def reading_of_sysfs(
     ifindex: int, name: str, kind: str | None, parent: str | None, attributes: Mapping[str, str | None | Unreadable]
-) -> Reading:
+) -> Netdev:
     """What :data:`ATTRIBUTES` say of a device that no link message can describe (its driver fails to answer).
 
     sysfs does not tell the ``kind``: it is taken as known.
     """
-    return Reading(
+    return Netdev(
         ifindex=ifindex,
         name=name,
         mac=attributes["address"] or "",
@@ -282,8 +358,14 @@ def reading_of_sysfs(
         phys_port_id=attributes["phys_port_id"],
         phys_port_name=attributes["phys_port_name"],
         phys_switch_id=attributes["phys_switch_id"],
-        link=_number(attributes["iflink"]),
+        link=_other(ifindex, _number(attributes["iflink"])),
+        carrier_changes=_number(attributes["carrier_changes"]) or 0,
     )
+
+
+def _other(ifindex: int, link: int | None) -> int | None:
+    """What a device lies upon; sysfs names the device itself where that is nothing."""
+    return link if link != ifindex else None
 
 
 def _number(text: str | None | Unreadable) -> int | None:

@@ -6,47 +6,65 @@ from collections.abc import Callable, Iterable
 
 from anyio.abc import TaskStatus
 
+from aiovirt.errors import NoSuchDevice
 from aiovirt.events.types import Event
-from aiovirt.hostdev.watcher import watch_netdevs
+from aiovirt.hostdev.watcher import Watch
+from aiovirt.model.details import DeviceDetails
 from aiovirt.model.netdev import Netdev
+from aiovirt.model.pci import PCIDevice
+from aiovirt.system.nodedev import DetailsReader
 from aiovirt.system.sysfs import Sysfs
 
 __all__ = ["HostDevices"]
 
 
 class HostDevices:
-    """Network devices of this network namespace, and drivers of all devices, live.
+    """Network devices of this network namespace, PCI functions, and drivers of all devices, live.
 
-    ``known``, ``incarnation`` and ``begins`` are how the first inventory goes on from an earlier one: see
-    :func:`watch_netdevs`.
+    ``known``, ``known_pci``, ``incarnation``, ``begins`` and ``netns`` are how the first inventory goes on from an earlier
+    one: see :class:`Watch`.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - as of Watch
         self,
         publish: Callable[[Event], object],
         *,
         known: Iterable[Netdev] = (),
+        known_pci: Iterable[PCIDevice] = (),
         incarnation: int = 0,
         begins: str | None = None,
+        netns: int = 0,
         sysfs: Sysfs | None = None,
     ) -> None:
-        self._publish = publish
-        self._known = tuple(known)
-        self._incarnation = incarnation
-        self._begins = begins
         self._sysfs = sysfs or Sysfs()
+        self._details = DetailsReader()
+        self._watch = Watch(
+            publish,
+            known=known,
+            known_pci=known_pci,
+            incarnation=incarnation,
+            begins=begins,
+            netns=netns,
+            sysfs=self._sysfs,
+        )
 
     async def watch(self, *, task_status: TaskStatus[None]) -> None:
         """Publishes the inventory, calls ``task_status.started()``, and follows until cancelled."""
-        await watch_netdevs(
-            self._publish,
-            known=self._known,
-            incarnation=self._incarnation,
-            begins=self._begins,
-            sysfs=self._sysfs,
-            task_status=task_status,
-        )
+        await self._watch.run(task_status=task_status)
 
     async def read_phys_port_id(self, name: str) -> str | None:
         """Asks now: None when the driver has none. Raises NoSuchDevice, SystemFailure."""
-        return await self._sysfs.read_phys_port_id(name)
+        value = await self._sysfs.read_phys_port_id(name)
+        self._watch.doubt(name, value)
+        return value
+
+    async def refresh(self, subject: str) -> None:
+        """Asks about one device now, and publishes in what it differs. Raises SystemFailure."""
+        await self._watch.refresh(subject)
+
+    async def details(self, subject: str) -> DeviceDetails:
+        """What the inventory does not keep of it. Raises NoSuchDevice, SystemFailure."""
+        device = self._watch.find(subject)
+        if device is None:
+            raise NoSuchDevice(f"there is no device {subject}", subject=subject)
+        return await self._details.read(device)

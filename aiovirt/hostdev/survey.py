@@ -2,7 +2,8 @@
 
 A dump may be disturbed, or end early: the kernel stops at the first link whose driver fails to answer,
 and leaves out the rest. So a dump is compared with ``/sys/class/net``, what it lacks is asked for one by one,
-and what rtnetlink cannot describe at all is read from sysfs.
+and what rtnetlink cannot describe at all is read from sysfs. Speed and duplex are asked of ethtool's family, where the
+kernel has one: a dump of it costs less than one read from sysfs for each device.
 """
 
 from __future__ import annotations
@@ -10,18 +11,20 @@ from __future__ import annotations
 import errno
 import itertools
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
 import structlog
+from msgspec import structs
 
-from aiovirt.errors import NoSuchDevice, SystemFailure
-from aiovirt.hostdev.inventory import Reading
+from aiovirt.errors import NoSuchDevice, ProtocolError, SystemFailure
 from aiovirt.hostdev.links import ATTRIBUTES, Survey, reading_of_link, reading_of_sysfs
+from aiovirt.model.netdev import Netdev
 from aiovirt.system import netlink
 from aiovirt.system.netlink import NetlinkChannel, Overrun
 from aiovirt.system.sysfs import Sysfs
-from aiovirt.wire import rtnetlink
+from aiovirt.wire import ethtool, rtnetlink
+from aiovirt.wire.ethtool import Family, LinkModes
 from aiovirt.wire.rtnetlink import End, LinkMessage
 
 __all__ = ["Known", "ask_about", "ask_about_all"]
@@ -29,8 +32,11 @@ __all__ = ["Known", "ask_about", "ask_about_all"]
 ATTEMPTS: Final = 4
 """Dumps tried before a disturbed one is made do with."""
 
-Known = Callable[[int], Reading | None]
+Known = Callable[[int], Netdev | None]
 """What was last read of the device with this number, if anything."""
+
+Modes = Mapping[int, LinkModes] | None
+"""What drivers say of their links, or None where the kernel did not tell."""
 
 _log = structlog.wrap_logger(logging.getLogger("aiovirt.hostdev"))
 _sequence = itertools.count(1)
@@ -38,22 +44,49 @@ _sequence = itertools.count(1)
 
 async def ask_about_all(sysfs: Sysfs, known: Known) -> Survey:
     """Every network device there is. Raises SystemFailure when the kernel cannot be asked at all."""
-    readings: dict[int, Reading | None] = {}
+    readings: dict[int, Netdev | None] = {}
     for _ in range(ATTEMPTS):
         readings, disturbed = await netlink.converse(netlink.ROUTE, _dump)
         if not disturbed:
             break
     missing = await _missing(sysfs, readings)
     readings |= await _describe(sysfs, missing, known)
-    return await _attach(sysfs, readings)
+    return await _attach(sysfs, _with_modes(readings, await _ask_modes(_dump_modes), known))
 
 
 async def ask_about(sysfs: Sysfs, ifindexes: Iterable[int], known: Known) -> Survey:
     """The network devices with these numbers, None for each that is not there. Raises SystemFailure as above."""
-    return await _attach(sysfs, await _describe(sysfs, frozenset(ifindexes), known))
+    readings = await _describe(sysfs, frozenset(ifindexes), known)
+    up = [reading.ifindex for reading in readings.values() if reading is not None and reading.is_up]
+    modes = await _ask_modes(lambda channel, family: _get_modes(channel, family, up)) if up else None
+    return await _attach(sysfs, _with_modes(readings, modes, known))
 
 
-async def _missing(sysfs: Sysfs, readings: dict[int, Reading | None]) -> frozenset[int]:
+async def _ask_modes(talk: Callable[[NetlinkChannel, int], dict[int, LinkModes]]) -> Modes:
+    def resolved(channel: NetlinkChannel) -> dict[int, LinkModes]:
+        family = _resolve(channel)
+        return {} if family is None else talk(channel, family)
+
+    try:
+        return await netlink.converse(netlink.GENERIC, resolved)
+    except (SystemFailure, ProtocolError) as failure:
+        _log.warning("speeds cannot be asked for", why=str(failure))
+        return None
+
+
+def _with_modes(readings: dict[int, Netdev | None], modes: Modes, known: Known) -> dict[int, Netdev | None]:
+    """Links with speed and duplex while they are up, as sysfs has it; as known where that could not be asked."""
+    return {ifindex: reading and _with_mode(reading, modes, known) for ifindex, reading in readings.items()}
+
+
+def _with_mode(reading: Netdev, modes: Modes, known: Known) -> Netdev:
+    if not reading.is_up:
+        return reading
+    said = modes.get(reading.ifindex) if modes is not None else known(reading.ifindex)
+    return structs.replace(reading, speed=said.speed, duplex=said.duplex) if said is not None else reading
+
+
+async def _missing(sysfs: Sysfs, readings: dict[int, Netdev | None]) -> frozenset[int]:
     """The numbers of devices that sysfs has and a dump has not (of another namespace's, where sysfs shows one)."""
     dumped = {reading.name for reading in readings.values() if reading is not None}
     return frozenset(await sysfs.indexes(await _names(sysfs) - dumped)) - readings.keys()
@@ -68,7 +101,7 @@ async def _names(sysfs: Sysfs) -> frozenset[str]:
         return frozenset()
 
 
-async def _describe(sysfs: Sysfs, ifindexes: frozenset[int], known: Known) -> dict[int, Reading | None]:
+async def _describe(sysfs: Sysfs, ifindexes: frozenset[int], known: Known) -> dict[int, Netdev | None]:
     if not ifindexes:
         return {}
     readings, silent = await netlink.converse(netlink.ROUTE, lambda channel: _get_each(channel, ifindexes))
@@ -78,7 +111,7 @@ async def _describe(sysfs: Sysfs, ifindexes: frozenset[int], known: Known) -> di
     return readings
 
 
-async def _read(sysfs: Sysfs, ifindex: int, name: str | None, known: Reading | None) -> Reading | None:
+async def _read(sysfs: Sysfs, ifindex: int, name: str | None, known: Netdev | None) -> Netdev | None:
     """A device that exists and that rtnetlink cannot describe; as known, when sysfs cannot either."""
     if name is None:
         return known
@@ -91,7 +124,7 @@ async def _read(sysfs: Sysfs, ifindex: int, name: str | None, known: Reading | N
     return reading_of_sysfs(ifindex, name, known.kind if known else None, parent, attributes)
 
 
-async def _attach(sysfs: Sysfs, readings: dict[int, Reading | None]) -> Survey:
+async def _attach(sysfs: Sysfs, readings: dict[int, Netdev | None]) -> Survey:
     hanging = {reading.ifindex: reading.name for reading in readings.values() if reading is not None and reading.parent is not None}
     return Survey(readings=readings, attachments=await sysfs.read_attachments(hanging) if hanging else {})
 
@@ -99,9 +132,9 @@ async def _attach(sysfs: Sysfs, readings: dict[int, Reading | None]) -> Survey:
 # -- in a worker thread ------------------------------------------------------------------------
 
 
-def _dump(channel: NetlinkChannel) -> tuple[dict[int, Reading | None], bool]:
+def _dump(channel: NetlinkChannel) -> tuple[dict[int, Netdev | None], bool]:
     """(readings by ifindex, whether links may be missing or twofold because others came and went)."""
-    readings: dict[int, Reading | None] = {}
+    readings: dict[int, Netdev | None] = {}
     disturbed = False
     channel.send(rtnetlink.dump_links(next(_sequence)))
     try:
@@ -114,9 +147,9 @@ def _dump(channel: NetlinkChannel) -> tuple[dict[int, Reading | None], bool]:
     return readings, disturbed
 
 
-def _get_each(channel: NetlinkChannel, ifindexes: Iterable[int]) -> tuple[dict[int, Reading | None], list[int]]:
+def _get_each(channel: NetlinkChannel, ifindexes: Iterable[int]) -> tuple[dict[int, Netdev | None], list[int]]:
     """(reading, or None where there is no such device, by ifindex; the numbers that there is no answer about)."""
-    readings: dict[int, Reading | None] = {}
+    readings: dict[int, Netdev | None] = {}
     silent: list[int] = []
     for ifindex in ifindexes:
         channel.send(rtnetlink.get_link(ifindex, next(_sequence)))
@@ -137,3 +170,32 @@ def _answer(channel: NetlinkChannel) -> Iterator[LinkMessage | End]:
             yield message
             if isinstance(message, End):
                 return
+
+
+def _resolve(channel: NetlinkChannel) -> int | None:
+    """The number of ethtool's family, or None where the kernel has none."""
+    channel.send(ethtool.resolve(next(_sequence)))
+    found = [said.number for said in _said(channel) if isinstance(said, Family)]
+    return found[0] if found else None
+
+
+def _dump_modes(channel: NetlinkChannel, family: int) -> dict[int, LinkModes]:
+    channel.send(ethtool.dump_modes(family, next(_sequence)))
+    return {said.ifindex: said for said in _said(channel) if isinstance(said, LinkModes)}
+
+
+def _get_modes(channel: NetlinkChannel, family: int, ifindexes: Iterable[int]) -> dict[int, LinkModes]:
+    found: dict[int, LinkModes] = {}
+    for ifindex in ifindexes:
+        channel.send(ethtool.get_modes(family, ifindex, next(_sequence)))
+        found |= {said.ifindex: said for said in _said(channel) if isinstance(said, LinkModes)}
+    return found
+
+
+def _said(channel: NetlinkChannel) -> Iterator[LinkModes | Family]:
+    """What an answer tells, to its end; one that ends with an errno tells nothing more."""
+    while True:
+        modes = ethtool.decode(channel.receive())
+        yield from modes.told
+        if modes.errno is not None:
+            return

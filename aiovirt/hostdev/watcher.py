@@ -1,14 +1,14 @@
-"""The watch over this host's network devices: it reads sockets, asks, and publishes; the thinking is in ``links``.
+"""The watch over this host's devices: it reads sockets, asks, and publishes; the thinking is in ``links`` and ``functions``.
 
 Two sockets are listened on, link messages and the kernel's uevents, and link messages are always read
-first; all that were sent before a driver took or left a device are, before that is told. Questions
+first; all that were sent before a function went, or a driver took or left a device, are before that is told. Questions
 (:mod:`aiovirt.hostdev.survey`) go over other sockets, in worker threads, as they may wait seconds for a
 lock that configuration holds; news of other devices goes on meanwhile.
 
-When messages are lost, all links are asked for again, the differences are published, and then a
-SourceResynced. A device that hangs from a bus device (a PCI function) is announced with its driver, for
+When messages are lost, all is asked for again, the differences are published, and then a
+SourceResynced. A device that hangs from a bus device (a PCI function) is announced after that one and with its driver, for
 which sysfs is read; if that takes more than ATTACH_WAIT it is announced without, and a NetdevChanged
-follows. udev is not needed, nor any privilege.
+follows. udev is listened to where it runs; neither it nor any privilege is needed.
 
 A watch may go on from what one before it knew: all that its first inventory tells is then ``missed``.
 """
@@ -17,8 +17,8 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AsyncExitStack, contextmanager
 from typing import Final
 
 import anyio
@@ -28,184 +28,254 @@ from anyio.abc import TaskStatus
 from anyio.lowlevel import checkpoint
 from msgspec import structs
 
-from aiovirt.errors import Error, ProtocolError
-from aiovirt.events.types import Event, NetdevEvent, SourceResynced, WatcherLost
+from aiovirt.errors import Error, ProtocolError, SystemFailure
+from aiovirt.events.types import DeviceEvent, Event, PCIChanged, SourceMissing, SourceResynced, WatcherLost
 from aiovirt.hostdev.drivers import driver_event
+from aiovirt.hostdev.functions import address_of
 from aiovirt.hostdev.links import Links
+from aiovirt.hostdev.pci import PCIWatch
 from aiovirt.hostdev.survey import ask_about, ask_about_all
+from aiovirt.hostdev.turns import Bell, one_turn
+from aiovirt.hostdev.udev import UdevWatch
 from aiovirt.model.netdev import Netdev
+from aiovirt.model.pci import PCIDevice
 from aiovirt.system.background import Background
 from aiovirt.system.netlink import KOBJECT_UEVENT, RECEIVE_BUFFER, ROUTE, RTNLGRP_LINK, UEVENT_KERNEL, NetlinkSocket, Overrun
+from aiovirt.system.pci import PCIBus
 from aiovirt.system.sysfs import Attachment, Sysfs
+from aiovirt.system.udev import UdevMonitor
 from aiovirt.wire import rtnetlink, uevent
 from aiovirt.wire.rtnetlink import LinkMessage
 from aiovirt.wire.uevent import Uevent
 
-__all__ = ["watch_netdevs"]
+__all__ = ["Watch"]
 
 ATTACH_WAIT: Final = 0.5
 """Seconds for which a new device's announcement waits for its driver."""
 
 LINKS: Final = "rtnetlink"
 UEVENTS: Final = "uevent"
+UDEV: Final = "udev"
 
-_TURN: Final = 64  # messages read before others on the loop have a turn
 _ASK_AT_ONCE: Final = 64  # devices a question is about
 
 _log = structlog.wrap_logger(logging.getLogger("aiovirt.hostdev"))
 
 
-async def watch_netdevs(  # noqa: PLR0913 - all but where to publish have a value that does
-    publish: Callable[[Event], object],
-    *,
-    known: Iterable[Netdev] = (),
-    incarnation: int = 0,
-    begins: str | None = None,
-    sysfs: Sysfs | None = None,
-    receive_buffer: int = RECEIVE_BUFFER,
-    task_status: TaskStatus[None] = TASK_STATUS_IGNORED,
-) -> None:
-    """Publishes this network namespace's devices, says it has started, and then publishes what changes, until cancelled.
+class Watch:
+    """``await Watch(publish).run()``: this network namespace's devices and this host's PCI functions, live.
 
-    ``known`` are the devices as a watch before this one had them, since this boot: they keep their ids, and the first
-    inventory tells only in what they differ, each event ``missed``. ``incarnation`` is the highest that any device ever
-    had, those included; no new one is given it again. With ``begins``, SourceResynced with that reason is published when
-    the first inventory is through.
+    ``known`` and ``known_pci`` are the devices as a watch before this one had them, since this boot: they keep their ids,
+    and the first inventory tells only in what they differ, each event ``missed``. ``incarnation`` is the highest that any
+    network device ever had, those included; no new one is given it again. With ``begins``, SourceResynced with that reason
+    is published when the first inventory is through.
 
-    ``receive_buffer`` is what the kernel may queue for each socket, in bytes. When a source fails for
-    good, WatcherLost is published and this returns (and says first that it has started, if it had not).
+    ``netns`` is this namespace's number (:class:`Netdev`). ``receive_buffer`` is what the kernel may queue for each socket,
+    in bytes.
     """
-    known = tuple(known)
-    said = False
 
-    def started() -> None:
-        nonlocal said
-        if not said:
-            said = True
-            task_status.started()
-
-    try:
-        async with _sockets(receive_buffer) as sockets:
-            watch = _Watch(publish, sysfs or Sysfs(), *sockets, Links(known, incarnation=incarnation))
-            await watch.begin(missed=bool(known), reason=begins)
-            started()
-            await watch.follow()
-    except _SourceLostError as lost:
-        publish(WatcherLost(source=lost.source, why=lost.why))
-        started()
-
-
-@asynccontextmanager
-async def _sockets(receive_buffer: int) -> AsyncIterator[tuple[NetlinkSocket, NetlinkSocket]]:
-    """Those for link messages and for uevents, which hear from now on."""
-    links = NetlinkSocket(ROUTE, RTNLGRP_LINK, receive_buffer=receive_buffer)
-    uevents = NetlinkSocket(KOBJECT_UEVENT, UEVENT_KERNEL, receive_buffer=receive_buffer)
-    async with AsyncExitStack() as stack:
-        with _source(LINKS):
-            await stack.enter_async_context(links)
-        with _source(UEVENTS):
-            await stack.enter_async_context(uevents)
-        yield links, uevents
-
-
-class _Watch:
-    """The tasks of one watch, and what they share."""
-
-    def __init__(
-        self, publish: Callable[[Event], object], sysfs: Sysfs, link_socket: NetlinkSocket, uevent_socket: NetlinkSocket, links: Links
+    def __init__(  # noqa: PLR0913 - all but where to publish have a value that does
+        self,
+        publish: Callable[[Event], object],
+        *,
+        known: Iterable[Netdev] = (),
+        known_pci: Iterable[PCIDevice] = (),
+        incarnation: int = 0,
+        begins: str | None = None,
+        netns: int = 0,
+        sysfs: Sysfs | None = None,
+        bus: PCIBus | None = None,
+        receive_buffer: int = RECEIVE_BUFFER,
     ) -> None:
         self._publish = publish
-        self._sysfs = sysfs
-        self._link_socket = link_socket
-        self._uevent_socket = uevent_socket
-        self._links = links
+        self._sysfs = sysfs or Sysfs()
+        self._receive_buffer = receive_buffer
+        self._link_socket = NetlinkSocket(ROUTE, RTNLGRP_LINK, receive_buffer=receive_buffer)
+        self._uevent_socket = NetlinkSocket(KOBJECT_UEVENT, UEVENT_KERNEL, receive_buffer=receive_buffer)
+        self._links = Links(known := tuple(known), incarnation=incarnation, netns=netns)
+        self._pci = PCIWatch(self._tell, self._catch_up_uevents, bus or PCIBus(), known_pci := tuple(known_pci))
+        self._goes_on = bool(known or known_pci)
+        self._begins = begins
         self._missed = False  # whether what is told of devices happened while nobody was there
         self._heard: deque[Uevent] = deque()  # not looked at yet
-        self._to_take = _Bell()
+        self._taking = anyio.Lock()
+        self._to_take = Bell()
         self._holes: dict[str, str] = {}  # source -> why messages of it were lost
-        self._to_ask = _Bell()
-        self._to_announce = _Bell()
+        self._asking = anyio.Lock()
+        self._to_ask = Bell()
+        self._to_announce = Bell()
 
-    async def begin(self, *, missed: bool, reason: str | None) -> None:
-        """The first inventory."""
-        self._missed = missed
-        await self.resync()
+    async def run(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
+        """Publishes the inventory, says it has started, and then publishes what changes, until cancelled.
+
+        When a source fails for good, WatcherLost is published and this returns (and says first that it has started, if it
+        had not).
+        """
+        said = False
+
+        def started() -> None:
+            nonlocal said
+            if not said:
+                said = True
+                task_status.started()
+
+        try:
+            async with AsyncExitStack() as stack:
+                for name, opened in ((LINKS, self._link_socket), (UEVENTS, self._uevent_socket)):
+                    with _source(name):
+                        await stack.enter_async_context(opened)
+                udev = await self._open_udev(stack)
+                await self._begin()
+                started()
+                await self._follow(udev)
+        except _SourceLostError as lost:
+            self._publish(WatcherLost(source=lost.source, why=lost.why))
+            started()
+
+    def find(self, subject: str) -> Netdev | PCIDevice | None:
+        """The device as last told, or None."""
+        source, _, name = subject.partition("/")
+        if source == "pci":
+            return self._pci.functions.get(name)
+        return next((netdev for netdev in self._links.table if netdev.id == name), None)
+
+    async def refresh(self, subject: str) -> None:
+        """Asks about one device now, and publishes in what it differs. Raises SystemFailure."""
+        source, _, name = subject.partition("/")
+        if source == "pci":
+            await self._pci.refresh(name)
+            return
+        ifindex = int(name.partition(".")[0])
+        async with self._asking:
+            await self._catch_up()
+            await self._ask_about([ifindex])
+
+    def doubt(self, name: str, phys_port_id: str | None) -> None:
+        """It was read of a device by this name: where another one is known, the device is asked about."""
+        for netdev in self._links.table:
+            if netdev.name == name and netdev.phys_port_id != phys_port_id:
+                self._links.mark(netdev.ifindex)
+        self._ring()
+
+    # -- tasks ---------------------------------------------------------------------------------
+
+    async def _open_udev(self, stack: AsyncExitStack) -> UdevWatch | None:
+        """The watch over udev, hearing from now on; says so where there is none."""
+        try:
+            monitor = await stack.enter_async_context(UdevMonitor(receive_buffer=self._receive_buffer))
+        except SystemFailure as failure:
+            self._publish(SourceMissing(source=UDEV, why=str(failure)))
+            return None
+        self._links.udev = True
+        return UdevWatch(monitor, self._tell, self._catch_up_all, self._links, self._pci.functions)
+
+    async def _begin(self) -> None:
+        """The first inventory: functions before what hangs from them."""
+        self._missed = self._goes_on
+        await self._pci.resync()
+        await self._resync()
         self._missed = False
-        if reason is not None:
-            self._publish(SourceResynced(source=LINKS, reason=reason))
+        if self._begins is not None:
+            self._publish(SourceResynced(source=LINKS, reason=self._begins))
 
-    async def follow(self) -> None:
+    async def _follow(self, udev: UdevWatch | None) -> None:
         """All that changes from then on."""
         async with Background() as tasks:
-            tasks.group.start_soon(self.follow_links)
-            tasks.group.start_soon(self.follow_uevents)
-            tasks.group.start_soon(self.announce)
-            await self.ask()
+            for task in (self._follow_links, self._follow_uevents, self._take_uevents, self._announce, self._pci.ask):
+                tasks.group.start_soon(task)
+            if udev is not None:
+                tasks.group.start_soon(udev.run)
+            await self._ask()
 
-    async def follow_links(self) -> None:
+    async def _follow_links(self) -> None:
         await self._link_socket.run(self._take_links)
 
-    async def follow_uevents(self) -> None:
-        async with Background() as tasks:
-            tasks.group.start_soon(self._take_uevents)
-            await self._uevent_socket.run(self._hear_uevents)
+    async def _follow_uevents(self) -> None:
+        await self._uevent_socket.run(self._hear_uevents)
 
-    async def announce(self) -> None:
-        """Gives new devices their driver, and then the public."""
+    async def _take_uevents(self) -> None:
+        while True:
+            await self._to_take.wait()
+            await self._take_heard()
+
+    async def _announce(self) -> None:
+        """Gives new devices what they hang from, and then the public."""
         while True:
             await self._to_announce.wait()
             while names := {ifindex: reading.name for ifindex, reading in self._links.waiting.items()}:
-                await self._announce(names)
+                await self._announce_some(names)
 
-    async def _announce(self, names: Mapping[int, str]) -> None:
+    async def _announce_some(self, names: Mapping[int, str]) -> None:
         found: Mapping[int, Attachment] = {}
         with self._links.asking() as asked:
             with move_on_after(ATTACH_WAIT):
                 found = await self._sysfs.read_attachments(names)
+                await self._catch_up_uevents()  # the functions that they hang from come first
+            await self._catch_up()  # who was renamed meanwhile is asked about by that name
         self._tell(self._links.attached(asked, names, found))
 
-    async def ask(self) -> None:
-        """Asks again: about everything where messages were lost, else about what hints have marked."""
+    async def _ask(self) -> None:
+        """Asks again: about everything where messages were lost, else about what has been marked."""
         while True:
             await self._to_ask.wait()
             while self._holes or self._links.is_dirty:
-                await (self.resync() if self._holes else self._refresh())
+                await (self._resync() if self._holes else self._refresh())
 
-    async def resync(self) -> None:
+    # -- asking --------------------------------------------------------------------------------
+
+    async def _resync(self) -> None:
         """Makes the inventory what is there now; says so where messages were lost."""
         told: dict[str, str] = {}
-        while True:
-            await self._catch_up()
-            told = self._holes | told
-            self._holes = {}
-            self._links.clear_dirty()
-            with _source(LINKS), self._links.asking() as asked:
-                survey = await ask_about_all(self._sysfs, self._links.table.reading)
+        async with self._asking:
+            while True:
                 await self._catch_up()
-            if not asked.void:
-                break
-        self._tell(self._links.resynced(asked, survey))
+                told = self._holes | told
+                self._holes = {}
+                if UEVENTS in told:
+                    await self._pci.resync()
+                self._links.clear_dirty()
+                with _source(LINKS), self._links.asking() as asked:
+                    survey = await ask_about_all(self._sysfs, self._links.table.get)
+                    await self._catch_up()
+                if not asked.void:
+                    break
+            self._tell(self._links.resynced(asked, survey))
         self._tell(SourceResynced(source=source, reason=reason) for source, reason in told.items())
 
     async def _refresh(self) -> None:
-        await self._catch_up()
-        ifindexes = self._links.take_dirty(_ASK_AT_ONCE)
-        if not ifindexes:
-            return
-        with _source(LINKS), self._links.asking() as asked:
-            survey = await ask_about(self._sysfs, ifindexes, self._links.table.reading)
+        async with self._asking:
+            await self._catch_up()
+            if ifindexes := self._links.take_dirty(_ASK_AT_ONCE):
+                with _source(LINKS):
+                    await self._ask_about(ifindexes)
+
+    async def _ask_about(self, ifindexes: Iterable[int]) -> None:
+        with self._links.asking() as asked:
+            survey = await ask_about(self._sysfs, ifindexes, self._links.table.get)
             await self._catch_up()
         self._tell(self._links.refreshed(asked, survey))
+
+    # -- hearing -------------------------------------------------------------------------------
 
     async def _catch_up(self) -> None:
         """Reads every link message that waits; when this returns none does, until the next await."""
         while self._take_links():
             await checkpoint()
 
+    async def _catch_up_uevents(self) -> None:
+        """Takes every uevent that waits."""
+        while self._hear_uevents():
+            await checkpoint()
+        await self._take_heard()
+
+    async def _catch_up_all(self) -> None:
+        await self._catch_up_uevents()
+        await self._catch_up()
+
     def _take_links(self) -> bool:
         """Reads a turn's worth of link messages; returns whether more may wait."""
         with _source(LINKS):
-            return all(self._take_link() for _ in range(_TURN))
+            return all(self._take_link() for _ in one_turn())
 
     def _take_link(self) -> bool:
         try:
@@ -219,12 +289,10 @@ class _Watch:
             return True
         return datagram is not None
 
-    def _hear_uevents(self) -> None:
-        """Takes in a turn's worth of uevents."""
+    def _hear_uevents(self) -> bool:
+        """Takes in a turn's worth of uevents; returns whether more may wait."""
         with _source(UEVENTS):
-            for _ in range(_TURN):
-                if not self._hear_uevent():
-                    return
+            return all(self._hear_uevent() for _ in one_turn())
 
     def _hear_uevent(self) -> bool:
         try:
@@ -238,18 +306,23 @@ class _Watch:
             self._to_take.ring()
         return datagram is not None
 
-    async def _take_uevents(self) -> None:
-        """What link messages told before a uevent came is read before it is looked at."""
-        while True:
-            await self._to_take.wait()
+    async def _take_heard(self) -> None:
+        """What link messages told before a uevent came is read before that is looked at."""
+        async with self._taking:
             while self._heard:
                 self._take_links()
-                for _ in range(min(_TURN, len(self._heard))):
-                    await self._take(self._heard.popleft())
+                for _ in one_turn():
+                    if not self._heard:
+                        break
+                    await self._take(self._heard[0])
+                    self._heard.popleft()  # only now: who is cancelled on the way leaves it to the next
                 await checkpoint()
 
     async def _take(self, heard: Uevent) -> None:
-        if told := driver_event(heard):
+        if address := address_of(heard):
+            await self._catch_up()
+            await self._pci.take(heard, address)
+        elif told := driver_event(heard):
             await self._catch_up()
             self._tell([told])
         self._links.hint(heard)
@@ -261,30 +334,26 @@ class _Watch:
         self._holes.setdefault(source, reason)
         self._to_ask.ring()
 
+    # -- telling -------------------------------------------------------------------------------
+
     def _tell(self, events: Iterable[Event]) -> None:
         for event in events:
-            self._publish(structs.replace(event, missed=True) if self._missed and isinstance(event, NetdevEvent) else event)
+            if isinstance(event, PCIChanged) and event.old.vfs != event.new.vfs:
+                self._mark_netdevs(event.new.address)
+            self._publish(structs.replace(event, missed=True) if self._missed and isinstance(event, DeviceEvent) else event)
         self._ring()
+
+    def _mark_netdevs(self, function: str) -> None:
+        """What is set for its virtual functions is asked of those that hang from it."""
+        for netdev in self._links.table:
+            if netdev.pci == function:
+                self._links.mark(netdev.ifindex)
 
     def _ring(self) -> None:
         if self._links.waiting:
             self._to_announce.ring()
         if self._links.is_dirty:
             self._to_ask.ring()
-
-
-class _Bell:
-    """Rung as often as one likes, it wakes its one waiter once."""
-
-    def __init__(self) -> None:
-        self._event = anyio.Event()
-
-    def ring(self) -> None:
-        self._event.set()
-
-    async def wait(self) -> None:
-        await self._event.wait()
-        self._event = anyio.Event()
 
 
 class _SourceLostError(Exception):

@@ -6,11 +6,11 @@ Attributes carry the kernel's names (Documentation/ABI/testing/sysfs-class-net).
 from __future__ import annotations
 
 from enum import IntFlag, StrEnum
-from typing import Literal, final
+from typing import Final, Literal, final
 
 from msgspec import Struct
 
-__all__ = ["LinkFlags", "Netdev", "OperState", "Unreadable"]
+__all__ = ["VF", "Duplex", "LinkFlags", "Netdev", "OperState", "Unreadable", "VFLinkState"]
 
 
 class LinkFlags(IntFlag):
@@ -69,20 +69,65 @@ class Unreadable(Struct, frozen=True, eq=False, tag="unreadable"):
         return f"unreadable ({self.why})"
 
 
+class Duplex(StrEnum):
+    """Whether a link sends and receives at once, in sysfs's words."""
+
+    HALF = "half"
+    FULL = "full"
+
+
+class VFLinkState(StrEnum):
+    """What a VF is told of its link, in ip-link(8)'s words, in the order of the kernel's numbers (``IFLA_VF_LINK_STATE_*``)."""
+
+    AUTO = "auto"
+    ENABLE = "enable"
+    DISABLE = "disable"
+
+
+class VF(Struct, frozen=True, kw_only=True, gc=False):
+    """What a PF's driver enforces for its virtual function ``index`` (IFLA_VFINFO_LIST; ip-link(8), ``vf``).
+
+    ``vlan`` is 0 where none is set; ``vlan_proto`` is ``"802.1Q"`` or ``"802.1ad"``. Rates are in Mbit/s, 0 for no limit.
+    What the driver does not tell is None.
+    """
+
+    index: int
+    mac: str = ""
+    vlan: int = 0
+    vlan_qos: int = 0
+    vlan_proto: str = "802.1Q"
+    trust: bool | None = None
+    spoofchk: bool | None = None
+    link_state: VFLinkState | None = None
+    min_tx_rate: int | None = None
+    max_tx_rate: int | None = None
+
+
 class Netdev(Struct, frozen=True, kw_only=True, gc=False):
     """A network device: identity first, then its attributes as last reported.
 
     ``id`` names one incarnation of one device for as long as it exists: ``<ifindex>.<incarnation>``
-    (a number the kernel used again gets the next incarnation). ``mac`` is lower-case and
-    colon-separated, empty where the link has no address. ``mtu`` is in bytes. ``carrier`` is None
-    where the kernel does not say. ``parent`` is the name of the bus device it hangs from
-    (IFLA_PARENT_DEV_NAME: ``"0000:3b:00.0"``, ``"virtio4"``), ``driver`` that device's driver.
+    (a number the kernel used again gets the next incarnation); it is "" outside of an inventory. ``netns`` is the
+    network namespace that it is in, as the kernel numbers those (the inode of ``/proc/self/ns/net``; 0: not told).
+
+    ``mac`` and ``perm_mac``, the one it was made with, are lower-case and colon-separated, "" and None where there is
+    none. ``mtu`` is in bytes. ``carrier`` is None where the kernel does not say; ``carrier_changes`` counts how often it
+    came and went. ``speed`` is in Mbit/s; it and ``duplex`` are None while the link is down or its driver does not know.
+    ``master`` and ``link``, what it lies upon (a macvlan's lower device, a veth's peer), are ifindexes; ``link`` is None
+    where that is in another namespace.
+
+    ``parent`` is the name of the bus device it hangs from (IFLA_PARENT_DEV_NAME: ``"0000:3b:00.0"``, ``"virtio4"``),
+    ``driver`` that device's driver, ``pci`` the PCI function that it or its parent is. ``dev_port`` is its port's number
+    on that function, counted from 0. ``vfs`` is what is set for each virtual function of a PF.
 
     phys_port_id, phys_port_name and phys_switch_id are the value, None where the driver has none,
     or :class:`Unreadable`; the ids are lower-case hex, as in sysfs.
+
+    ``initialized`` is whether udev has finished with it (its name and permissions are final), None where no udevd runs;
+    ``properties`` are the ``ID_*`` that udev then gave it.
     """
 
-    id: str
+    id: str = ""
     ifindex: int
     name: str
     mac: str = ""
@@ -97,6 +142,18 @@ class Netdev(Struct, frozen=True, kw_only=True, gc=False):
     phys_port_id: str | None | Unreadable = None
     phys_port_name: str | None | Unreadable = None
     phys_switch_id: str | None | Unreadable = None
+    netns: int = 0
+    altnames: tuple[str, ...] = ()
+    perm_mac: str | None = None
+    carrier_changes: int = 0
+    speed: int | None = None
+    duplex: Duplex | None = None
+    link: int | None = None
+    pci: str | None = None
+    dev_port: int = 0
+    vfs: tuple[VF, ...] = ()
+    initialized: bool | None = None
+    properties: dict[str, str] = {}
 
     @property
     def subject(self) -> str:
@@ -113,8 +170,11 @@ class Netdev(Struct, frozen=True, kw_only=True, gc=False):
         return {
             name: (before, after)
             for name in self.__struct_fields__
-            if name != "id" and not _same(before := getattr(self, name), after := getattr(new, name))
+            if name not in _IDENTITY and not _same(before := getattr(self, name), after := getattr(new, name))
         }
+
+
+_IDENTITY: Final = frozenset({"id", "netns"})
 
 
 def _same(before: object, after: object) -> bool:

@@ -11,8 +11,11 @@ from uuid import UUID
 
 from msgspec import Struct
 
+from aiovirt.model.details import DeviceDetails
+
 __all__ = [
     "DEFAULT_TIMEOUT",
+    "AskDetails",
     "AskQMP",
     "AskXML",
     "Create",
@@ -20,6 +23,7 @@ __all__ = [
     "Destroy",
     "DomainOrder",
     "ReadPhysPortId",
+    "Refresh",
     "Request",
     "Reset",
     "Resume",
@@ -104,6 +108,18 @@ class AskQMP(Request[bytes], frozen=True, kw_only=True, tag=True):
     uuid: UUID
     command: str
     arguments: bytes = b"{}"
+
+
+class AskDetails(Request[DeviceDetails], frozen=True, kw_only=True, tag=True):
+    """What the inventory does not keep of one device (``netdev/<id>``, ``pci/<address>``), read now."""
+
+    subject: str
+
+
+class Refresh(Request[None], frozen=True, kw_only=True, tag=True):
+    """Ask the kernel about one device (``netdev/<id>``, ``pci/<address>``) now; what differs is told before it answers."""
+
+    subject: str
 
 
 class ReadPhysPortId(Request[str | None], frozen=True, kw_only=True, tag=True):

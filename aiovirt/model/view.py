@@ -8,6 +8,7 @@ from uuid import UUID
 from msgspec import Struct
 
 from aiovirt.model.netdev import Netdev
+from aiovirt.model.pci import PCIDevice
 from aiovirt.model.state import DomainState, DomainStatus, MonitorHealth, Reason
 
 __all__ = ["DomainView", "HostView"]
@@ -42,8 +43,9 @@ class DomainView(Struct, frozen=True, kw_only=True, gc=False):
 
 
 class HostView(Struct, frozen=True, kw_only=True):
-    """Everything as of ``cursor``: ``domains`` by uuid, ``netdevs`` by id. Nothing in it ever changes."""
+    """Everything as of ``cursor``: ``domains`` by uuid, ``netdevs`` by id, ``pci`` by address. Nothing in it ever changes."""
 
     cursor: str
     domains: Mapping[UUID, DomainView]
     netdevs: Mapping[str, Netdev]
+    pci: Mapping[str, PCIDevice]

@@ -1,4 +1,4 @@
-"""Which machine this is, and which boot of it. Both block for a moment: for threads."""
+"""Which machine this is, which boot of it, and which part of its network. All block for a moment: for threads."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import uuid
 from pathlib import Path
 from typing import Final
 
-__all__ = ["boot_id", "host_uuid"]
+__all__ = ["boot_id", "host_uuid", "net_namespace"]
 
 _NAMESPACE: Final = uuid.UUID("5d0f4b46-6b61-4c37-9b1e-1f2f3a5a8c70")
 
@@ -17,6 +17,14 @@ def boot_id() -> str:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
         return ""
+
+
+def net_namespace() -> int:
+    """The kernel's number for the network namespace that we are in (namespaces(7)), or 0 where it does not tell."""
+    try:
+        return Path("/proc/self/ns/net").stat().st_ino
+    except OSError:
+        return 0
 
 
 def host_uuid() -> uuid.UUID:

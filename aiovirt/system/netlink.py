@@ -17,9 +17,10 @@ import anyio
 from anyio import to_thread
 
 from aiovirt.errors import SystemFailure, Unsupported
-from aiovirt.system.seam import here
+from aiovirt.system.seam import Attention, here
 
 __all__ = [
+    "GENERIC",
     "KOBJECT_UEVENT",
     "RECEIVE_BUFFER",
     "ROUTE",
@@ -35,6 +36,9 @@ ROUTE: Final = 0
 """NETLINK_ROUTE"""
 KOBJECT_UEVENT: Final = 15
 """NETLINK_KOBJECT_UEVENT"""
+
+GENERIC: Final = 16
+"""NETLINK_GENERIC"""
 
 RTNLGRP_LINK: Final = 1
 """The group of link messages, as a bit."""
@@ -77,6 +81,7 @@ class NetlinkSocket:
         self._receive_buffer = receive_buffer
         self._buffer = bytearray(_MAX_DATAGRAM)
         self._socket: socket.socket | None = None
+        self._attention: Attention | None = None
 
     async def __aenter__(self) -> Self:
         self._socket = _open(self._protocol, self._groups, self._receive_buffer)
@@ -90,7 +95,8 @@ class NetlinkSocket:
 
     async def run(self, readable: Callable[[], object]) -> None:
         """Calls ``readable`` whenever :meth:`receive_nowait` has something to say, until cancelled; raises what it raises."""
-        await here().attend(self._opened().fileno()).run(readable)
+        self._attention = here().attend(self._opened().fileno())
+        await self._attention.run(readable)
 
     def receive_nowait(self) -> bytes | None:
         """The next datagram, or None when none waits. Raises Overrun, and SystemFailure when it is over."""
@@ -98,6 +104,10 @@ class NetlinkSocket:
         while True:
             try:
                 size, from_kernel = _receive(opened, self._buffer)
+            except Overrun:
+                if self._attention is not None:
+                    self._attention.again()
+                raise
             except OSError as failure:
                 if failure.errno in _NOTHING:
                     return None

@@ -38,6 +38,9 @@ class Attention(Protocol):
     def when_writable(self, then: Callable[[], object]) -> None:
         """Calls ``then`` once, when the descriptor takes more and :meth:`run` runs; the last one asked for is called."""
 
+    def again(self) -> None:
+        """Somebody took an error off the descriptor: attention that ended with the error is paid again."""
+
     def stop(self) -> None:
         """:meth:`run` returns, and nothing more is called."""
 

@@ -73,6 +73,9 @@ class AsyncioAttention:
         if self._runs:
             self._loop.add_writer(self._descriptor, self._write)
 
+    def again(self) -> None:
+        """An error ends nothing here."""
+
     def stop(self) -> None:
         if not self._ended.done():
             self._ended.set_result(None)
@@ -105,14 +108,24 @@ class AsyncioAttention:
 
 
 class LibuvAttention(AsyncioAttention):
-    """libuv calls once and never again for a descriptor in error (POLLERR), whatever is left to read there."""
+    """libuv calls once and never again for a descriptor in error (POLLERR), whatever is left or comes to be read there."""
 
-    __slots__ = ("_errors",)
+    __slots__ = ("_errors", "_readable")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, descriptor: int) -> None:
         super().__init__(loop, descriptor)
         self._errors = select.poll()
         self._errors.register(descriptor, 0)  # errors are told whatever is asked for
+        self._readable: Callable[[], object] | None = None
+
+    async def run(self, readable: Callable[[], object]) -> None:
+        self._readable = readable
+        await super().run(readable)
+
+    def again(self) -> None:
+        if self._runs and self._readable is not None:
+            self._loop.remove_reader(self._descriptor)
+            self._loop.add_reader(self._descriptor, self._read, self._readable)
 
     def _read(self, readable: Callable[[], object]) -> None:
         self._call(readable)

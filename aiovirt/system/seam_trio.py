@@ -77,6 +77,9 @@ class TrioAttention:
             self._waits = True
             self._tasks.start_soon(self._write)
 
+    def again(self) -> None:
+        """An error ends nothing here."""
+
     def stop(self) -> None:
         self._stopped = True
         if self._tasks is not None:

@@ -21,8 +21,9 @@ from msgspec import Struct
 
 from aiovirt.errors import NoSuchDevice, SystemFailure
 from aiovirt.model.netdev import Unreadable
+from aiovirt.model.pci import PCI_ADDRESS
 
-__all__ = ["Attachment", "Sysfs"]
+__all__ = ["Attachment", "Lane", "Sysfs"]
 
 DEADLINE: Final = 2.0
 """Seconds after which a read is left behind."""
@@ -36,10 +37,15 @@ _GONE: Final = frozenset({errno.ENOENT, errno.ENODEV, errno.ENOTDIR})
 
 
 class Attachment(Struct, frozen=True, gc=False):
-    """What a network device hangs from: its bus device's name and that one's driver, None where there is none."""
+    """What a network device hangs from: its bus device's name and that one's driver, None where there is none.
+
+    ``pci`` is the PCI function among its ancestors that is nearest, ``dev_port`` its port's number there.
+    """
 
     parent: str | None
     driver: str | None
+    pci: str | None = None
+    dev_port: int = 0
 
 
 class Sysfs:
@@ -47,8 +53,8 @@ class Sysfs:
 
     def __init__(self, root: str | os.PathLike[str] = "/sys", *, deadline: float = DEADLINE) -> None:
         self._netdevs = Path(root) / "class" / "net"
-        self._attributes = _Lane(deadline)
-        self._links = _Lane(deadline)
+        self._attributes = Lane(deadline)
+        self._links = Lane(deadline)
 
     async def read_netdev(self, name: str, ifindex: int | None, attributes: Sequence[str]) -> dict[str, str | None | Unreadable]:
         """Each attribute's text without its newline; None where the driver has none; else Unreadable.
@@ -102,7 +108,7 @@ class Sysfs:
     def _read_attachments(self, netdevs: Mapping[int, str], found: dict[int, Attachment]) -> None:
         for ifindex, name in netdevs.items():
             with suppress(NoSuchDevice, SystemFailure), self._device(name, ifindex) as folder:
-                attachment = Attachment(_target(folder, name, "device"), _target(folder, name, "device/driver"))
+                attachment = _attachment(folder, name)
                 _ifindex(folder, name)
                 found[ifindex] = attachment
 
@@ -128,8 +134,8 @@ class Sysfs:
             os.close(folder)
 
 
-class _Lane:
-    """At most so many threads at once, those left behind included, each with a deadline."""
+class Lane:
+    """Worker threads for reads: at most so many threads at once, those left behind included, each with a deadline."""
 
     def __init__(self, deadline: float) -> None:
         self._deadline = deadline
@@ -159,6 +165,25 @@ def _listing(folder: Path) -> list[str]:
         return []
     except OSError as failure:
         raise SystemFailure(f"cannot list {folder}: {failure.strerror}") from failure
+
+
+def _attachment(folder: int, name: str) -> Attachment:
+    return Attachment(
+        parent=_target(folder, name, "device"),
+        driver=_target(folder, name, "device/driver"),
+        pci=_pci_ancestor(folder),
+        dev_port=_small_number(_attribute(folder, "dev_port")),
+    )
+
+
+def _pci_ancestor(folder: int) -> str | None:
+    """The descriptor's own path tells it: a link in a name may be another device's a moment later."""
+    parts = os.readlink(f"/proc/self/fd/{folder}").split("/")
+    return next((part for part in reversed(parts[:-1]) if PCI_ADDRESS.fullmatch(part)), None)
+
+
+def _small_number(text: str | None | Unreadable) -> int:
+    return int(text) if isinstance(text, str) and text.isascii() and text.isdecimal() and len(text) <= _MAX_DIGITS else 0
 
 
 def _attribute(folder: int, attribute: str) -> str | None | Unreadable:

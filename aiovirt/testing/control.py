@@ -15,7 +15,6 @@ from aiovirt.engine.domain import Domain
 from aiovirt.engine.host import Host
 from aiovirt.engine.local import LocalEngine
 from aiovirt.errors import InvalidArgument
-from aiovirt.hostdev.inventory import Reading
 from aiovirt.model.netdev import Netdev, OperState, Unreadable
 from aiovirt.model.state import MonitorHealth
 
@@ -54,7 +53,7 @@ class Control:
     ) -> Netdev:
         """A network device is plugged in; raises InvalidArgument when its name is taken."""
         return self._devices.add(
-            Reading(
+            Netdev(
                 ifindex=self._devices.next_ifindex(),
                 name=name,
                 mac=mac,

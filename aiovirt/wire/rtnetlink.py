@@ -13,9 +13,9 @@ from typing import Any, Final
 from msgspec import Struct
 
 from aiovirt.errors import ProtocolError
-from aiovirt.model.netdev import OperState
+from aiovirt.model.netdev import VF, OperState, VFLinkState
 
-__all__ = ["AF_UNSPEC", "End", "LinkMessage", "decode", "dump_links", "get_link"]
+__all__ = ["AF_UNSPEC", "End", "LinkMessage", "attributes", "decode", "dump_links", "end_of", "get_link", "messages"]
 
 AF_UNSPEC: Final = 0
 
@@ -23,7 +23,8 @@ _NLMSG_ERROR, _NLMSG_DONE = 2, 3
 _RTM_NEWLINK, _RTM_DELLINK, _RTM_GETLINK = 16, 17, 18
 _NLM_F_REQUEST, _NLM_F_ACK, _NLM_F_DUMP_INTR, _NLM_F_DUMP = 0x1, 0x4, 0x10, 0x300
 _IFLA_LINKINFO, _IFLA_INFO_KIND, _IFLA_EXT_MASK = 18, 1, 29
-_RTEXT_FILTER_SKIP_STATS: Final = 8
+_IFLA_ALT_IFNAME, _IFLA_VF_INFO, _IFLA_VF_VLAN_INFO = 53, 1, 1
+_RTEXT_FILTER_VF, _RTEXT_FILTER_SKIP_STATS = 1, 8
 _TYPE_MASK: Final = 0x3FFF  # without NLA_F_NESTED and NLA_F_NET_BYTEORDER
 
 _HEADER = struct.Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence number, port
@@ -32,6 +33,10 @@ _ATTRIBUTE = struct.Struct("=HH")  # nlattr: length, type
 _U8 = struct.Struct("=B")
 _U32 = struct.Struct("=I")
 _S32 = struct.Struct("=i")
+_2_U32 = struct.Struct("=II")
+_3_U32 = struct.Struct("=III")
+_VF_MAC = struct.Struct("=I32s")
+_VF_VLAN_INFO = struct.Struct("=III2s2x")
 
 
 class LinkMessage(Struct, frozen=True, kw_only=True, gc=False):
@@ -43,7 +48,8 @@ class LinkMessage(Struct, frozen=True, kw_only=True, gc=False):
 
     ``mac`` and ``perm_address`` are lower-case and colon-separated, ``""`` and None where there is none;
     the phys ids are lower-case hex. ``link`` is the ifindex of what it lies upon, in the namespace
-    ``link_netnsid`` unless that is None (ours). ``new_netnsid`` and ``new_ifindex`` tell where a link went that
+    ``link_netnsid`` unless that is None (ours). ``vfs`` are told only to who asks (:func:`dump_links`, :func:`get_link`).
+    ``new_netnsid`` and ``new_ifindex`` tell where a link went that
     moved to another namespace: our number for that one (-1 where it has none), and the link's number there.
     """
 
@@ -55,9 +61,11 @@ class LinkMessage(Struct, frozen=True, kw_only=True, gc=False):
     name: str = ""
     mac: str = ""
     perm_address: str | None = None
+    altnames: tuple[str, ...] = ()
     mtu: int = 0
     operstate: OperState = OperState.UNKNOWN
     carrier: bool | None = None
+    carrier_changes: int = 0
     kind: str | None = None
     master: int | None = None
     link: int | None = None
@@ -70,6 +78,7 @@ class LinkMessage(Struct, frozen=True, kw_only=True, gc=False):
     new_netnsid: int | None = None
     new_ifindex: int | None = None
     wireless: bool = False
+    vfs: tuple[VF, ...] = ()
 
     @property
     def moved(self) -> bool:
@@ -98,7 +107,11 @@ def get_link(ifindex: int, sequence: int) -> bytes:
 
 
 def _request(flags: int, sequence: int, ifindex: int) -> bytes:
-    body = _LINK.pack(AF_UNSPEC, 0, ifindex, 0, 0) + _ATTRIBUTE.pack(8, _IFLA_EXT_MASK) + _U32.pack(_RTEXT_FILTER_SKIP_STATS)
+    body = (
+        _LINK.pack(AF_UNSPEC, 0, ifindex, 0, 0)
+        + _ATTRIBUTE.pack(8, _IFLA_EXT_MASK)
+        + _U32.pack(_RTEXT_FILTER_VF | _RTEXT_FILTER_SKIP_STATS)
+    )
     return _HEADER.pack(_HEADER.size + len(body), _RTM_GETLINK, flags, sequence, 0) + body
 
 
@@ -108,41 +121,42 @@ def decode(datagram: bytes) -> list[LinkMessage | End]:
     Raises ProtocolError, naming the place, where a length does not fit or a value has the wrong size.
     """
     try:
-        return [_BODIES[kind](kind, flags, datagram, start, end) for kind, flags, start, end in _messages(datagram) if kind in _BODIES]
+        return [_BODIES[kind](kind, flags, datagram, start, end) for kind, flags, start, end in messages(datagram) if kind in _BODIES]
     except struct.error as error:
         raise ProtocolError(f"rtnetlink: a value of the wrong size: {error}") from None
 
 
-def _messages(datagram: bytes) -> Iterator[tuple[int, int, int, int]]:
+def messages(datagram: bytes) -> Iterator[tuple[int, int, int, int]]:
     """(type, flags, where its body starts, where it ends) of each message."""
     offset, size = 0, len(datagram)
     while offset < size:
         if size - offset < _HEADER.size:
-            raise ProtocolError(f"rtnetlink: a message header cut off at byte {offset}")
+            raise ProtocolError(f"netlink: a message header cut off at byte {offset}")
         length, kind, flags, _, _ = _HEADER.unpack_from(datagram, offset)
         if not _HEADER.size <= length <= size - offset:
-            raise ProtocolError(f"rtnetlink: a message of {length} bytes at byte {offset} of {size}")
+            raise ProtocolError(f"netlink: a message of {length} bytes at byte {offset} of {size}")
         yield kind, flags, offset + _HEADER.size, offset + length
         offset += length + 3 & ~3
 
 
-def _attributes(data: bytes, offset: int, end: int, wanted: Container[int]) -> Iterator[tuple[int, bytes]]:
+def attributes(data: bytes, offset: int, end: int, wanted: Container[int]) -> Iterator[tuple[int, bytes]]:
     """(type, value) of each wanted attribute between two offsets."""
     while offset < end:
         if end - offset < _ATTRIBUTE.size:
-            raise ProtocolError(f"rtnetlink: an attribute header cut off at byte {offset}")
+            raise ProtocolError(f"netlink: an attribute header cut off at byte {offset}")
         length, kind = _ATTRIBUTE.unpack_from(data, offset)
         if not _ATTRIBUTE.size <= length <= end - offset:
-            raise ProtocolError(f"rtnetlink: an attribute of {length} bytes at byte {offset}, with {end - offset} left")
+            raise ProtocolError(f"netlink: an attribute of {length} bytes at byte {offset}, with {end - offset} left")
         if (kind := kind & _TYPE_MASK) in wanted:
             yield kind, data[offset + _ATTRIBUTE.size : offset + length]
         offset += length + 3 & ~3
 
 
-def _end(_kind: int, flags: int, data: bytes, start: int, end: int) -> End:
+def end_of(_kind: int, flags: int, data: bytes, start: int, end: int) -> End:
+    """NLMSG_DONE or NLMSG_ERROR between two offsets."""
     (code,) = _S32.unpack(data[start : min(end, start + _S32.size)])
     if code > 0:
-        raise ProtocolError(f"rtnetlink: an answer ends with the code {code}")
+        raise ProtocolError(f"netlink: an answer ends with the code {code}")
     return End(-code, bool(flags & _NLM_F_DUMP_INTR))
 
 
@@ -151,7 +165,7 @@ def _link(kind: int, flags: int, data: bytes, start: int, end: int) -> LinkMessa
     if ifindex <= 0:
         raise ProtocolError(f"rtnetlink: a link with the ifindex {ifindex}")
     values: dict[str, Any] = {}
-    for attribute, value in _attributes(data, start + _LINK.size, end, _READERS):
+    for attribute, value in attributes(data, start + _LINK.size, end, _READERS):
         field, read = _READERS[attribute]
         values[field] = read(value)
     return LinkMessage(
@@ -196,10 +210,81 @@ def _operstate(value: bytes) -> OperState:
 
 def _kind(value: bytes) -> str | None:
     """IFLA_INFO_KIND out of IFLA_LINKINFO."""
-    for _, name in _attributes(value, 0, len(value), (_IFLA_INFO_KIND,)):
+    for _, name in attributes(value, 0, len(value), (_IFLA_INFO_KIND,)):
         return _text(name)
     return None
 
+
+def _altnames(value: bytes) -> tuple[str, ...]:
+    """Every IFLA_ALT_IFNAME out of IFLA_PROP_LIST."""
+    return tuple(_text(name) for _, name in attributes(value, 0, len(value), (_IFLA_ALT_IFNAME,)))
+
+
+def _vfs(value: bytes) -> tuple[VF, ...]:
+    """Every IFLA_VF_INFO out of IFLA_VFINFO_LIST."""
+    return tuple(_vf(info) for _, info in attributes(value, 0, len(value), (_IFLA_VF_INFO,)))
+
+
+def _vf(value: bytes) -> VF:
+    told: dict[str, Any] = {}
+    for attribute, data in attributes(value, 0, len(value), _VF_READERS):
+        told |= _VF_READERS[attribute](data)
+    if "index" not in told:
+        raise ProtocolError("rtnetlink: a virtual function without a number")
+    return VF(**told)
+
+
+def _vf_mac(value: bytes) -> dict[str, object]:
+    """ifla_vf_mac: of its 32 bytes, an Ethernet address has six, an InfiniBand one twenty."""
+    index, address = _VF_MAC.unpack(value)
+    size = _ETH_ALEN if not any(address[_ETH_ALEN:]) else _INFINIBAND_ALEN
+    return {"index": index, "mac": address[:size].hex(":")}
+
+
+def _vf_vlan(value: bytes) -> dict[str, object]:
+    _, vlan, qos = _3_U32.unpack(value)
+    return {"vlan": vlan, "vlan_qos": qos}
+
+
+def _vf_vlans(value: bytes) -> dict[str, object]:
+    """The first IFLA_VF_VLAN_INFO out of IFLA_VF_VLAN_LIST: no driver has more."""
+    for _, info in attributes(value, 0, len(value), (_IFLA_VF_VLAN_INFO,)):
+        _, vlan, qos, proto = _VF_VLAN_INFO.unpack(info)
+        return {"vlan": vlan, "vlan_qos": qos, "vlan_proto": _VLAN_PROTOS.get(int.from_bytes(proto, "big"), f"0x{proto.hex()}")}
+    return {}
+
+
+def _vf_rate(value: bytes) -> dict[str, object]:
+    _, least, most = _3_U32.unpack(value)
+    return {"min_tx_rate": least, "max_tx_rate": most}
+
+
+def _vf_flag(field: str) -> Callable[[bytes], dict[str, object]]:
+    def read(value: bytes) -> dict[str, object]:
+        _, setting = _2_U32.unpack(value)
+        return {field: None if setting == _NOT_TOLD else bool(setting)}
+
+    return read
+
+
+def _vf_link_state(value: bytes) -> dict[str, object]:
+    _, number = _2_U32.unpack(value)
+    return {"link_state": _VF_LINK_STATES[number] if number < len(_VF_LINK_STATES) else None}
+
+
+_ETH_ALEN, _INFINIBAND_ALEN = 6, 20
+_NOT_TOLD: Final = 0xFFFFFFFF
+_VLAN_PROTOS: Final = {0x8100: "802.1Q", 0x88A8: "802.1ad"}
+_VF_LINK_STATES: Final[tuple[VFLinkState, ...]] = tuple(VFLinkState)
+_VF_READERS: Final[dict[int, Callable[[bytes], dict[str, object]]]] = {
+    1: _vf_mac,  # IFLA_VF_MAC
+    2: _vf_vlan,  # IFLA_VF_VLAN
+    4: _vf_flag("spoofchk"),  # IFLA_VF_SPOOFCHK
+    5: _vf_link_state,  # IFLA_VF_LINK_STATE
+    6: _vf_rate,  # IFLA_VF_RATE
+    9: _vf_flag("trust"),  # IFLA_VF_TRUST
+    12: _vf_vlans,  # IFLA_VF_VLAN_LIST
+}
 
 _OPERSTATES: Final[tuple[OperState, ...]] = tuple(OperState)
 
@@ -212,21 +297,24 @@ _READERS: Final[dict[int, tuple[str, Callable[[bytes], object]]]] = {
     11: ("wireless", bool),  # IFLA_WIRELESS
     16: ("operstate", _operstate),  # IFLA_OPERSTATE
     _IFLA_LINKINFO: ("kind", _kind),
+    22: ("vfs", _vfs),  # IFLA_VFINFO_LIST
     33: ("carrier", _flag),  # IFLA_CARRIER
     34: ("phys_port_id", _hex),  # IFLA_PHYS_PORT_ID
+    35: ("carrier_changes", _u32),  # IFLA_CARRIER_CHANGES
     36: ("phys_switch_id", _hex),  # IFLA_PHYS_SWITCH_ID
     37: ("link_netnsid", _s32),  # IFLA_LINK_NETNSID
     38: ("phys_port_name", _text),  # IFLA_PHYS_PORT_NAME
     45: ("new_netnsid", _s32),  # IFLA_NEW_NETNSID
     49: ("new_ifindex", _s32),  # IFLA_NEW_IFINDEX
+    52: ("altnames", _altnames),  # IFLA_PROP_LIST
     54: ("perm_address", _address),  # IFLA_PERM_ADDRESS
     56: ("parent_dev_name", _text),  # IFLA_PARENT_DEV_NAME
     57: ("parent_dev_bus_name", _text),  # IFLA_PARENT_DEV_BUS_NAME
 }
 
 _BODIES: Final[dict[int, Callable[[int, int, bytes, int, int], LinkMessage | End]]] = {
-    _NLMSG_ERROR: _end,
-    _NLMSG_DONE: _end,
+    _NLMSG_ERROR: end_of,
+    _NLMSG_DONE: end_of,
     _RTM_NEWLINK: _link,
     _RTM_DELLINK: _link,
 }

@@ -155,15 +155,6 @@ def test_every_backend(capsys: pytest.CaptureFixture[str], backend: str) -> None
     assert (status, out) == (0, "test\n")
 
 
-def test_nodedev_list(capsys: pytest.CaptureFixture[str]) -> None:
-    _, out, _ = run(capsys, "nodedev-list", "--cap", "net")
-    header, _, first, *_ = out.splitlines()
-    assert header.split() == ["Name", "MAC", "MTU", "State", "phys_port_id", "Parent", "Driver"]
-    assert first.split() == ["ens1f0", "52:54:00:00:00:00", "1500", "up", "525400000000", "0000:01:00.0", "test"]
-    _, out, _ = run(capsys, "nodedev-list", "--json")
-    assert [json.loads(line)["phys_port_id"] for line in out.splitlines()] == ["525400000000", "525400000001"]
-
-
 # -- following, in a process of its own -------------------------------------------------------------
 
 

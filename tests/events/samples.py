@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from aiovirt.events import (
     BusDevice,
     Detail,
+    DeviceInitialized,
     DomainLifecycle,
     DomainQMP,
     DomainReboot,
@@ -28,10 +29,15 @@ from aiovirt.events import (
     NetdevRemoved,
     NetdevRenamed,
     NetdevReturned,
+    PCIAdded,
+    PCIChanged,
+    PCIRemoved,
+    SourceMissing,
     SourceResynced,
     WatcherLost,
 )
-from aiovirt.model.netdev import Netdev, OperState, Unreadable
+from aiovirt.model.netdev import VF, Duplex, Netdev, OperState, Unreadable, VFLinkState
+from aiovirt.model.pci import SRIOV, PCIDevice
 from aiovirt.model.state import DomainState, Reason
 
 HOST = UUID("00000000-0000-4000-8000-000000000001")
@@ -64,6 +70,16 @@ def lifecycle(
 
 text = st.text(max_size=20)
 phys = st.none() | st.text("0123456789abcdef", min_size=1, max_size=64) | st.builds(Unreadable, st.sampled_from(["EIO", "ENODEV"]))
+strings = st.dictionaries(text, text, max_size=3)
+vfs = st.builds(
+    VF,
+    index=st.integers(0, 255),
+    mac=text,
+    vlan=st.integers(0, 4094),
+    trust=st.none() | st.booleans(),
+    link_state=st.none() | st.sampled_from(VFLinkState),
+    max_tx_rate=st.none() | st.integers(0, 2**32 - 1),
+)
 netdevs = st.builds(
     Netdev,
     id=st.from_regex(r"[1-9][0-9]{0,4}\.[1-9]", fullmatch=True),
@@ -81,6 +97,33 @@ netdevs = st.builds(
     phys_port_id=phys,
     phys_port_name=phys,
     phys_switch_id=phys,
+    netns=st.integers(0, 2**32 - 1),
+    altnames=st.lists(text, max_size=3).map(tuple),
+    perm_mac=st.none() | text,
+    carrier_changes=st.integers(0, 2**32 - 1),
+    speed=st.none() | st.integers(0, 2**32 - 2),
+    duplex=st.none() | st.sampled_from(Duplex),
+    link=st.none() | st.integers(1, 2**31 - 1),
+    pci=st.none() | text,
+    dev_port=st.integers(0, 65535),
+    vfs=st.lists(vfs, max_size=2).map(tuple),
+    initialized=st.none() | st.booleans(),
+    properties=strings,
+)
+functions = st.builds(
+    PCIDevice,
+    address=st.from_regex(r"[0-9a-f]{4}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]", fullmatch=True),
+    parent=st.none() | text,
+    pci_class=st.integers(0, 0xFFFFFF),
+    vendor=st.integers(0, 0xFFFF),
+    driver=st.none() | text,
+    driver_override=st.none() | text,
+    iommu_group=st.none() | st.integers(0, 2**31),
+    numa_node=st.none() | st.integers(0, 1023),
+    sriov=st.none() | st.builds(SRIOV, total=st.integers(1, 256), current=st.integers(0, 256)),
+    vfs=st.lists(text, max_size=3).map(tuple),
+    physfn=st.none() | text,
+    vf_index=st.none() | st.integers(0, 255),
 )
 bus_devices = st.builds(BusDevice, bus=text, name=text, driver=st.none() | text)
 json_values = st.recursive(
@@ -124,8 +167,14 @@ BUILDERS: dict[type[Event], st.SearchStrategy[Event]] = {
         NetdevLeft, device=netdevs, nsid=st.none() | st.integers(0, 2**31 - 1), new_ifindex=st.none() | st.integers(1, 2**31 - 1), **common
     ),
     NetdevReturned: st.builds(NetdevReturned, device=netdevs, **common),
-    DriverBound: st.builds(DriverBound, device=bus_devices, **common),
-    DriverUnbound: st.builds(DriverUnbound, device=bus_devices, **common),
+    DriverBound: st.builds(DriverBound, device=bus_devices, before=st.none() | text, **common),
+    DriverUnbound: st.builds(DriverUnbound, device=bus_devices, before=st.none() | text, **common),
+    DeviceInitialized: st.builds(DeviceInitialized, netdev=netdevs, properties=strings, **common)
+    | st.builds(DeviceInitialized, bus_device=bus_devices, properties=strings, **common),
+    PCIAdded: st.builds(PCIAdded, device=functions, **common),
+    PCIRemoved: st.builds(PCIRemoved, device=functions, **common),
+    PCIChanged: st.builds(PCIChanged, old=functions, new=functions, **common),
+    SourceMissing: st.builds(SourceMissing, source=text, why=text, **common),
     HostStarted: st.builds(
         HostStarted,
         uri=text,

@@ -21,6 +21,7 @@ from aiovirt.events import (
     NetdevAdded,
     NetdevChanged,
     NetdevEvent,
+    PCIEvent,
     decode,
     encode,
 )
@@ -90,7 +91,7 @@ def test_what_was_not_published_has_no_outside_form() -> None:
 
 
 def test_families_are_those_of_the_classes() -> None:
-    assert event_families() == {"domain": DomainEvent, "device": DeviceEvent, "netdev": NetdevEvent, "host": HostEvent}
+    assert event_families() == {"domain": DomainEvent, "device": DeviceEvent, "netdev": NetdevEvent, "pci": PCIEvent, "host": HostEvent}
 
 
 @given(samples.common["cursor"], st.uuids(), st.integers(0, 2**62))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from aiovirt.events import (
     BusDevice,
+    DeviceInitialized,
     DomainQMP,
     DomainReboot,
     DriverBound,
@@ -19,11 +21,18 @@ from aiovirt.events import (
     NetdevLeft,
     NetdevRemoved,
     NetdevRenamed,
+    PCIAdded,
+    PCIChanged,
+    PCIRemoved,
+    SourceMissing,
     SourceResynced,
 )
-from aiovirt.model.netdev import OperState, Unreadable
+from aiovirt.model.netdev import VF, OperState, Unreadable
+from aiovirt.model.pci import SRIOV, PCIDevice
 from tests.events import samples
 from tests.events.samples import netdev, started
+
+FUNCTION = PCIDevice(address="0000:3b:00.0", pci_class=0x020000, vendor=0x8086, device=0x10C9, sriov=SRIOV(total=7, current=0))
 
 
 @pytest.mark.parametrize(
@@ -49,6 +58,22 @@ from tests.events.samples import netdev, started
         (NetdevRemoved(device=netdev(1), missed=True), "eth1  removed  (missed)"),
         (NetdevLeft(device=netdev(1), nsid=3), "eth1  left  for another network namespace"),
         (DriverBound(device=BusDevice(bus="pci", name="0000:3b:00.0", driver="vfio-pci")), "0000:3b:00.0  bound  pci driver vfio-pci"),
+        (DriverUnbound(device=BusDevice(bus="pci", name="0000:3b:00.0"), before="igb"), "0000:3b:00.0  unbound  pci driver igb"),
+        (PCIAdded(device=FUNCTION), "0000:3b:00.0  added  class 020000  id 8086:10c9  sriov 0 of 7"),
+        (PCIRemoved(device=FUNCTION), "0000:3b:00.0  removed"),
+        (
+            PCIChanged(old=FUNCTION, new=replace(FUNCTION, sriov=SRIOV(total=7, current=1), vfs=("0000:3b:10.0",))),
+            "0000:3b:00.0  changed  sriov 0 of 7 -> 1 of 7  vfs none -> 0000:3b:10.0",
+        ),
+        (
+            NetdevChanged(old=netdev(1), new=netdev(1, vfs=(VF(index=0, mac="02:00:00:00:00:01", vlan=7, trust=True),))),
+            "eth1  changed  vfs none -> vf 0 (mac 02:00:00:00:00:01 vlan 7 vlan_qos 0 vlan_proto 802.1Q trust on)",
+        ),
+        (
+            DeviceInitialized(netdev=netdev(1, initialized=True), properties={"ID_PATH": "pci-0000:3b:00.0"}),
+            "eth1  initialized  ID_PATH pci-0000:3b:00.0",
+        ),
+        (SourceMissing(source="udev", why="no udevd runs here"), "udev  missing  no udevd runs here"),
         (DriverUnbound(device=BusDevice(bus="usb", name="1-1")), "1-1  unbound  usb device"),
         (
             DomainQMP(uuid=samples.UUIDS[0], name="d0", event="WATCHDOG", data={"action": "pause\x1b[2J\nd1"}),

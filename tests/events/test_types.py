@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 
-from aiovirt.events import DeviceEvent, DomainEvent, Event, HostEvent, NetdevEvent, NetdevLeft, NetdevRemoved
+from aiovirt.events import DeviceEvent, DomainEvent, Event, HostEvent, NetdevEvent, NetdevLeft, NetdevRemoved, PCIEvent
 from aiovirt.events.codec import event_types
 from tests.events.samples import any_event
 
-FAMILIES = {"domain": DomainEvent, "device": DeviceEvent, "netdev": NetdevEvent, "host": HostEvent}
+FAMILIES = {"domain": DomainEvent, "device": DeviceEvent, "netdev": NetdevEvent, "pci": PCIEvent, "host": HostEvent}
 TYPES = event_types()
 
 

@@ -17,25 +17,29 @@ from aiovirt.events.types import (
     NetdevReturned,
 )
 from aiovirt.hostdev import inventory
-from aiovirt.hostdev.inventory import NetdevTable, Reading, parents_first
+from aiovirt.hostdev.inventory import NetdevTable, parents_first
 from aiovirt.model.netdev import Netdev, OperState, Unreadable
 
 
-def reading(ifindex: int, name: str = "a", **attributes: object) -> Reading:
-    return structs.replace(Reading(ifindex=ifindex, name=name), **attributes)
+def reading(ifindex: int, name: str = "a", **attributes: object) -> Netdev:
+    return structs.replace(Netdev(ifindex=ifindex, name=name), **attributes)
 
 
 def told(events: Iterable[NetdevEvent]) -> list[tuple[type[NetdevEvent], str]]:
     return [(type(event), event.device.name) for event in events]
 
 
-def test_a_reading_is_a_netdev_without_its_identity() -> None:
-    ours, theirs = Reading.__struct_fields__, Netdev.__struct_fields__
-    assert set(ours) - {"link"} == set(theirs) - {"id"}
-    odd = Reading(ifindex=3, name="n", **{field: object() for field in ours if field not in ("ifindex", "name")})  # type: ignore[arg-type]
-    assert {field: getattr(odd.netdev("3.1"), field) for field in theirs} == {
-        field: "3.1" if field == "id" else getattr(odd, field) for field in theirs
-    }
+def test_a_reading_that_is_taken_in_gets_its_identity_and_nothing_else() -> None:
+    odd = Netdev(ifindex=3, name="n", **{field: object() for field in Netdev.__struct_fields__ if field not in ("ifindex", "name")})  # type: ignore[arg-type]
+    (added,) = NetdevTable(netns=7).observe(odd)
+    assert added == NetdevAdded(device=structs.replace(odd, id="3.1", netns=7))
+
+
+def test_a_known_device_of_another_namespace_is_another_device() -> None:
+    before = structs.replace(reading(3), id="3.1", netns=6)
+    table = NetdevTable([before], incarnation=1, netns=7)
+    assert told(table.sync([reading(3)])) == [(NetdevRemoved, "a"), (NetdevAdded, "a")]
+    assert [device.id for device in table] == ["3.2"]
 
 
 def test_a_device_is_added_changed_and_removed() -> None:
@@ -51,9 +55,9 @@ def test_a_device_is_added_changed_and_removed() -> None:
 
 def test_what_changes_nothing_says_nothing() -> None:
     table = NetdevTable()
-    bad = reading(3, phys_port_id=Unreadable("EIO"), link=5)
+    bad = reading(3, phys_port_id=Unreadable("EIO"))
     table.observe(bad)
-    assert table.observe(reading(3, phys_port_id=Unreadable("EIO"), link=6)) == []
+    assert table.observe(reading(3, phys_port_id=Unreadable("EIO"))) == []
     assert table.remove(4) == []
     assert table.sync([bad]) == []
 
@@ -110,7 +114,7 @@ def test_parents_first_keeps_everyone_and_breaks_only_rings(family: list[tuple[i
             assert parent not in ordered[position + 1 :] or ifindex in ancestors(by_index, parent)
 
 
-def ancestors(by_index: dict[int, Reading], ifindex: int | None) -> set[int]:
+def ancestors(by_index: dict[int, Netdev], ifindex: int | None) -> set[int]:
     found: set[int] = set()
     todo = [ifindex]
     while todo:
@@ -146,13 +150,13 @@ def leave(table: NetdevTable, ifindex: int) -> list[NetdevEvent]:
 def test_a_device_that_left_returns_under_its_id() -> None:
     table = NetdevTable()
     table.observe(AWAY)
-    device = AWAY.netdev("3.1")
+    device = structs.replace(AWAY, id="3.1")
     assert leave(table, 3) == [NetdevLeft(device=device, nsid=7, new_ifindex=12)]
     assert (list(table), leave(table, 3)) == ([], [])
     back = structs.replace(AWAY, name="other", mtu=9000)
-    assert table.observe(back) == [NetdevReturned(device=back.netdev("3.1"))]
+    assert table.observe(back) == [NetdevReturned(device=structs.replace(back, id="3.1"))]
     assert told(table.remove(3)) == [(NetdevRemoved, "other")]
-    assert table.observe(AWAY) == [NetdevAdded(device=AWAY.netdev("3.2"))]
+    assert table.observe(AWAY) == [NetdevAdded(device=structs.replace(AWAY, id="3.2"))]
 
 
 @pytest.mark.parametrize("other", [{"mac": "52:54:00:aa:00:01"}, {"kind": "bridge"}, {"parent": None}, {"ifindex": 4}])
@@ -171,7 +175,7 @@ def test_who_left_before_another_took_its_number_is_not_looked_for() -> None:
     leave(table, 3)
     table.observe(reading(3))
     table.remove(3)
-    assert table.observe(AWAY) == [NetdevAdded(device=AWAY.netdev("3.3"))]
+    assert table.observe(AWAY) == [NetdevAdded(device=structs.replace(AWAY, id="3.3"))]
 
 
 def test_a_survey_finds_who_returned() -> None:
@@ -205,13 +209,17 @@ def test_only_so_many_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_is_as_it_was_known_says_nothing() -> None:
     known = structs.replace(AWAY, driver="igb", phys_port_id=Unreadable("EIO"))
-    table = NetdevTable([known.netdev("3.7")], incarnation=7)
-    assert table.sync([structs.replace(known, phys_port_id=Unreadable("EIO"), link=5)]) == []
+    table = NetdevTable([structs.replace(known, id="3.7")], incarnation=7)
+    assert table.sync([structs.replace(known, phys_port_id=Unreadable("EIO"))]) == []
     assert [netdev.id for netdev in table] == ["3.7"]
 
 
 def test_differences_from_what_was_known() -> None:
-    before = [reading(2, "gone").netdev("2.1"), reading(3, "grows", mtu=1).netdev("3.4"), reading(4, "kind", kind="veth").netdev("4.2")]
+    before = [
+        structs.replace(reading(2, "gone"), id="2.1"),
+        structs.replace(reading(3, "grows", mtu=1), id="3.4"),
+        structs.replace(reading(4, "kind", kind="veth"), id="4.2"),
+    ]
     table = NetdevTable(before, incarnation=9)
     events = table.sync([reading(3, "grows", mtu=2), reading(4, "kind", kind="bridge"), reading(5, "new")])
     assert sorted((type(event).__name__, event.device.id) for event in events) == [
@@ -224,7 +232,7 @@ def test_differences_from_what_was_known() -> None:
 
 
 def test_no_id_is_given_that_may_have_been_given_before() -> None:
-    table = NetdevTable([reading(3).netdev("3.1")], incarnation=5)
+    table = NetdevTable([structs.replace(reading(3), id="3.1")], incarnation=5)
     table.remove(3)
     assert [event.device.id for ifindex in (3, 8) for event in table.observe(reading(ifindex))] == ["3.6", "8.6"]
 
@@ -259,7 +267,7 @@ readings = st.builds(lambda ifindex, name, rest: reading(ifindex, name, **rest),
 leaving = st.tuples(st.just("leave"), st.integers(1, 4))
 steps = st.one_of(readings, st.integers(1, 4), leaving, st.just("again"), st.lists(readings, max_size=4, unique_by=lambda r: r.ifindex))
 
-Step = Reading | int | str | tuple[str, int] | list[Reading]
+Step = Netdev | int | str | tuple[str, int] | list[Netdev]
 
 
 @given(st.lists(steps, max_size=30), st.integers(0, 3))
@@ -271,7 +279,7 @@ def test_the_events_alone_give_the_same_table(script: list[Step], remembered: in
 
 def play_all(script: list[Step]) -> None:
     table = NetdevTable()
-    model: dict[int, Reading] = {}
+    model: dict[int, Netdev] = {}
     fold: dict[str, Netdev] = {}
     used: dict[str, NetdevEvent] = {}
     for step in script:
@@ -282,12 +290,12 @@ def play_all(script: list[Step]) -> None:
             apply(fold, used, event)
         assert {netdev.id: repr(netdev) for netdev in table} == {identity: repr(netdev) for identity, netdev in fold.items()}
         assert {netdev.ifindex: repr(netdev) for netdev in table} == {
-            ifindex: repr(read.netdev(next(n.id for n in table if n.ifindex == ifindex))) for ifindex, read in model.items()
+            ifindex: repr(structs.replace(read, id=next(n.id for n in table if n.ifindex == ifindex))) for ifindex, read in model.items()
         }
 
 
-def play(table: NetdevTable, model: dict[int, Reading], step: Step) -> list[NetdevEvent]:
-    if isinstance(step, Reading):
+def play(table: NetdevTable, model: dict[int, Netdev], step: Step) -> list[NetdevEvent]:
+    if isinstance(step, Netdev):
         model[step.ifindex] = step
         return table.observe(step)
     if isinstance(step, int):

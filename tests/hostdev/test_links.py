@@ -17,9 +17,8 @@ from aiovirt.events.types import (
     NetdevRenamed,
     NetdevReturned,
 )
-from aiovirt.hostdev.inventory import Reading
 from aiovirt.hostdev.links import ATTRIBUTES, Links, Survey, reading_of_link, reading_of_sysfs
-from aiovirt.model.netdev import OperState, Unreadable
+from aiovirt.model.netdev import Netdev, OperState, Unreadable
 from aiovirt.system.sysfs import Attachment
 from aiovirt.wire.rtnetlink import LinkMessage
 from aiovirt.wire.uevent import Uevent
@@ -39,7 +38,7 @@ def nic(ifindex: int, name: str = "nic", **values: object) -> LinkMessage:
 
 
 def survey(*messages: LinkMessage, gone: Iterable[int] = (), drivers: Mapping[int, str | None] | None = None) -> Survey:
-    readings: dict[int, Reading | None] = dict.fromkeys(gone)
+    readings: dict[int, Netdev | None] = dict.fromkeys(gone)
     readings |= {message.ifindex: reading_of_link(message) for message in messages}
     return Survey(readings=readings, attachments={ifindex: Attachment(CARD, driver) for ifindex, driver in (drivers or {}).items()})
 
@@ -161,7 +160,7 @@ def test_messages_that_are_not_about_the_link(no_change: dict[str, object]) -> N
 def test_a_device_that_goes_to_another_namespace_left(where: dict[str, int], nsid: int | None, new_ifindex: int | None) -> None:
     links = announced(link(3))
     (left,) = links.message(structs.replace(link(3, removed=True), **where))
-    assert left == NetdevLeft(device=reading_of_link(link(3)).netdev("3.1"), nsid=nsid, new_ifindex=new_ifindex)
+    assert left == NetdevLeft(device=structs.replace(reading_of_link(link(3)), id="3.1"), nsid=nsid, new_ifindex=new_ifindex)
     (returned,) = links.message(link(3, "b"))
     assert (type(returned), returned.device.id) == (NetdevReturned, "3.1")
 
@@ -175,7 +174,7 @@ def test_a_device_that_leaves_while_it_waits_came_and_left() -> None:
     with links.asking() as asked:
         pass
     (returned,) = links.attached(asked, {3: "nic"}, {3: Attachment(CARD, "igb")})
-    assert returned == NetdevReturned(device=structs.replace(reading_of_link(nic(3)), driver="igb").netdev("3.1"))
+    assert returned == NetdevReturned(device=structs.replace(reading_of_link(nic(3)), driver="igb", id="3.1"))
 
 
 def test_a_device_brings_its_driver_back() -> None:

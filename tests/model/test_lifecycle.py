@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from aiovirt.model import orders as every_order
 from aiovirt.model.lifecycle import Fact, belongs, step
 from aiovirt.model.orders import (
+    AskDetails,
     AskQMP,
     AskXML,
     Create,
@@ -16,6 +17,7 @@ from aiovirt.model.orders import (
     Destroy,
     DomainOrder,
     ReadPhysPortId,
+    Refresh,
     Request,
     Reset,
     Resume,
@@ -123,22 +125,24 @@ _ORDERS: dict[str, Request[object] | None] = {
     "Qm": AskQMP(uuid=U, command="stop"),
     "Xm": AskXML(uuid=U),
     "Rd": ReadPhysPortId(name=""),
+    "Rf": Refresh(subject=""),
+    "Dt": AskDetails(subject=""),
     "no": None,
 }
 _DOING = {
-    Fact.LAUNCHED: "         St Sp Cr  .  .  .  .  .  .  .  .  .  .  .",
-    Fact.PAUSED: "            .  .  . Su  .  .  .  .  .  .  .  .  .  .",
-    Fact.RESUMED: "          St Sp Cr  . Rm  .  .  .  .  .  .  .  .  .",
-    Fact.GUEST_POWEROFF: "    .  .  .  .  . Sh  .  .  .  .  .  .  .  .",
-    Fact.HOST_POWEROFF: "     .  .  .  .  . Sh Rt De  .  .  .  .  .  .",
-    Fact.RESET: "             .  .  .  .  .  . Rt  .  .  .  .  .  .  .",
-    Fact.WATCHDOG: "          .  .  .  .  .  .  .  .  .  .  .  .  .  .",
-    Fact.IO_ERROR: "          .  .  .  .  .  .  .  .  .  .  .  .  .  .",
-    Fact.PANICKED: "          .  .  .  .  .  .  .  .  .  .  .  .  .  .",
-    Fact.PM_SUSPENDED: "      .  .  .  .  .  .  .  .  .  .  .  .  .  .",
-    Fact.PM_SUSPENDED_DISK: " .  .  .  .  .  .  .  .  .  .  .  .  .  .",
-    Fact.WOKEN: "             .  .  .  . Rm  .  .  .  .  .  .  .  .  .",
-    Fact.EXITED: "            .  .  .  .  .  . Rt De  .  .  .  .  .  .",
+    Fact.LAUNCHED: "         St Sp Cr  .  .  .  .  .  .  .  .  .  .  .  .  .",
+    Fact.PAUSED: "            .  .  . Su  .  .  .  .  .  .  .  .  .  .  .  .",
+    Fact.RESUMED: "          St Sp Cr  . Rm  .  .  .  .  .  .  .  .  .  .  .",
+    Fact.GUEST_POWEROFF: "    .  .  .  .  . Sh  .  .  .  .  .  .  .  .  .  .",
+    Fact.HOST_POWEROFF: "     .  .  .  .  . Sh Rt De  .  .  .  .  .  .  .  .",
+    Fact.RESET: "             .  .  .  .  .  . Rt  .  .  .  .  .  .  .  .  .",
+    Fact.WATCHDOG: "          .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .",
+    Fact.IO_ERROR: "          .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .",
+    Fact.PANICKED: "          .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .",
+    Fact.PM_SUSPENDED: "      .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .",
+    Fact.PM_SUSPENDED_DISK: " .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .",
+    Fact.WOKEN: "             .  .  .  . Rm  .  .  .  .  .  .  .  .  .  .  .",
+    Fact.EXITED: "            .  .  .  .  .  . Rt De  .  .  .  .  .  .  .  .",
 }
 
 

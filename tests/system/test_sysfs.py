@@ -104,7 +104,11 @@ async def test_what_hangs_from_what(tree: Tree) -> None:
     tree.add("veth0", 4)
     tree.add("unbound", 5, parent=tree.root / "devices" / "pci0000:00" / "0000:00:04.0")
     found = await Sysfs(tree.root).read_attachments({3: "eth0", 4: "veth0", 5: "unbound", 6: "eth0", 7: "gone"})
-    assert found == {3: Attachment("0000:00:03.0", "igb"), 4: Attachment(None, None), 5: Attachment("0000:00:04.0", None)}
+    assert found == {
+        3: Attachment("0000:00:03.0", "igb", "0000:00:03.0"),
+        4: Attachment(None, None),
+        5: Attachment("0000:00:04.0", None, "0000:00:04.0"),
+    }
 
 
 async def test_names_and_numbers(tree: Tree) -> None:
@@ -159,7 +163,7 @@ async def test_reads_that_hang_hold_two_threads_and_no_more(tree: Tree) -> None:
         for _ in range(6):
             await sysfs.read_netdev("eth0", 3, ("phys_port_id",))
         assert threading.active_count() - before <= 4  # two hang, and two wait for theirs at most until the deadline
-        assert await sysfs.read_attachments({3: "eth0"}) == {3: Attachment("0000:00:03.0", "igb")}
+        assert await sysfs.read_attachments({3: "eth0"}) == {3: Attachment("0000:00:03.0", "igb", "0000:00:03.0")}
     finally:
         stuck.let_go()
 

@@ -11,7 +11,8 @@ from msgspec.structs import replace
 
 from aiovirt.errors import InvalidArgument, NoSuchDevice, SystemFailure
 from aiovirt.events.types import Event
-from aiovirt.hostdev.inventory import NetdevTable, Reading
+from aiovirt.hostdev.inventory import NetdevTable
+from aiovirt.model.details import DeviceDetails
 from aiovirt.model.netdev import Netdev, OperState, Unreadable
 
 __all__ = ["TestDevices"]
@@ -33,7 +34,7 @@ class TestDevices:
         """The first inventory; there is no source that could change it."""
         for port in range(2):
             self.add(
-                Reading(
+                Netdev(
                     ifindex=self.next_ifindex(),
                     name=f"ens1f{port}",
                     mac=f"52:54:00:00:00:0{port}",
@@ -58,6 +59,15 @@ class TestDevices:
             case value:
                 return value
 
+    async def refresh(self, subject: str) -> None:
+        """There is nothing to ask."""
+        await anyio.lowlevel.checkpoint()
+
+    async def details(self, subject: str) -> DeviceDetails:
+        """There is nothing beside the inventory."""
+        await anyio.lowlevel.checkpoint()
+        return DeviceDetails()
+
     def next_ifindex(self) -> int:
         """A number that no device has had."""
         self._last_ifindex += 1
@@ -70,7 +80,7 @@ class TestDevices:
                 return device
         raise NoSuchDevice(f"no network device has the name {name!r}")
 
-    def add(self, reading: Reading) -> Netdev:
+    def add(self, reading: Netdev) -> Netdev:
         """A device appears; raises InvalidArgument when its name is taken."""
         if any(device.name == reading.name for device in self._table):
             raise InvalidArgument(f"there is a network device {reading.name!r} already")
@@ -80,7 +90,7 @@ class TestDevices:
     def change(self, name: str, /, **attributes: object) -> Netdev:
         """Attributes of a device change, its name among them."""
         ifindex = self.find(name).ifindex
-        reading = self._table.reading(ifindex)
+        reading = self._table.get(ifindex)
         assert reading is not None
         self._tell(self._table.observe(replace(reading, **attributes)))
         changed = self._table.get(ifindex)

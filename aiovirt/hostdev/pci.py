@@ -1,0 +1,114 @@
+"""The watch over PCI functions: uevents in their order, and sysfs read when they give reason to; the thinking is in ``functions``."""
+
+from __future__ import annotations
+
+import errno
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+
+import anyio
+import structlog
+from msgspec import structs
+
+from aiovirt.errors import SystemFailure
+from aiovirt.events.types import DeviceEvent
+from aiovirt.hostdev.functions import Functions, described
+from aiovirt.hostdev.turns import Bell
+from aiovirt.model.pci import PCIDevice
+from aiovirt.system.pci import PCIBus
+from aiovirt.wire.uevent import Uevent
+
+__all__ = ["PCIWatch"]
+
+_log = structlog.wrap_logger(logging.getLogger("aiovirt.hostdev"))
+
+
+class PCIWatch:
+    """Functions live. ``tell`` publishes; ``catch_up`` hands in, with :meth:`take`, every uevent that waits."""
+
+    def __init__(
+        self,
+        tell: Callable[[Iterable[DeviceEvent]], None],
+        catch_up: Callable[[], Awaitable[None]],
+        bus: PCIBus,
+        known: Iterable[PCIDevice] = (),
+    ) -> None:
+        self.functions = Functions(known)
+        self._tell = tell
+        self._catch_up = catch_up
+        self._bus = bus
+        self._asking = anyio.Lock()
+        self._to_ask = Bell()
+
+    async def take(self, heard: Uevent, address: str) -> None:
+        """A uevent about the function at ``address``."""
+        match heard.action:
+            case "add":
+                read = await self._bus.read([address])
+                self._tell(self.functions.added(read.get(address) or described(heard, address), heard.seqnum))
+            case "remove":
+                self._tell(self.functions.removed(address))
+            case "bind":
+                self._tell(self.functions.bound(address, heard.env.get("DRIVER")))
+            case "unbind":
+                self._tell(self.functions.bound(address, None))
+            case _:
+                self.functions.changed(address)
+        self._ring()
+
+    async def ask(self) -> None:
+        """Reads again what uevents gave reason to, until cancelled."""
+        while True:
+            await self._to_ask.wait()
+            while self.functions.dirty:
+                await self._refresh()
+
+    async def refresh(self, address: str) -> None:
+        """Reads one again now. Raises SystemFailure when it could not be read in time."""
+        self.functions.dirty.add(address)
+        while address in self.functions.dirty:
+            if address not in await self._refresh() and self.functions.get(address) is not None:
+                raise SystemFailure(f"cannot read PCI function {address}: {errno.errorcode[errno.ETIMEDOUT]}")
+
+    async def resync(self) -> None:
+        """Makes the inventory what is there now."""
+        async with self._asking:
+            self.functions.take_dirty()
+            try:
+                listed = await self._bus.addresses()
+            except SystemFailure as failure:
+                _log.warning("PCI functions cannot be listed", why=str(failure))
+                return
+            read = await self._read(listed)
+            await self._catch_up()
+            self._tell(self.functions.resynced(read, listed))
+        self._ring()
+
+    async def _refresh(self) -> Mapping[str, PCIDevice]:
+        async with self._asking:
+            taken = self.functions.take_dirty()
+            try:
+                read = await self._read(taken)
+                await self._catch_up()
+            except BaseException:
+                self.functions.dirty |= taken  # whoever asked gave up: the others are still to be read
+                raise
+            self._tell(self.functions.refreshed(read))
+        self._ring()
+        return read
+
+    async def _read(self, addresses: Iterable[str]) -> dict[str, PCIDevice]:
+        """Each function whole; who may bind it as known, where that could not be read."""
+        addresses = list(addresses)
+        read, overrides = await self._bus.read(addresses), await self._bus.read_overrides(addresses)
+        return {
+            address: structs.replace(function, driver_override=self._override(address, overrides)) for address, function in read.items()
+        }
+
+    def _override(self, address: str, overrides: Mapping[str, str | None]) -> str | None:
+        known = self.functions.get(address)
+        return overrides.get(address, known.driver_override if known else None)
+
+    def _ring(self) -> None:
+        if self.functions.dirty:
+            self._to_ask.ring()

@@ -1,0 +1,103 @@
+"""udev's word on devices, joined to them by identity: by number, and by which of the kernel's uevents it follows."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Final
+
+import structlog
+from anyio.lowlevel import checkpoint
+
+from aiovirt.errors import SystemFailure
+from aiovirt.events.types import DeviceEvent
+from aiovirt.hostdev.functions import Functions
+from aiovirt.hostdev.links import Links
+from aiovirt.hostdev.turns import Bell, one_turn
+from aiovirt.system.background import Background
+from aiovirt.system.netlink import Overrun
+from aiovirt.system.udev import UdevMonitor, UdevWord, read_database
+
+__all__ = ["UdevWatch"]
+
+_log = structlog.wrap_logger(logging.getLogger("aiovirt.hostdev"))
+_NOW: Final = sys.maxsize  # what its database says is about the device of now
+
+
+class UdevWatch:
+    """Hears ``monitor``. ``tell`` publishes; ``catch_up`` hands in all that the kernel said so far: udev always comes after."""
+
+    def __init__(
+        self,
+        monitor: UdevMonitor,
+        tell: Callable[[Iterable[DeviceEvent]], None],
+        catch_up: Callable[[], Awaitable[None]],
+        links: Links,
+        functions: Functions,
+    ) -> None:
+        self._monitor = monitor
+        self._tell = tell
+        self._catch_up = catch_up
+        self._links = links
+        self._functions = functions
+        self._words: deque[UdevWord] = deque()
+        self._to_take = Bell()
+        self._to_read = Bell()
+
+    async def run(self) -> None:
+        """What udev had finished with before, then each device as it does; until cancelled. Raises SystemFailure."""
+        self._to_read.ring()
+        async with Background() as tasks:
+            tasks.group.start_soon(self._take_words)
+            tasks.group.start_soon(self._read_words)
+            await self._monitor.run(self._hear)
+
+    def _hear(self) -> None:
+        for _ in one_turn():
+            try:
+                word = self._monitor.receive_nowait()
+            except Overrun:
+                self._to_read.ring()
+                continue
+            if word is None:
+                return
+            self._words.append(word)
+            self._to_take.ring()
+
+    async def _take_words(self) -> None:
+        while True:
+            await self._to_take.wait()
+            while self._words:
+                await self._catch_up()
+                for _ in one_turn():
+                    if self._words:
+                        self._tell(self._said(self._words.popleft()))
+                await checkpoint()
+
+    def _said(self, word: UdevWord) -> list[DeviceEvent]:
+        if word.action == "remove":
+            return []
+        if word.ifindex is not None:
+            return self._links.initialized(word.ifindex, word.seqnum, word.properties)
+        return self._functions.initialized(word.name, word.seqnum, word.properties) if word.subsystem == "pci" else []
+
+    async def _read_words(self) -> None:
+        """Its database, at first and whenever messages were lost."""
+        while True:
+            await self._to_read.wait()
+            try:
+                await self._read_all()
+            except SystemFailure as failure:
+                _log.warning("what udev has finished with is not known", why=str(failure))
+
+    async def _read_all(self) -> None:
+        with self._links.asking() as asked:
+            words = deque(await read_database())
+            while words:
+                await self._catch_up()
+                for _ in one_turn():
+                    if words and (word := words.popleft()).ifindex is not None and word.ifindex not in asked.removed:
+                        self._tell(self._links.initialized(word.ifindex, _NOW, word.properties))
+                await checkpoint()

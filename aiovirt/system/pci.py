@@ -1,0 +1,139 @@
+"""PCI functions as sysfs shows them, read in worker threads (Documentation/ABI/testing/sysfs-bus-pci).
+
+Who may bind a function (``driver_override``) is read apart from the rest: the kernel gives it only with the device's
+lock, and whoever unplugs a virtual function may hold that for as long as the function is in use.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from aiovirt.errors import SystemFailure
+from aiovirt.model.pci import PCI_ADDRESS, SRIOV, PCIDevice
+from aiovirt.system.sysfs import DEADLINE, Lane
+
+__all__ = ["PCIBus"]
+
+_MAX_ATTRIBUTE: Final = 4096
+_NO_OVERRIDE: Final = frozenset({"", "(null)"})  # nothing yet, and what 6.1 shows for it
+
+
+class PCIBus:
+    """Reads below ``root``. What is gone or cannot be read in time is left out; SystemFailure when nothing can be listed."""
+
+    def __init__(self, root: str | os.PathLike[str] = "/sys", *, deadline: float = DEADLINE) -> None:
+        self._functions = Path(root) / "bus" / "pci" / "devices"
+        self._attributes = Lane(deadline)
+        self._locked = Lane(deadline)
+
+    async def addresses(self) -> list[str]:
+        """Every function's address; none where there is no PCI bus."""
+        found: list[str] = []
+        await self._attributes.run(lambda: found.extend(_listing(self._functions)))
+        return list(found)
+
+    async def read(self, addresses: Iterable[str]) -> dict[str, PCIDevice]:
+        """Each function as it is, but for its ``driver_override``."""
+        found: dict[str, PCIDevice] = {}
+        await self._attributes.run(lambda: self._read(addresses, found))
+        return dict(found)
+
+    async def read_overrides(self, addresses: Iterable[str]) -> dict[str, str | None]:
+        """Each function's ``driver_override``, None where there is none."""
+        found: dict[str, str | None] = {}
+        await self._locked.run(lambda: self._read_overrides(addresses, found))
+        return dict(found)
+
+    def _read(self, addresses: Iterable[str], found: dict[str, PCIDevice]) -> None:
+        for address in addresses:
+            with suppress(OSError, ValueError):
+                found[address] = _function(self._functions / address, address)
+
+    def _read_overrides(self, addresses: Iterable[str], found: dict[str, str | None]) -> None:
+        for address in addresses:
+            with suppress(OSError):
+                text = (self._functions / address / "driver_override").read_text(errors="backslashreplace").removesuffix("\n")
+                found[address] = None if text in _NO_OVERRIDE else text
+
+
+def _listing(folder: Path) -> list[str]:
+    try:
+        return [name for name in os.listdir(folder) if PCI_ADDRESS.fullmatch(name)]
+    except FileNotFoundError:
+        return []
+    except OSError as failure:
+        raise SystemFailure(f"cannot list {folder}: {failure.strerror}") from failure
+
+
+def _function(path: Path, address: str) -> PCIDevice:
+    """Raises OSError when it is gone, ValueError when a number is none."""
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        physfn = _target(folder, "physfn")
+        group, node = _target(folder, "iommu_group"), _text(folder, "numa_node")
+        vfs = _virtual_functions(folder, ".")
+        total = int(_text(folder, "sriov_totalvfs") or "0")
+        return PCIDevice(
+            address=address,
+            parent=_bridge(path),
+            pci_class=int(_text(folder, "class") or "0", 16),
+            vendor=int(_text(folder, "vendor") or "0", 16),
+            device=int(_text(folder, "device") or "0", 16),
+            subsystem_vendor=int(_text(folder, "subsystem_vendor") or "0", 16),
+            subsystem_device=int(_text(folder, "subsystem_device") or "0", 16),
+            revision=int(_text(folder, "revision") or "0", 16),
+            driver=_target(folder, "driver"),
+            iommu_group=int(group) if group is not None else None,
+            numa_node=int(node) if node is not None and int(node) >= 0 else None,
+            sriov=SRIOV(total=total, current=len(vfs)) if total else None,
+            vfs=tuple(vfs[index] for index in sorted(vfs)),
+            physfn=physfn,
+            vf_index=_index_of(address, _virtual_functions(folder, "physfn")) if physfn is not None else None,
+        )
+    finally:
+        os.close(folder)
+
+
+def _virtual_functions(folder: int, below: str) -> dict[int, str]:
+    """index -> address, as the links ``virtfnN`` say."""
+    within = os.open(below, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=folder)
+    try:
+        numbers = (name.removeprefix("virtfn") for name in os.listdir(within) if name.startswith("virtfn"))
+        found = {int(number): _target(within, f"virtfn{number}") for number in numbers if number.isdecimal()}
+    finally:
+        os.close(within)
+    return {index: address for index, address in found.items() if address is not None}
+
+
+def _index_of(address: str, vfs: dict[int, str]) -> int | None:
+    return next((index for index, other in vfs.items() if other == address), None)
+
+
+def _bridge(path: Path) -> str | None:
+    """The function that this one is behind, by where it is in the tree of devices."""
+    above = os.path.realpath(path).rsplit("/", 2)[-2]
+    return above if PCI_ADDRESS.fullmatch(above) else None
+
+
+def _text(folder: int, attribute: str) -> str | None:
+    """An attribute's text, or None where the function has no such attribute."""
+    try:
+        handle = os.open(attribute, os.O_RDONLY | os.O_CLOEXEC, dir_fd=folder)
+    except FileNotFoundError:
+        return None
+    try:
+        return os.read(handle, _MAX_ATTRIBUTE).decode(errors="backslashreplace").removesuffix("\n")
+    finally:
+        os.close(handle)
+
+
+def _target(folder: int, link: str) -> str | None:
+    """The last part of what a link points to, or None where there is none."""
+    try:
+        return os.readlink(link, dir_fd=folder).rpartition("/")[2]
+    except FileNotFoundError:
+        return None

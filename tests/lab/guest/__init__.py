@@ -1,0 +1,1 @@
+"""The lab guest: a virtual machine that boots this machine's own files, to plug real PCI devices into."""
