@@ -13,6 +13,7 @@ from uuid import UUID
 from anyio.abc import TaskStatus
 
 from aiovirt.events.types import Event
+from aiovirt.model.busdevice import BusDevice
 from aiovirt.model.details import DeviceDetails
 from aiovirt.model.lifecycle import Fact
 from aiovirt.model.record import RunRecord
@@ -101,4 +102,8 @@ class DeviceSource(Protocol):
 
     async def details(self, subject: str) -> DeviceDetails:
         """What the inventory does not keep of it; raises NoSuchDevice, SystemFailure."""
+        ...
+
+    async def enumerate(self, subsystem: str) -> list[BusDevice]:
+        """Every device of a subsystem, by name; raises SystemFailure."""
         ...

@@ -1,4 +1,4 @@
-"""``host.devices``: this host's devices, as the events keep them. Only ``read_*``, ``refresh`` and ``xml`` do I/O."""
+"""``host.devices``: this host's devices, as the events keep them. Only coroutines do I/O."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from aiovirt.engine.seam import Engine
 from aiovirt.events.state import HostState
 from aiovirt.hostdev import ports
 from aiovirt.model import orders
+from aiovirt.model.busdevice import BusDevice
 from aiovirt.model.netdev import Netdev
 from aiovirt.model.orders import DEFAULT_TIMEOUT
 from aiovirt.model.pci import PCIDevice
@@ -84,6 +85,11 @@ class Devices:
         """
         return ports.by_phys_port(self._state, phys_port_id, of)
 
+    @property
+    def resyncs(self) -> dict[str, int]:
+        """source -> how often messages of it were lost and all of it was read again, since the engine began (SourceResynced)."""
+        return dict(self._state.resyncs)
+
     # -- asking now ----------------------------------------------------------------------------
 
     @overload
@@ -108,6 +114,14 @@ class Devices:
         NetdevChanged follows.
         """
         return await self._engine.call(orders.ReadPhysPortId(name=name))
+
+    async def enumerate(self, subsystem: str) -> list[BusDevice]:
+        """Every device of one of the kernel's subsystems (``"usb"``, ``"block"``, ``"scsi"``, ``"mdev"``), by name, read now.
+
+        Of devices other than network devices and PCI functions no inventory is kept; their drivers' coming and going is
+        told (DriverBound, DriverUnbound). Raises SystemFailure.
+        """
+        return await self._engine.call(orders.Enumerate(subsystem=subsystem))
 
     async def xml(self, device: Netdev | PCIDevice) -> str:
         """The device as libvirt's nodedev XML (https://libvirt.org/formatnode.html). Raises NoSuchDevice, SystemFailure."""

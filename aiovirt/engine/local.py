@@ -33,6 +33,7 @@ from aiovirt.events.types import (
     MonitorStalled,
 )
 from aiovirt.model import orders
+from aiovirt.model.busdevice import BusDevice
 from aiovirt.model.details import DeviceDetails
 from aiovirt.model.lifecycle import Fact, Step, belongs, step
 from aiovirt.model.orders import DomainOrder, Request
@@ -82,6 +83,7 @@ class LocalEngine:
             orders.ReadPhysPortId: self._read_phys_port_id,
             orders.Refresh: self._refresh,
             orders.AskDetails: self._ask_details,
+            orders.Enumerate: self._enumerate,
         }
 
     @property
@@ -434,6 +436,9 @@ class LocalEngine:
 
     async def _ask_details(self, request: orders.AskDetails) -> DeviceDetails:
         return await self.devices.details(request.subject)
+
+    async def _enumerate(self, request: orders.Enumerate) -> list[BusDevice]:
+        return await self.devices.enumerate(request.subsystem)
 
     # -- inside ------------------------------------------------------------------------------
 

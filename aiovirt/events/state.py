@@ -26,6 +26,7 @@ from aiovirt.events.types import (
     NetdevRemoved,
     PCIEvent,
     PCIRemoved,
+    SourceResynced,
 )
 from aiovirt.model.netdev import Netdev
 from aiovirt.model.pci import PCIDevice
@@ -44,6 +45,7 @@ class Memo(Struct, frozen=True, kw_only=True):
     domains: tuple[DomainView, ...]
     netdevs: tuple[Netdev, ...]
     pci: tuple[PCIDevice, ...] = ()
+    resyncs: dict[str, int] = {}
 
 
 class Domains(MutableMapping[UUID, DomainView]):
@@ -85,7 +87,8 @@ class Domains(MutableMapping[UUID, DomainView]):
 class HostState:
     """The present, event by event.
 
-    ``domains``, ``netdevs`` and ``pci`` are for reading; ``incarnation`` is the highest that any
+    ``domains``, ``netdevs`` and ``pci`` are for reading; ``resyncs`` counts, for each source, how often messages of it were
+    lost and it was read again, since the engine began; ``incarnation`` is the highest that any
     network device ever had, so that no id is given twice. :meth:`snapshot` is O(1): it lends the
     three out, and the next event that changes one copies it first.
     """
@@ -94,6 +97,7 @@ class HostState:
         self.domains = Domains({view.uuid.int: view for view in memo.domains} if memo else {})
         self.netdevs: dict[str, Netdev] = {device.id: device for device in memo.netdevs} if memo else {}
         self.pci: dict[str, PCIDevice] = {device.address: device for device in memo.pci} if memo else {}
+        self.resyncs = dict(memo.resyncs) if memo else {}
         self.boot_id = memo.boot_id if memo else ""
         self.incarnation = memo.incarnation if memo else 0
         self._unwell: dict[int, MonitorHealth] = {}  # by uuid, of those that are active and not CONNECTED
@@ -127,6 +131,7 @@ class HostState:
             domains=tuple(self.domains.values()),
             netdevs=tuple(self.netdevs.values()),
             pci=tuple(self.pci.values()),
+            resyncs=dict(self.resyncs),
         )
 
     def renumber(self, before: str, event: Event) -> None:
@@ -151,6 +156,10 @@ class HostState:
             self.netdevs, self._lent_netdevs = {}, False
             self.pci, self._lent_pci = {}, False
         self.boot_id = event.boot_id
+        self.resyncs = {}
+
+    def _apply_resynced(self, event: SourceResynced) -> None:
+        self.resyncs[event.source] = self.resyncs.get(event.source, 0) + 1
 
     def _apply_monitor(self, event: MonitorEvent) -> None:
         if before := self.domains.get(event.uuid):
@@ -243,6 +252,7 @@ _FOLDS: Final[dict[type[Event], Callable[[HostState, Any], None]]] = {
         (DriverEvent, HostState._apply_driver),  # noqa: SLF001
         (MonitorEvent, HostState._apply_monitor),  # noqa: SLF001
         (HostStarted, HostState._apply_start),  # noqa: SLF001
+        (SourceResynced, HostState._apply_resynced),  # noqa: SLF001
     )
     for kind in kinds_of((base,))
 }

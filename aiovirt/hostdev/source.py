@@ -9,11 +9,13 @@ from anyio.abc import TaskStatus
 from aiovirt.errors import NoSuchDevice
 from aiovirt.events.types import Event
 from aiovirt.hostdev.watcher import Watch
+from aiovirt.model.busdevice import BusDevice
 from aiovirt.model.details import DeviceDetails
 from aiovirt.model.netdev import Netdev
 from aiovirt.model.pci import PCIDevice
 from aiovirt.system.nodedev import DetailsReader
 from aiovirt.system.sysfs import Sysfs
+from aiovirt.system.udev import list_devices
 
 __all__ = ["HostDevices"]
 
@@ -61,6 +63,10 @@ class HostDevices:
     async def refresh(self, subject: str) -> None:
         """Asks about one device now, and publishes in what it differs. Raises SystemFailure."""
         await self._watch.refresh(subject)
+
+    async def enumerate(self, subsystem: str) -> list[BusDevice]:
+        """Every device of a subsystem, by name. Raises SystemFailure."""
+        return sorted(await list_devices(subsystem), key=lambda device: device.name)
 
     async def details(self, subject: str) -> DeviceDetails:
         """What the inventory does not keep of it. Raises NoSuchDevice, SystemFailure."""

@@ -20,14 +20,13 @@ from msgspec import structs
 from aiovirt.errors import NoSuchDevice, ProtocolError, SystemFailure
 from aiovirt.hostdev.links import ATTRIBUTES, Survey, reading_of_link, reading_of_sysfs
 from aiovirt.model.netdev import Netdev
-from aiovirt.system import netlink
-from aiovirt.system.netlink import NetlinkChannel, Overrun
+from aiovirt.system.netlink import GENERIC, ROUTE, Conversations, NetlinkChannel, Overrun
 from aiovirt.system.sysfs import Sysfs
 from aiovirt.wire import ethtool, rtnetlink
 from aiovirt.wire.ethtool import Family, LinkModes
 from aiovirt.wire.rtnetlink import End, LinkMessage
 
-__all__ = ["Known", "ask_about", "ask_about_all"]
+__all__ = ["Known", "Questions"]
 
 ATTEMPTS: Final = 4
 """Dumps tried before a disturbed one is made do with."""
@@ -42,91 +41,90 @@ _log = structlog.wrap_logger(logging.getLogger("aiovirt.hostdev"))
 _sequence = itertools.count(1)
 
 
-async def ask_about_all(sysfs: Sysfs, known: Known) -> Survey:
-    """Every network device there is. Raises SystemFailure when the kernel cannot be asked at all."""
-    readings: dict[int, Netdev | None] = {}
-    for _ in range(ATTEMPTS):
-        readings, disturbed = await netlink.converse(netlink.ROUTE, _dump)
-        if not disturbed:
-            break
-    missing = await _missing(sysfs, readings)
-    readings |= await _describe(sysfs, missing, known)
-    return await _attach(sysfs, _with_modes(readings, await _ask_modes(_dump_modes), known))
+class Questions:
+    """What can be asked of the kernel, with ``sysfs`` for what rtnetlink does not say. All raise SystemFailure when it cannot be asked."""
 
+    def __init__(self, sysfs: Sysfs, known: Known) -> None:
+        self._sysfs = sysfs
+        self._known = known
+        self._kernel = Conversations()
 
-async def ask_about(sysfs: Sysfs, ifindexes: Iterable[int], known: Known) -> Survey:
-    """The network devices with these numbers, None for each that is not there. Raises SystemFailure as above."""
-    readings = await _describe(sysfs, frozenset(ifindexes), known)
-    up = [reading.ifindex for reading in readings.values() if reading is not None and reading.is_up]
-    modes = await _ask_modes(lambda channel, family: _get_modes(channel, family, up)) if up else None
-    return await _attach(sysfs, _with_modes(readings, modes, known))
+    async def about_all(self) -> Survey:
+        """Every network device there is."""
+        readings: dict[int, Netdev | None] = {}
+        for _ in range(ATTEMPTS):
+            readings, disturbed = await self._kernel.converse(ROUTE, _dump)
+            if not disturbed:
+                break
+        readings |= await self._describe(await self._missing(readings))
+        return await self._attach(self._with_modes(readings, await self._modes(_dump_modes)))
 
+    async def about(self, ifindexes: Iterable[int]) -> Survey:
+        """The network devices with these numbers, None for each that is not there."""
+        readings = await self._describe(frozenset(ifindexes))
+        up = [reading.ifindex for reading in readings.values() if reading is not None and reading.is_up]
+        modes = await self._modes(lambda channel, family: _get_modes(channel, family, up)) if up else None
+        return await self._attach(self._with_modes(readings, modes))
 
-async def _ask_modes(talk: Callable[[NetlinkChannel, int], dict[int, LinkModes]]) -> Modes:
-    def resolved(channel: NetlinkChannel) -> dict[int, LinkModes]:
-        family = _resolve(channel)
-        return {} if family is None else talk(channel, family)
+    async def _missing(self, readings: dict[int, Netdev | None]) -> frozenset[int]:
+        """The numbers of devices that sysfs has and a dump has not (of another namespace's, where sysfs shows one)."""
+        dumped = {reading.name for reading in readings.values() if reading is not None}
+        return frozenset(await self._sysfs.indexes(await self._names() - dumped)) - readings.keys()
 
-    try:
-        return await netlink.converse(netlink.GENERIC, resolved)
-    except (SystemFailure, ProtocolError) as failure:
-        _log.warning("speeds cannot be asked for", why=str(failure))
-        return None
+    async def _names(self) -> frozenset[str]:
+        """What sysfs lists, or nothing where it cannot be read: rtnetlink's word is then all there is."""
+        try:
+            return frozenset(await self._sysfs.names())
+        except SystemFailure as failure:
+            _log.warning("links cannot be compared with sysfs", why=str(failure))
+            return frozenset()
 
+    async def _describe(self, ifindexes: frozenset[int]) -> dict[int, Netdev | None]:
+        if not ifindexes:
+            return {}
+        readings, silent = await self._kernel.converse(ROUTE, lambda channel: _get_each(channel, ifindexes))
+        if silent:
+            names = await self._sysfs.indexes(await self._names())
+            readings |= {ifindex: await self._read(ifindex, names.get(ifindex)) for ifindex in silent}
+        return readings
 
-def _with_modes(readings: dict[int, Netdev | None], modes: Modes, known: Known) -> dict[int, Netdev | None]:
-    """Links with speed and duplex while they are up, as sysfs has it; as known where that could not be asked."""
-    return {ifindex: reading and _with_mode(reading, modes, known) for ifindex, reading in readings.items()}
+    async def _read(self, ifindex: int, name: str | None) -> Netdev | None:
+        """A device that exists and that rtnetlink cannot describe; as known, when sysfs cannot either."""
+        known = self._known(ifindex)
+        if name is None:
+            return known
+        try:
+            attributes = await self._sysfs.read_netdev(name, ifindex, ATTRIBUTES)
+            attachment = (await self._sysfs.read_attachments({ifindex: name})).get(ifindex)
+        except (NoSuchDevice, SystemFailure):
+            return known
+        parent = attachment.parent if attachment else None
+        return reading_of_sysfs(ifindex, name, known.kind if known else None, parent, attributes)
 
+    async def _attach(self, readings: dict[int, Netdev | None]) -> Survey:
+        hanging = {reading.ifindex: reading.name for reading in readings.values() if reading is not None and reading.parent is not None}
+        return Survey(readings=readings, attachments=await self._sysfs.read_attachments(hanging) if hanging else {})
 
-def _with_mode(reading: Netdev, modes: Modes, known: Known) -> Netdev:
-    if not reading.is_up:
-        return reading
-    said = modes.get(reading.ifindex) if modes is not None else known(reading.ifindex)
-    return structs.replace(reading, speed=said.speed, duplex=said.duplex) if said is not None else reading
+    async def _modes(self, talk: Callable[[NetlinkChannel, int], dict[int, LinkModes]]) -> Modes:
+        def resolved(channel: NetlinkChannel) -> dict[int, LinkModes]:
+            family = _resolve(channel)
+            return {} if family is None else talk(channel, family)
 
+        try:
+            return await self._kernel.converse(GENERIC, resolved)
+        except (SystemFailure, ProtocolError) as failure:
+            _log.warning("speeds cannot be asked for", why=str(failure))
+            return None
 
-async def _missing(sysfs: Sysfs, readings: dict[int, Netdev | None]) -> frozenset[int]:
-    """The numbers of devices that sysfs has and a dump has not (of another namespace's, where sysfs shows one)."""
-    dumped = {reading.name for reading in readings.values() if reading is not None}
-    return frozenset(await sysfs.indexes(await _names(sysfs) - dumped)) - readings.keys()
+    def _with_modes(self, readings: dict[int, Netdev | None], modes: Modes) -> dict[int, Netdev | None]:
+        """Links with speed and duplex while they are up, as sysfs has it; as known where that could not be asked."""
+        return {ifindex: reading and self._with_mode(reading, modes) for ifindex, reading in readings.items()}
 
-
-async def _names(sysfs: Sysfs) -> frozenset[str]:
-    """What sysfs lists, or nothing where it cannot be read: rtnetlink's word is then all there is."""
-    try:
-        return frozenset(await sysfs.names())
-    except SystemFailure as failure:
-        _log.warning("links cannot be compared with sysfs", why=str(failure))
-        return frozenset()
-
-
-async def _describe(sysfs: Sysfs, ifindexes: frozenset[int], known: Known) -> dict[int, Netdev | None]:
-    if not ifindexes:
-        return {}
-    readings, silent = await netlink.converse(netlink.ROUTE, lambda channel: _get_each(channel, ifindexes))
-    if silent:
-        names = await sysfs.indexes(await _names(sysfs))
-        readings |= {ifindex: await _read(sysfs, ifindex, names.get(ifindex), known(ifindex)) for ifindex in silent}
-    return readings
-
-
-async def _read(sysfs: Sysfs, ifindex: int, name: str | None, known: Netdev | None) -> Netdev | None:
-    """A device that exists and that rtnetlink cannot describe; as known, when sysfs cannot either."""
-    if name is None:
-        return known
-    try:
-        attributes = await sysfs.read_netdev(name, ifindex, ATTRIBUTES)
-        attachment = (await sysfs.read_attachments({ifindex: name})).get(ifindex)
-    except (NoSuchDevice, SystemFailure):
-        return known
-    parent = attachment.parent if attachment else None
-    return reading_of_sysfs(ifindex, name, known.kind if known else None, parent, attributes)
-
-
-async def _attach(sysfs: Sysfs, readings: dict[int, Netdev | None]) -> Survey:
-    hanging = {reading.ifindex: reading.name for reading in readings.values() if reading is not None and reading.parent is not None}
-    return Survey(readings=readings, attachments=await sysfs.read_attachments(hanging) if hanging else {})
+    def _with_mode(self, reading: Netdev, modes: Modes) -> Netdev:
+        if not reading.is_up:
+            return reading
+        said = modes.get(reading.ifindex) if modes is not None else self._known(reading.ifindex)
+        return structs.replace(reading, speed=said.speed, duplex=said.duplex) if said is not None else reading
 
 
 # -- in a worker thread ------------------------------------------------------------------------

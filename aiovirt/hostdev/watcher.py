@@ -34,7 +34,7 @@ from aiovirt.hostdev.drivers import driver_event
 from aiovirt.hostdev.functions import address_of
 from aiovirt.hostdev.links import Links
 from aiovirt.hostdev.pci import PCIWatch
-from aiovirt.hostdev.survey import ask_about, ask_about_all
+from aiovirt.hostdev.survey import Questions
 from aiovirt.hostdev.turns import Bell, one_turn
 from aiovirt.hostdev.udev import UdevWatch
 from aiovirt.model.netdev import Netdev
@@ -93,6 +93,7 @@ class Watch:
         self._link_socket = NetlinkSocket(ROUTE, RTNLGRP_LINK, receive_buffer=receive_buffer)
         self._uevent_socket = NetlinkSocket(KOBJECT_UEVENT, UEVENT_KERNEL, receive_buffer=receive_buffer)
         self._links = Links(known := tuple(known), incarnation=incarnation, netns=netns)
+        self._questions = Questions(self._sysfs, self._links.table.get)
         self._pci = PCIWatch(self._tell, self._catch_up_uevents, bus or PCIBus(), known_pci := tuple(known_pci))
         self._goes_on = bool(known or known_pci)
         self._begins = begins
@@ -235,7 +236,7 @@ class Watch:
                     await self._pci.resync()
                 self._links.clear_dirty()
                 with _source(LINKS), self._links.asking() as asked:
-                    survey = await ask_about_all(self._sysfs, self._links.table.get)
+                    survey = await self._questions.about_all()
                     await self._catch_up()
                 if not asked.void:
                     break
@@ -251,7 +252,7 @@ class Watch:
 
     async def _ask_about(self, ifindexes: Iterable[int]) -> None:
         with self._links.asking() as asked:
-            survey = await ask_about(self._sysfs, ifindexes, self._links.table.get)
+            survey = await self._questions.about(ifindexes)
             await self._catch_up()
         self._tell(self._links.refreshed(asked, survey))
 

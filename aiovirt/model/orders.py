@@ -11,6 +11,7 @@ from uuid import UUID
 
 from msgspec import Struct
 
+from aiovirt.model.busdevice import BusDevice
 from aiovirt.model.details import DeviceDetails
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "Define",
     "Destroy",
     "DomainOrder",
+    "Enumerate",
     "ReadPhysPortId",
     "Refresh",
     "Request",
@@ -114,6 +116,12 @@ class AskDetails(Request[DeviceDetails], frozen=True, kw_only=True, tag=True):
     """What the inventory does not keep of one device (``netdev/<id>``, ``pci/<address>``), read now."""
 
     subject: str
+
+
+class Enumerate(Request[list[BusDevice]], frozen=True, kw_only=True, tag=True):
+    """Every device of one of the kernel's subsystems (``usb``, ``block``, ``scsi``), as sysfs and udev have them now."""
+
+    subsystem: str
 
 
 class Refresh(Request[None], frozen=True, kw_only=True, tag=True):

@@ -14,9 +14,9 @@ from types import TracebackType
 from typing import Final, Self, TypeVar
 
 import anyio
-from anyio import to_thread
 
 from aiovirt.errors import SystemFailure, Unsupported
+from aiovirt.system.lane import Lane
 from aiovirt.system.seam import Attention, here
 
 __all__ = [
@@ -26,10 +26,10 @@ __all__ = [
     "ROUTE",
     "RTNLGRP_LINK",
     "UEVENT_KERNEL",
+    "Conversations",
     "NetlinkChannel",
     "NetlinkSocket",
     "Overrun",
-    "converse",
 ]
 
 ROUTE: Final = 0
@@ -122,7 +122,7 @@ class NetlinkSocket:
 
 
 class NetlinkChannel:
-    """A blocking socket for requests, as :func:`converse` lends it to what runs in a worker thread."""
+    """A blocking socket for requests, as :class:`Conversations` lend it to what runs in a worker thread."""
 
     def __init__(self, opened: socket.socket) -> None:
         self._socket = opened
@@ -140,12 +140,20 @@ class NetlinkChannel:
                 return bytes(memoryview(self._buffer)[:size])
 
 
-async def converse(protocol: int, talk: Callable[[NetlinkChannel], T]) -> T:
-    """What ``talk`` returns, run in a worker thread over a socket of its own; cancelled, it is left to itself.
+class Conversations:
+    """Requests to the kernel, in few worker threads: one that waits for RTNL cannot be taken back."""
 
-    Raises Overrun, and SystemFailure where the system refuses.
-    """
-    return await to_thread.run_sync(_converse, protocol, talk, abandon_on_cancel=True)
+    def __init__(self) -> None:
+        self._lane = Lane(None)
+
+    async def converse(self, protocol: int, talk: Callable[[NetlinkChannel], T]) -> T:
+        """What ``talk`` returns, run in a worker thread over a socket of its own; cancelled, it is left to itself.
+
+        Raises Overrun, and SystemFailure where the system refuses.
+        """
+        answer: list[T] = []
+        await self._lane.run(lambda: answer.append(_converse(protocol, talk)))
+        return answer[0]
 
 
 def _converse(protocol: int, talk: Callable[[NetlinkChannel], T]) -> T:

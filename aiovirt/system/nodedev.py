@@ -24,7 +24,8 @@ from aiovirt.model.busdevice import BusDevice
 from aiovirt.model.details import DeviceDetails, PCIExpress, PCILink
 from aiovirt.model.netdev import Netdev
 from aiovirt.model.pci import PCI_ADDRESS, PCIDevice
-from aiovirt.system.sysfs import DEADLINE, Lane
+from aiovirt.system.lane import Lane
+from aiovirt.system.sysfs import DEADLINE
 
 __all__ = ["PCI_IDS", "DetailsReader", "express_of", "names_of"]
 

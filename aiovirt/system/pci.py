@@ -14,7 +14,8 @@ from typing import Final
 
 from aiovirt.errors import SystemFailure
 from aiovirt.model.pci import PCI_ADDRESS, SRIOV, PCIDevice
-from aiovirt.system.sysfs import DEADLINE, Lane
+from aiovirt.system.lane import Lane
+from aiovirt.system.sysfs import DEADLINE
 
 __all__ = ["PCIBus"]
 

@@ -10,25 +10,23 @@ from __future__ import annotations
 
 import errno
 import os
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from anyio import CapacityLimiter, move_on_after, to_thread
 from msgspec import Struct
 
 from aiovirt.errors import NoSuchDevice, SystemFailure
 from aiovirt.model.netdev import Unreadable
 from aiovirt.model.pci import PCI_ADDRESS
+from aiovirt.system.lane import Lane
 
-__all__ = ["Attachment", "Lane", "Sysfs"]
+__all__ = ["DEADLINE", "Attachment", "Sysfs"]
 
 DEADLINE: Final = 2.0
 """Seconds after which a read is left behind."""
 
-_THREADS: Final = 2
 _MAX_ATTRIBUTE: Final = 4096  # sysfs gives a page at most
 _MAX_IFINDEX: Final = 2**31 - 1
 _MAX_DIGITS: Final = 10  # of such a number
@@ -132,30 +130,6 @@ class Sysfs:
             yield folder
         finally:
             os.close(folder)
-
-
-class Lane:
-    """Worker threads for reads: at most so many threads at once, those left behind included, each with a deadline."""
-
-    def __init__(self, deadline: float) -> None:
-        self._deadline = deadline
-        self._limiter = CapacityLimiter(_THREADS)
-        self._turns = threading.BoundedSemaphore(_THREADS)  # a limiter forgets what was abandoned; this does not
-
-    async def run(self, work: Callable[[], object]) -> bool:
-        """Whether ``work`` ended in time; raises what it raised."""
-        with move_on_after(self._deadline):
-            return await to_thread.run_sync(self._in_turn, work, limiter=self._limiter, abandon_on_cancel=True)
-        return False
-
-    def _in_turn(self, work: Callable[[], object]) -> bool:
-        if not self._turns.acquire(timeout=self._deadline):
-            return False
-        try:
-            work()
-        finally:
-            self._turns.release()
-        return True
 
 
 def _listing(folder: Path) -> list[str]:

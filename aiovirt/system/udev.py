@@ -19,10 +19,11 @@ from anyio import to_thread
 from msgspec import Struct
 
 from aiovirt.errors import SystemFailure
+from aiovirt.model.busdevice import BusDevice
 from aiovirt.system.netlink import Overrun
 from aiovirt.system.seam import Attention, here
 
-__all__ = ["UdevMonitor", "UdevWord", "read_database"]
+__all__ = ["UdevMonitor", "UdevWord", "list_devices", "read_database"]
 
 _CONTROL: Final = Path("/run/udev/control")
 _SUBSYSTEMS: Final = ("net", "pci")
@@ -108,6 +109,19 @@ def _read_database() -> list[UdevWord]:
         raise SystemFailure(f"libudev: cannot read its database: {failure}") from failure
 
 
+async def list_devices(subsystem: str) -> list[BusDevice]:
+    """Every device of one of the kernel's subsystems, by sysfs: no udevd is needed. Raises SystemFailure."""
+    return await to_thread.run_sync(_list_devices, subsystem, abandon_on_cancel=True)
+
+
+def _list_devices(subsystem: str) -> list[BusDevice]:
+    try:
+        devices = cast("_Context", pyudev.Context()).list_devices(subsystem=subsystem)
+        return [BusDevice(bus=subsystem, name=device.sys_name, driver=device.driver) for device in devices]
+    except (OSError, ImportError, ValueError) as failure:  # the last: a name with a NUL in it
+        raise SystemFailure(f"libudev: cannot list {subsystem!r}: {failure}") from failure
+
+
 class _Context(Protocol):
     """What is used of pyudev's Context."""
 
@@ -135,6 +149,8 @@ class _Device(Protocol):
     def subsystem(self) -> str | None: ...
     @property
     def sys_name(self) -> str: ...
+    @property
+    def driver(self) -> str | None: ...
     @property
     def sequence_number(self) -> int: ...
     @property

@@ -141,14 +141,17 @@ def messages(datagram: bytes) -> Iterator[tuple[int, int, int, int]]:
 
 def attributes(data: bytes, offset: int, end: int, wanted: Container[int]) -> Iterator[tuple[int, bytes]]:
     """(type, value) of each wanted attribute between two offsets."""
+    unpack, header, mask = _ATTRIBUTE.unpack_from, _ATTRIBUTE.size, _TYPE_MASK  # a link has some sixty of them
     while offset < end:
-        if end - offset < _ATTRIBUTE.size:
+        left = end - offset
+        if left < header:
             raise ProtocolError(f"netlink: an attribute header cut off at byte {offset}")
-        length, kind = _ATTRIBUTE.unpack_from(data, offset)
-        if not _ATTRIBUTE.size <= length <= end - offset:
-            raise ProtocolError(f"netlink: an attribute of {length} bytes at byte {offset}, with {end - offset} left")
-        if (kind := kind & _TYPE_MASK) in wanted:
-            yield kind, data[offset + _ATTRIBUTE.size : offset + length]
+        length, kind = unpack(data, offset)
+        if length < header or length > left:
+            raise ProtocolError(f"netlink: an attribute of {length} bytes at byte {offset}, with {left} left")
+        kind &= mask
+        if kind in wanted:
+            yield kind, data[offset + header : offset + length]
         offset += length + 3 & ~3
 
 

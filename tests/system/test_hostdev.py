@@ -35,6 +35,7 @@ from aiovirt.events.types import (
 from aiovirt.hostdev import links, survey, watcher
 from aiovirt.hostdev.links import Survey
 from aiovirt.hostdev.source import HostDevices
+from aiovirt.hostdev.survey import Questions
 from aiovirt.hostdev.watcher import Watch
 from aiovirt.model.busdevice import BusDevice
 from aiovirt.model.netdev import Netdev, OperState
@@ -532,13 +533,15 @@ async def test_news_that_meets_the_first_inventory_is_told_once(monkeypatch: pyt
     async with watching() as before:
         pass
 
-    async def meanwhile(sysfs: Sysfs, known: survey.Known) -> Survey:
+    about_all = Questions.about_all
+
+    async def meanwhile(questions: Questions) -> Survey:
         ip("set v0 mtu 1400")
-        answer = await survey.ask_about_all(sysfs, known)
+        answer = await about_all(questions)
         ip("del br0")
         return answer
 
-    monkeypatch.setattr(watcher, "ask_about_all", meanwhile)
+    monkeypatch.setattr(Questions, "about_all", meanwhile)
     async with watching(known=before.netdevs.values(), incarnation=1) as heard:
         assert [(type(event), event.device.name, event.missed) for event in heard.of(NetdevEvent)] == [
             (NetdevChanged, "v0", True),
@@ -618,15 +621,17 @@ async def test_losses_while_it_asks_again_are_made_good(monkeypatch: pytest.Monk
     """The answer is older than a loss: it must be thrown away and asked for again."""
     asked = 0
 
-    async def slow(sysfs: Sysfs, known: survey.Known) -> Survey:
+    about_all = Questions.about_all
+
+    async def slow(questions: Questions) -> Survey:
         nonlocal asked
         asked += 1
-        answer = await survey.ask_about_all(sysfs, known)
+        answer = await about_all(questions)
         if asked == 2:
             ip("del group 5", *(f"add u{n} type veth peer name w{n}" for n in range(30)))
         return answer
 
-    monkeypatch.setattr(watcher, "ask_about_all", slow)
+    monkeypatch.setattr(Questions, "about_all", slow)
     async with watching(receive_buffer=4096) as heard:
         ip(*(f"add s{n} group 5 type veth peer name t{n}" for n in range(30)))
         await heard.until(lambda: any(event.source == "rtnetlink" for event in heard.of(SourceResynced)))

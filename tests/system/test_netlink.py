@@ -154,7 +154,7 @@ async def test_a_conversation() -> None:
         channel.send(rtnetlink.get_link(1, 1))
         return rtnetlink.decode(channel.receive()) + rtnetlink.decode(channel.receive())
 
-    link, end = await netlink.converse(netlink.ROUTE, talk)
+    link, end = await netlink.Conversations().converse(netlink.ROUTE, talk)
     assert isinstance(link, LinkMessage)
     assert (link.name, end) == ("lo", End(0))
 
@@ -164,9 +164,9 @@ async def test_a_conversation_that_the_system_refuses() -> None:
         raise OSError(errno.EPERM, os.strerror(errno.EPERM))
 
     with pytest.raises(SystemFailure, match="not permitted"):
-        await netlink.converse(netlink.ROUTE, talk)
+        await netlink.Conversations().converse(netlink.ROUTE, talk)
     with pytest.raises(SystemFailure, match="protocol 31"):
-        await netlink.converse(31, talk)
+        await netlink.Conversations().converse(31, talk)
 
 
 async def test_when_it_is_closed_nobody_hears() -> None:

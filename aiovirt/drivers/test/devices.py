@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Final
 
 import anyio
 import anyio.lowlevel
@@ -11,13 +12,23 @@ from msgspec.structs import replace
 
 from aiovirt.errors import InvalidArgument, NoSuchDevice, SystemFailure
 from aiovirt.events.types import Event
+from aiovirt.hostdev.functions import Functions
 from aiovirt.hostdev.inventory import NetdevTable
+from aiovirt.model.busdevice import BusDevice
 from aiovirt.model.details import DeviceDetails
 from aiovirt.model.netdev import Netdev, OperState, Unreadable
+from aiovirt.model.pci import PCIDevice
 
 __all__ = ["TestDevices"]
 
 UP = 0x1043  # IFF_UP, IFF_BROADCAST, IFF_RUNNING, IFF_MULTICAST
+
+
+CARD: Final = tuple(
+    PCIDevice(address=f"0000:01:00.{function}", pci_class=0x020000, vendor=0x8086, device=0x10C9, driver="test", numa_node=0)
+    for function in range(2)
+)
+"""An Intel 82576: a port a function."""
 
 
 class TestDevices:
@@ -28,10 +39,13 @@ class TestDevices:
     def __init__(self, publish: Callable[[Event], object]) -> None:
         self._publish = publish
         self._table = NetdevTable()
+        self._functions = Functions()
         self._last_ifindex = 1
 
     async def watch(self, *, task_status: TaskStatus[None]) -> None:
         """The first inventory; there is no source that could change it."""
+        for card in CARD:
+            self._tell(self._functions.resynced({card.address: card}, [card.address, *(known.address for known in self._functions)]))
         for port in range(2):
             self.add(
                 Netdev(
@@ -42,8 +56,9 @@ class TestDevices:
                     flags=UP,
                     operstate=OperState.UP,
                     carrier=True,
-                    parent=f"0000:01:00.{port}",
+                    parent=CARD[port].address,
                     driver="test",
+                    pci=CARD[port].address,
                     phys_port_id=f"52540000000{port}",
                 )
             )
@@ -67,6 +82,11 @@ class TestDevices:
         """There is nothing beside the inventory."""
         await anyio.lowlevel.checkpoint()
         return DeviceDetails()
+
+    async def enumerate(self, subsystem: str) -> list[BusDevice]:
+        """Those of the PCI bus; it has no other."""
+        await anyio.lowlevel.checkpoint()
+        return [BusDevice(bus="pci", name=card.address, driver=card.driver) for card in self._functions if subsystem == "pci"]
 
     def next_ifindex(self) -> int:
         """A number that no device has had."""

@@ -1,0 +1,59 @@
+"""Worker threads for calls that the kernel may hold: few of them, and none waits for one that was left behind.
+
+A call that waits for a lock of the kernel's cannot be taken back. Whoever gives it up goes on, and its thread stays until the
+kernel lets it go; a lane never has more than so many of those.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from math import inf
+from typing import Final
+
+from anyio import CapacityLimiter, move_on_after, to_thread
+
+__all__ = ["Lane"]
+
+_THREADS: Final = 2
+
+
+class Lane:
+    """At most two threads at once, those left behind included. ``deadline`` is in seconds, None for none."""
+
+    def __init__(self, deadline: float | None) -> None:
+        self._deadline = deadline
+        self._limiter = CapacityLimiter(_THREADS)
+        self._changed = threading.Condition()
+        self._free = _THREADS  # a limiter forgets what was left behind; this does not
+
+    async def run(self, work: Callable[[], object]) -> bool:
+        """Whether ``work`` ended in time; raises what it raised. Cancelled, or too late, it is left behind."""
+        with move_on_after(inf if self._deadline is None else self._deadline):
+            return await self._run(work)
+        return False
+
+    async def _run(self, work: Callable[[], object]) -> bool:
+        wanted = threading.Event()
+        wanted.set()
+        try:
+            return await to_thread.run_sync(self._in_turn, work, wanted, limiter=self._limiter, abandon_on_cancel=True)
+        finally:
+            with self._changed:
+                wanted.clear()
+                self._changed.notify_all()
+
+    def _in_turn(self, work: Callable[[], object], wanted: threading.Event) -> bool:
+        """In the thread: waits for those that were left behind, for as long as somebody wants this."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._free or not wanted.is_set())
+            if not wanted.is_set():
+                return False
+            self._free -= 1
+        try:
+            work()
+        finally:
+            with self._changed:
+                self._free += 1
+                self._changed.notify_all()
+        return True
