@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import signal
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Final
 
 import anyio
 from anyio.abc import TaskStatus
+from msgspec import to_builtins
 
 from aiovirt import Domain, Host
 from aiovirt.cli.domains import settle
@@ -17,8 +18,9 @@ from aiovirt.cli.output import Output, netdev_fields, view_fields
 from aiovirt.errors import InvalidArgument, NoSuchDevice, NoSuchDomain
 from aiovirt.events import DomainQMP, Event, Resync, Subscription
 from aiovirt.events.codec import event_families, event_types
-from aiovirt.events.words import plain, portrait
+from aiovirt.events.words import pci_portrait, plain, portrait
 from aiovirt.model.netdev import Netdev
+from aiovirt.model.pci import PCIDevice
 from aiovirt.model.view import HostView
 from aiovirt.system.background import Background
 
@@ -101,7 +103,7 @@ def _kinds(names: list[str]) -> tuple[type[Event], ...]:
     return tuple(kinds)
 
 
-def _subject(host: Host, text: str | None) -> Domain | Netdev | str | None:
+def _subject(host: Host, text: str | None) -> Domain | Netdev | PCIDevice | str | None:
     """A subject as events have it, or what goes by this name; raises NoSuchDomain for what is neither domain nor device."""
     if text is None or "/" in text or text == "host":
         return text
@@ -113,19 +115,15 @@ def _subjects(host: Host, names: list[str]) -> frozenset[str]:
     return frozenset(_find(host, name).subject for name in names)
 
 
-def _find(host: Host, name: str) -> Domain | Netdev:
-    try:
-        return host.domain(name)
-    except NoSuchDomain:
-        pass
-    try:
-        return host.devices.netdev(name)
-    except NoSuchDevice:
-        raise NoSuchDomain(f"there is neither a domain nor a network device {name!r}") from None
+def _find(host: Host, name: str) -> Domain | Netdev | PCIDevice:
+    for find in (host.domain, host.devices.netdev, host.devices.pci_device):
+        with suppress(NoSuchDomain, NoSuchDevice):
+            return find(name)
+    raise NoSuchDomain(f"there is neither a domain nor a network device nor a PCI function {name!r}")
 
 
 def _show_state(state: HostView, subjects: frozenset[str], out: Output) -> None:
-    """What is there, one line each, before what changes."""
+    """What is there, one line each, before what changes; of PCI functions, of which there are many, those asked for."""
     domains = [view for view in state.domains.values() if not subjects or view.subject in subjects]
     netdevs = [device for device in state.netdevs.values() if not subjects or device.subject in subjects]
     for view in sorted(domains, key=lambda view: view.name):
@@ -138,6 +136,11 @@ def _show_state(state: HostView, subjects: frozenset[str], out: Output) -> None:
             out.object({"state": "netdev", "cursor": state.cursor, **netdev_fields(device)})
         else:
             out.line(_state_line(out, device.name, "blue", portrait(device)))
+    for function in sorted(state.pci.values(), key=lambda function: function.address):
+        if out.json and (not subjects or function.subject in subjects):
+            out.object({"state": "pci", "cursor": state.cursor, **to_builtins(function)})
+        elif function.subject in subjects:
+            out.line(_state_line(out, function.address, "blue", pci_portrait(function)))
     if not out.json:
         out.line(out.paint("-- following; Ctrl-C ends --", "dim"))
 

@@ -49,7 +49,7 @@ ATTRIBUTES: Final = (
 _MAX_IFINDEX: Final = 2**31 - 1
 _HUNG: Final = ("driver", "pci", "dev_port")
 _CARRIED: Final = (*_HUNG, "vfs", "speed", "duplex", "initialized", "properties")
-_OF_THE_LINK: Final = LinkFlags.UP | LinkFlags.RUNNING | LinkFlags.LOWER_UP
+_OF_THE_LINK: Final = int(LinkFlags.UP | LinkFlags.RUNNING | LinkFlags.LOWER_UP)
 _NO_NSID: Final = -1  # NETNSA_NSID_NOT_ASSIGNED in linux/net_namespace.h
 _TOLD_BY_MESSAGES: Final = frozenset({"add", "move"})
 

@@ -163,7 +163,7 @@ class Netdev(Struct, frozen=True, kw_only=True, gc=False):
     @property
     def is_up(self) -> bool:
         """Whether it is administratively up (IFF_UP)."""
-        return bool(self.flags & LinkFlags.UP)
+        return bool(self.flags & _UP)
 
     def changes_to(self, new: Netdev) -> dict[str, tuple[object, object]]:
         """attribute -> (old, new) for each attribute in which ``new`` differs, identity aside."""
@@ -174,6 +174,7 @@ class Netdev(Struct, frozen=True, kw_only=True, gc=False):
         }
 
 
+_UP: Final = int(LinkFlags.UP)  # to compute with flags takes fifty times as long as with numbers
 _IDENTITY: Final = frozenset({"id", "netns"})
 
 

@@ -16,6 +16,7 @@ from aiovirt.engine.host import Host
 from aiovirt.engine.local import LocalEngine
 from aiovirt.errors import InvalidArgument
 from aiovirt.model.netdev import Netdev, OperState, Unreadable
+from aiovirt.model.pci import PCIDevice
 from aiovirt.model.state import MonitorHealth
 
 __all__ = ["Control", "control"]
@@ -46,12 +47,14 @@ class Control:
         mtu: int = 1500,
         carrier: bool = True,
         parent: str | None = None,
+        pci: str | None = None,
+        dev_port: int = 0,
         driver: str | None = None,
         phys_port_id: str | None | Unreadable = None,
         phys_port_name: str | None | Unreadable = None,
         phys_switch_id: str | None | Unreadable = None,
     ) -> Netdev:
-        """A network device is plugged in; raises InvalidArgument when its name is taken."""
+        """A network device is plugged in, into the PCI function at ``pci``; raises InvalidArgument when its name is taken."""
         return self._devices.add(
             Netdev(
                 ifindex=self._devices.next_ifindex(),
@@ -61,7 +64,9 @@ class Control:
                 flags=UP,
                 operstate=OperState.UP if carrier else OperState.DOWN,
                 carrier=carrier,
-                parent=parent,
+                parent=parent if parent is not None else pci,
+                pci=pci,
+                dev_port=dev_port,
                 driver=driver,
                 phys_port_id=phys_port_id,
                 phys_port_name=phys_port_name,
@@ -88,6 +93,13 @@ class Control:
     def set_mtu(self, name: str, mtu: int) -> Netdev:
         """Its MTU, in bytes."""
         return self._devices.change(name, mtu=mtu)
+
+    def set_vfs(self, address: str, count: int) -> PCIDevice:
+        """The PCI function there (``0000:01:00.0`` or ``.1``) has so many virtual functions from now on, without network devices.
+
+        Raises NoSuchDevice, and InvalidArgument for more than it can have.
+        """
+        return self._devices.set_vfs(address, count)
 
     # -- guests ----------------------------------------------------------------------------
 

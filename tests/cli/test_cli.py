@@ -88,7 +88,7 @@ def test_define_and_create(capsys: pytest.CaptureFixture[str], tmp_path: Path, m
     ("arguments", "status", "words"),
     [
         (["domstate", "nope"], 4, "error: no domain has the name or uuid 'nope'"),
-        (["watch", "nope"], 4, "error: there is neither a domain nor a network device 'nope'"),
+        (["watch", "nope"], 4, "error: there is neither a domain nor a network device nor a PCI function 'nope'"),
         (["start", "test"], 1, "error: the domain is already running"),
         (["define", "/no/such/file"], 1, "error: cannot read /no/such/file: No such file or directory"),
         (["event", "--event", "nope"], 1, "error: there is no event 'nope'"),

@@ -9,7 +9,20 @@ import anyio
 import pytest
 
 import aiovirt
-from aiovirt.events import DomainEvent, DomainLifecycle, Event, Lifecycle, MonitorHealth, MonitorLost, NetdevAdded, NetdevChanged
+from aiovirt.events import (
+    BusDevice,
+    DomainEvent,
+    DomainLifecycle,
+    Event,
+    Lifecycle,
+    MonitorHealth,
+    MonitorLost,
+    NetdevAdded,
+    NetdevChanged,
+    PCIAdded,
+    PCIChanged,
+    PCIEvent,
+)
 from aiovirt.model.netdev import Unreadable
 from aiovirt.model.spec import DomainSpec, VirtType
 from aiovirt.testing import Control, control
@@ -339,6 +352,47 @@ async def test_devices_and_their_ids(host: aiovirt.Host, world: Control) -> None
     with pytest.raises(aiovirt.NoSuchDevice) as missing:
         host.devices.netdev("lan0")
     assert missing.value.code == 53
+
+
+async def test_functions_and_ports(host: aiovirt.Host, world: Control) -> None:
+    assert [function.address for function in host.devices.pci()] == ["0000:01:00.0", "0000:01:00.1"]
+    async with host.events.subscribe(PCIEvent) as events:
+        world.set_vfs("0000:01:00.0", 2)
+        told = [await events.receive() for _ in range(3)]
+    assert [(type(event), event.device.address) for event in told] == [
+        (PCIChanged, "0000:01:00.0"),
+        (PCIAdded, "0000:01:10.0"),
+        (PCIAdded, "0000:01:10.2"),
+    ]
+    vf = world.add_netdev("ens1f0v0", pci="0000:01:10.0", phys_port_id="525400000000")
+    assert host.devices.pf(vf).name == "ens1f0"
+    assert host.devices.pf(host.devices.pci_device("0000:01:10.2")).address == "0000:01:00.0"
+    assert [(v.index, [nic.name for nic in v.netdevs]) for v in host.devices.vfs("ens1f0")] == [(0, ["ens1f0v0"]), (1, [])]
+    port = host.devices.port("ens1f0v0")
+    assert (port.pf, port.known_by) == (host.devices.netdev("ens1f0"), "phys_port_id")
+    assert host.devices.by_phys_port("525400000001").pf == host.devices.netdev("ens1f1")
+    assert host.devices.netdevs(of="0000:01:10.0") == [vf]
+    assert host.devices.iommu_group("0000:01:00.0") == []
+    world.set_vfs("0000:01:00.0", 0)
+    assert len(host.devices.pci()) == 2
+    with pytest.raises(aiovirt.NoSuchDevice):
+        host.devices.pci_device("0000:01:10.0")
+    for bad in (8, -1):
+        with pytest.raises(aiovirt.InvalidArgument):
+            world.set_vfs("0000:01:00.0", bad)
+
+
+async def test_a_device_is_refreshed_by_whatever_names_it(host: aiovirt.Host, world: Control) -> None:
+    nic, function = host.devices.netdev("ens1f0"), host.devices.pci()[0]
+    assert await host.devices.refresh(nic) == await host.devices.refresh("ens1f0") == await host.devices.refresh(nic.ifindex) == nic
+    assert await host.devices.refresh(function) == function
+    world.remove_netdev("ens1f0")
+    with pytest.raises(aiovirt.NoSuchDevice):
+        await host.devices.refresh(nic)
+    assert await host.devices.enumerate("pci") == [BusDevice(bus="pci", name=f.address, driver="test") for f in host.devices.pci()]
+    assert await host.devices.enumerate("usb") == []
+    assert host.devices.resyncs == {}
+    assert "<name>pci_0000_01_00_0</name>" in await host.devices.xml(function)
 
 
 async def test_reading_an_id_now(host: aiovirt.Host, world: Control) -> None:

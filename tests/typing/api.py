@@ -15,6 +15,7 @@ import aiovirt
 from aiovirt import Domain, DomainState, DomainStatus, Host, MiB
 from aiovirt.engine.proxy import QMPProxy
 from aiovirt.events import (
+    BusDevice,
     DomainEvent,
     DomainLifecycle,
     Event,
@@ -28,6 +29,8 @@ from aiovirt.events import (
     Watch,
 )
 from aiovirt.model.netdev import Netdev, Unreadable
+from aiovirt.model.pci import PCIDevice
+from aiovirt.model.ports import Port, VirtualFunction
 from aiovirt.model.spec import DomainSpec
 
 
@@ -48,6 +51,12 @@ def plain(host: Host, domain: Domain) -> None:
     assert_type(domain.status, DomainStatus)
     assert_type(host.devices.netdevs(), list[Netdev])
     assert_type(host.devices.netdev("eth0").phys_port_id, str | None | Unreadable)
+    assert_type(host.devices.pci(), list[PCIDevice])
+    assert_type(host.devices.pf("vf0"), Netdev)
+    assert_type(host.devices.pf(host.devices.pci()[0]), PCIDevice)
+    assert_type(host.devices.vfs("eth0"), tuple[VirtualFunction, ...])
+    assert_type(host.devices.port("eth0"), Port)
+    assert_type(host.devices.by_phys_port("c0ffee", of="eth0"), Port)
     assert_type(host.events.cursor, str)
     size: int = 512 * MiB
     print(size)
@@ -64,6 +73,10 @@ async def orders(host: Host, domain: Domain, spec: DomainSpec) -> None:
     assert_type(await host.define("<domain/>"), Domain)
     assert_type(await host.create(spec, paused=True), Domain)
     assert_type(await host.devices.read_phys_port_id("eth0"), str | None)
+    assert_type(await host.devices.refresh("eth0", timeout=3.0), Netdev)
+    assert_type(await host.devices.refresh(host.devices.pci()[0]), PCIDevice)
+    assert_type(await host.devices.enumerate("usb"), list[BusDevice])
+    assert_type(await host.devices.xml(host.devices.pci()[0]), str)
     async with host.run(spec) as running:
         assert_type(running, Domain)
     await domain.wait_for_state(DomainState.SHUTOFF)

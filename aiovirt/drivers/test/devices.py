@@ -17,7 +17,7 @@ from aiovirt.hostdev.inventory import NetdevTable
 from aiovirt.model.busdevice import BusDevice
 from aiovirt.model.details import DeviceDetails
 from aiovirt.model.netdev import Netdev, OperState, Unreadable
-from aiovirt.model.pci import PCIDevice
+from aiovirt.model.pci import SRIOV, PCIDevice
 
 __all__ = ["TestDevices"]
 
@@ -25,7 +25,15 @@ UP = 0x1043  # IFF_UP, IFF_BROADCAST, IFF_RUNNING, IFF_MULTICAST
 
 
 CARD: Final = tuple(
-    PCIDevice(address=f"0000:01:00.{function}", pci_class=0x020000, vendor=0x8086, device=0x10C9, driver="test", numa_node=0)
+    PCIDevice(
+        address=f"0000:01:00.{function}",
+        pci_class=0x020000,
+        vendor=0x8086,
+        device=0x10C9,
+        driver="test",
+        numa_node=0,
+        sriov=SRIOV(total=7, current=0),
+    )
     for function in range(2)
 )
 """An Intel 82576: a port a function."""
@@ -44,8 +52,7 @@ class TestDevices:
 
     async def watch(self, *, task_status: TaskStatus[None]) -> None:
         """The first inventory; there is no source that could change it."""
-        for card in CARD:
-            self._tell(self._functions.resynced({card.address: card}, [card.address, *(known.address for known in self._functions)]))
+        self._show(CARD)
         for port in range(2):
             self.add(
                 Netdev(
@@ -107,6 +114,22 @@ class TestDevices:
         self._tell(self._table.observe(reading))
         return self.find(reading.name)
 
+    def set_vfs(self, address: str, count: int) -> PCIDevice:
+        """A physical function has so many virtual ones from now on; raises NoSuchDevice, InvalidArgument where it cannot."""
+        pf = self._functions.get(address)
+        if pf is None:
+            raise NoSuchDevice(f"no PCI function has the address {address!r}")
+        total = pf.sriov.total if pf.sriov else 0
+        if not 0 <= count <= total:
+            raise InvalidArgument(f"PCI function {address} can have 0 to {total} virtual functions, not {count}")
+        vfs = tuple(_virtual_address(address, index) for index in range(count))
+        others = [known for known in self._functions if address not in (known.physfn, known.address)]
+        changed = replace(pf, vfs=vfs, sriov=SRIOV(total=total, current=count))
+        virtual = PCIDevice(address="", pci_class=pf.pci_class, vendor=pf.vendor, device=0x10CA, physfn=address)
+        made = [replace(virtual, address=vf, vf_index=index) for index, vf in enumerate(vfs)]
+        self._show([*others, changed, *made])
+        return changed
+
     def change(self, name: str, /, **attributes: object) -> Netdev:
         """Attributes of a device change, its name among them."""
         ifindex = self.find(name).ifindex
@@ -121,6 +144,18 @@ class TestDevices:
         """A device disappears."""
         self._tell(self._table.remove(self.find(name).ifindex))
 
+    def _show(self, functions: Iterable[PCIDevice]) -> None:
+        """These PCI functions are there, and no others."""
+        read = {function.address: function for function in functions}
+        self._functions.take_dirty()
+        self._tell(self._functions.resynced(read, read))
+
     def _tell(self, events: Iterable[Event]) -> None:
         for event in events:
             self._publish(event)
+
+
+def _virtual_address(address: str, index: int) -> str:
+    """As an 82576 numbers them: from 10.0 on, each port every other one."""
+    number = 2 * index + int(address[-1])
+    return f"{address.rpartition(':')[0]}:1{number // 8:x}.{number % 8}"
