@@ -1,0 +1,72 @@
+"""What all events have.
+
+An event is made by what learned of it, without a number; the bus stamps ``cursor``, ``time`` and
+``host`` when it publishes. Nothing here does I/O or knows who reads.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Final
+from uuid import UUID
+
+from msgspec import Struct
+
+from aiovirt.events.words import clock, plain
+
+__all__ = ["NIL", "Event"]
+
+NIL: Final = UUID(int=0)
+"""The host of an event that is not published yet."""
+
+
+class Event(Struct, frozen=True, kw_only=True, gc=False):
+    """What all events have.
+
+    ``cursor`` is ``EPOCH:SEQ``: text order is event order. ``time`` is nanoseconds since 1970 UTC,
+    never decreasing within an epoch; ``source_time`` is the time the source gave (QEMU's), or None.
+    ``host`` is this host's UUID; ``cause`` the id of the order that led to it, or None. ``missed``
+    says that it happened while no engine was there: ``time`` is when it was learned.
+    """
+
+    cursor: str = ""
+    time: int = 0
+    source_time: int | None = None
+    host: UUID = NIL
+    cause: str | None = None
+    missed: bool = False
+
+    family: ClassVar[str] = "event"
+    libvirt: ClassVar[str] = ""
+    """What libvirt's own clients know it as; empty where libvirt has nothing like it."""
+    trigger: ClassVar[str] = ""
+    """What makes it happen."""
+
+    weight: ClassVar[int] = 512
+    """About how many bytes it holds in memory: what the bus's budgets count."""
+
+    @property
+    def subject(self) -> str:
+        """What it is about: ``domain/<uuid>``, ``netdev/<id>`` or ``host``."""
+        return "host"
+
+    @property
+    def key(self) -> object:
+        """What it is about, as the value that is had and hashed at the least cost."""
+        return None
+
+    @property
+    def topic(self) -> str:
+        """Its kind, as in the outside form: ``domain.lifecycle``, ``netdev.changed``, …"""
+        return str(self.__struct_config__.tag)
+
+    def describe(self) -> tuple[str, str, str]:
+        """(whom, what happened, details), the three parts of its line for people."""
+        return self.subject, self.topic, ""
+
+    def __str__(self) -> str:
+        return "  ".join(part for part in (clock(self.time), *self.line()) if part)
+
+    def line(self) -> tuple[str, str, str]:
+        """The same as :meth:`describe`, fit for a terminal, and with whether it was missed."""
+        who, what, detail = map(plain, self.describe())
+        return who, what, f"{detail}  (missed)".lstrip() if self.missed else detail
