@@ -9,7 +9,7 @@ PIP := $(PY) -m pip --disable-pip-version-check --quiet --quiet
 # What has to be there, as command=package (ensurepip and libvirt-python are modules). Some of it lives where only root looks.
 export PATH := $(PATH):/usr/sbin:/sbin
 for_demo := ensurepip=python3-venv qemu-system-x86_64=qemu-system-x86 udevadm=udev ip=iproute2
-for_tests := $(for_demo) unshare=util-linux virsh=libvirt-clients virt-qemu-run=libvirt-daemon-driver-qemu nasm=nasm libvirtd=libvirt-daemon libvirt-python=python3-libvirt
+for_tests := $(for_demo) unshare=util-linux virsh=libvirt-clients virt-qemu-run=libvirt-daemon-driver-qemu nasm=nasm libvirtd=libvirt-daemon libvirt-python=python3-libvirt umockdev-wrapper=umockdev
 for_lab := $(for_tests) cpio=cpio modprobe=kmod gcc=gcc setpriv=util-linux
 
 # pyright asks the network for a newer version of itself unless told not to.
@@ -32,8 +32,9 @@ demo: setup-demo ## two real guests and a hot-plugged device on one event stream
 	@$(PY) -m aiovirt demo
 
 test: setup-tests setup-lab lint ## all checks and all tests; those of tests/system in namespaces, those of tests/labguest in a guest
-	@$(PY) -m pytest --ignore=tests/system --ignore=tests/labguest
+	@$(PY) -m pytest --ignore=tests/system --ignore=tests/udev --ignore=tests/labguest
 	@$(PY) -m tests.lab.sandbox $(PY) -m pytest tests/system
+	@$(PY) -m tests.lab.sandbox --udev $(PY) -m pytest tests/udev
 	@$(PY) -m tests.lab.run_lab
 
 lab: setup-lab ## the tests of real PCI devices, in a guest of their own; built on use, in build/lab

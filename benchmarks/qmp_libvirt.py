@@ -1,4 +1,4 @@
-"""The same question through libvirt: libvirt-python, a libvirtd of its own, and the QEMUs that it has started."""
+"""libvirt beside: libvirt-python, and a libvirtd of its own, with the QEMUs that it has started or a sandbox's devices."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from pathlib import Path
 from shutil import which
 from typing import Any, Final
 
-__all__ = ["libvirt_sweep", "libvirts_guests"]
+from tests.lab.sandbox import require
+
+__all__ = ["libvirt_module", "libvirt_sweep", "libvirts_guests", "nodedev_daemon"]
 
 DEBIAN: Final = "/usr/lib/python3/dist-packages"
 NEEDED: Final = "Debian's libvirt-daemon, libvirt-daemon-driver-qemu and python3-libvirt (or libvirt-python) are needed"
@@ -29,13 +31,14 @@ GUEST: Final = """
   <os><type arch='x86_64' machine='pc'>hvm</type></os>
   <devices><controller type='usb' model='none'/><memballoon model='none'/></devices>
 </domain>"""
+_SYSTEMS: Final = ("/etc/libvirt", "/var/lib/libvirt", "/var/cache/libvirt", "/var/log/libvirt")
 QUESTION: Final = '{"execute":"query-status"}'
 
 
 @contextmanager
 def libvirts_guests(count: int) -> Iterator[str]:
     """The address of a libvirtd that has started so many guests, and halted them."""
-    libvirt = _module("libvirt")
+    libvirt = libvirt_module("libvirt")
     flags = libvirt.VIR_DOMAIN_START_PAUSED | libvirt.VIR_DOMAIN_START_AUTODESTROY
     with tempfile.TemporaryDirectory(prefix="aiovirt-") as folder, _daemon(Path(folder)):
         address = f"qemu+unix:///session?socket={folder}/libvirt/libvirt-sock"
@@ -50,22 +53,31 @@ def libvirts_guests(count: int) -> Iterator[str]:
 @contextmanager
 def libvirt_sweep(address: str, threads: int) -> Iterator[Callable[[], None]]:
     """What asks all guests that are there, so many of them at once."""
-    qemu = _module("libvirt_qemu")
+    qemu = libvirt_module("libvirt_qemu")
 
     def ask(domain: Any) -> None:  # noqa: ANN401 - libvirt has no types
         assert '"return"' in qemu.qemuMonitorCommand(domain, QUESTION, 0)
 
-    with closing(_module("libvirt").open(address)) as connection, ThreadPoolExecutor(threads) as pool:
+    with closing(libvirt_module("libvirt").open(address)) as connection, ThreadPoolExecutor(threads) as pool:
         domains = connection.listAllDomains()
         assert domains
         yield lambda: deque(map(ask, domains) if threads == 1 else pool.map(ask, domains), maxlen=0).clear()
 
 
 @contextmanager
+def nodedev_daemon() -> Iterator[str]:
+    """The address of a libvirtd that is the system's; only within a sandbox (tests/lab/sandbox.py), where it is not yours."""
+    require()
+    for folder in _SYSTEMS:
+        Path(folder).mkdir(exist_ok=True)
+        subprocess.run(["mount", "-t", "tmpfs", "tmpfs", folder], check=True)
+    Path("/etc/libvirt/libvirtd.conf").write_text('auth_unix_rw = "none"\n', encoding="ascii")  # else it asks polkit
+    with _listening(Path("/run"), {"PATH": os.environ["PATH"]}, {}):
+        yield "nodedev:///system"
+
+
+@contextmanager
 def _daemon(folder: Path) -> Iterator[None]:
-    command = which("libvirtd", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
-    if command is None:
-        raise FileNotFoundError(NEEDED)
     config = folder / "libvirt" / "qemu.conf"
     config.parent.mkdir()
     config.write_text('stdio_handler = "file"\n', encoding="ascii")  # else it starts a virtlogd
@@ -75,8 +87,18 @@ def _daemon(folder: Path) -> Iterator[None]:
         for path in (folder, config.parent, config):
             os.chown(path, NOBODY, NOBODY)
     places = {f"XDG_{kind}": str(folder) for kind in ("CONFIG_HOME", "RUNTIME_DIR", "CACHE_HOME", "DATA_HOME")}
-    environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "LIBVIRT_LOG_OUTPUTS": f"1:file:{folder}/log", **places}
+    with _listening(folder, {"PATH": os.environ["PATH"], "HOME": str(folder), **places}, user):
+        yield
+
+
+@contextmanager
+def _listening(folder: Path, environment: dict[str, str], user: dict[str, Any]) -> Iterator[None]:
+    """A libvirtd that has its pid and its log in ``folder``."""
+    command = which("libvirtd", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
+    if command is None:
+        raise FileNotFoundError(NEEDED)
     pid = folder / "pid"
+    environment["LIBVIRT_LOG_OUTPUTS"] = f"1:file:{folder}/log"
     subprocess.run([command, "--daemon", "--pid-file", str(pid)], env=environment, check=True, **user)  # returns when it listens
     try:
         yield
@@ -84,7 +106,7 @@ def _daemon(folder: Path) -> Iterator[None]:
         os.kill(int(pid.read_text(encoding="ascii")), signal.SIGKILL)  # it has nothing left to lose
 
 
-def _module(name: str) -> Any:  # noqa: ANN401 - without types
+def libvirt_module(name: str) -> Any:  # noqa: ANN401 - without types
     """One of libvirt-python's, which Debian has for its own Python."""
     sys.path.append(DEBIAN)
     try:

@@ -256,7 +256,7 @@ class DeviceInitialized(DeviceEvent, frozen=True, kw_only=True, gc=False, tag="d
 
     netdev: Netdev | None = None
     bus_device: BusDevice | None = None
-    properties: dict[str, str] = field(default_factory=dict)
+    properties: dict[str, str] = field(default_factory=dict[str, str])
 
     trigger: ClassVar[str] = "udev's own message, when its rules have run; its database, for what was there before"
 

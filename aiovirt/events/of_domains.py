@@ -78,7 +78,7 @@ class DomainQMP(DomainEvent, frozen=True, kw_only=True, gc=False, tag="domain.qm
     """
 
     event: str
-    data: dict[str, object] = field(default_factory=dict)
+    data: dict[str, object] = field(default_factory=dict[str, object])
     omitted: int = 0
 
     libvirt: ClassVar[str] = "virConnectDomainQemuMonitorEventRegister"

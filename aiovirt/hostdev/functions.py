@@ -53,6 +53,7 @@ class Functions:
 
     def removed(self, address: str) -> list[DeviceEvent]:
         """It is gone; nothing when it was not there."""
+        self._touched.add(address)
         function = self._functions.pop(address, None)
         if function is None:
             return []
@@ -95,9 +96,9 @@ class Functions:
         """What was read of some. That one is not among what was read tells nothing: the kernel says when one goes."""
         events: list[DeviceEvent] = []
         for function in _bridges_first(read.values()):
-            if function.address in self._touched:
+            if self._is_stale(function):
                 self.dirty.add(function.address)
-            elif function.address in self._functions:
+            else:
                 events += self._observe(function)
         return events
 
@@ -107,7 +108,7 @@ class Functions:
         gone = [function for function in reversed(_bridges_first(self)) if function.address not in there]
         events = [event for function in gone for event in self.removed(function.address)]
         for function in _bridges_first(read.values()):
-            if function.address in self._touched:
+            if self._is_stale(function):
                 self.dirty.add(function.address)
             else:
                 events += self._observe(function)
@@ -137,8 +138,13 @@ class Functions:
     def _touch(self, function: PCIDevice) -> None:
         """It came or went: so its physical function has other virtual ones."""
         self._touched.add(function.address)
+        self.dirty |= {other.address for other in self if function.address in other.vfs}
         if function.physfn is not None:
             self.dirty.add(function.physfn)
+
+    def _is_stale(self, function: PCIDevice) -> bool:
+        """Whether a uevent came about it, or about one of its virtual functions, while it was read."""
+        return function.address in self._touched or not self._touched.isdisjoint(function.vfs)
 
 
 def _traits(function: PCIDevice) -> tuple[int, ...]:

@@ -80,7 +80,7 @@ class NetdevTable:
             return [self._add(reading)]
         if old.kind != reading.kind or old.netns != self._netns:
             return [*self.remove(reading.ifindex), self._add(reading)]
-        new = structs.replace(reading, id=old.id, netns=old.netns)
+        new = reading if reading.id == old.id else structs.replace(reading, id=old.id, netns=old.netns)
         if new == old or not (moved := old.changes_to(new)):
             return []
         self._netdevs[reading.ifindex] = new

@@ -5,8 +5,8 @@ any order: link messages (the truth about links, in the kernel's order), uevents
 may have changed that no message tells), udev's words (it has finished with a device), and answers to questions that were
 asked meanwhile.
 
-Some attributes are in no message (``_CARRIED``): they are asked for when a message gives reason to, and stay as
-they were until then.
+Some attributes are in no message (speed, what is set for VFs, the driver): they are asked for when a message gives reason
+to, and stay as they were until then.
 
 An answer is older or newer than the messages that came in while it was on its way, and nobody can
 tell which. So a question is a :class:`Round`, opened when every message sent before it has been
@@ -47,8 +47,10 @@ ATTRIBUTES: Final = (
 """What :func:`reading_of_sysfs` is made of."""
 
 _MAX_IFINDEX: Final = 2**31 - 1
+_UNKNOWN: Final = Netdev(ifindex=0, name="")
+_NOT_INITIALIZED: Final = Netdev(ifindex=0, name="", initialized=False)
+_UP: Final = int(LinkFlags.UP)
 _HUNG: Final = ("driver", "pci", "dev_port")
-_CARRIED: Final = (*_HUNG, "vfs", "speed", "duplex", "initialized", "properties")
 _OF_THE_LINK: Final = int(LinkFlags.UP | LinkFlags.RUNNING | LinkFlags.LOWER_UP)
 _NO_NSID: Final = -1  # NETNSA_NSID_NOT_ASSIGNED in linux/net_namespace.h
 _TOLD_BY_MESSAGES: Final = frozenset({"add", "move"})
@@ -87,7 +89,8 @@ class Links:
         self.udev = udev
         self.waiting: dict[int, Netdev] = {}
         """Devices seen and not announced yet, as last read."""
-        self._dirty: dict[int, str | None] = {}  # ifindex -> the name that makes the question needless, if any
+        self._dirty: set[int] = set()  # numbers of devices to ask about
+        self._hinted: set[int] = set()  # … unless a message tells of them first
         self._parents: dict[int, str] = {}
         self._added: dict[int, int] = {}  # ifindex -> seqnum of the uevent that told of it
         self._rounds: list[Round] = []
@@ -102,8 +105,8 @@ class Links:
             asked.touched.add(message.ifindex)
         if not message.removed:
             if message.link == 0:  # half of a pair that is being made: no message tells of the other one
-                self._dirty[message.ifindex] = None
-            return self._seen(self._told(reading_of_link(message)))
+                self._dirty.add(message.ifindex)
+            return self._seen(self._told(message))
         return self._left(message) if message.moved else self._gone(message.ifindex)
 
     def hint(self, uevent: Uevent) -> None:
@@ -112,11 +115,11 @@ class Links:
             self._hint_netdev(uevent)
         else:
             parent = uevent.devpath.rpartition("/")[2]
-            self._dirty |= {ifindex: None for ifindex, name in self._parents.items() if name == parent}
+            self._dirty |= {ifindex for ifindex, name in self._parents.items() if name == parent}
 
     def mark(self, ifindex: int) -> None:
         """The device of this number may be another way than it was: it is asked about."""
-        self._dirty[ifindex] = None
+        self._dirty.add(ifindex)
 
     def initialized(self, ifindex: int, seqnum: int, properties: dict[str, str]) -> list[DeviceEvent]:
         """udev has finished with the device that the kernel's uevent ``seqnum`` was about.
@@ -139,21 +142,18 @@ class Links:
     @property
     def is_dirty(self) -> bool:
         """Whether :meth:`take_dirty` may have something."""
-        return bool(self._dirty)
+        return bool(self._dirty or self._hinted)
 
     def take_dirty(self, most: int) -> list[int]:
         """Up to so many numbers of devices to ask about, once all messages are read: what those told needs no question."""
-        taken: list[int] = []
-        while self._dirty and len(taken) < most:
-            ifindex, name = self._dirty.popitem()
-            known = self._current(ifindex)
-            if name is None or known is None or known.name != name:
-                taken.append(ifindex)
-        return taken
+        self._dirty |= {ifindex for ifindex in self._hinted if self._current(ifindex) is None}
+        self._hinted.clear()
+        return [self._dirty.pop() for _ in range(min(most, len(self._dirty)))]
 
     def clear_dirty(self) -> None:
         """All devices are about to be asked about."""
         self._dirty.clear()
+        self._hinted.clear()
 
     @contextmanager
     def asking(self) -> Iterator[Round]:
@@ -178,10 +178,11 @@ class Links:
                 events += self._announce_unread(ifindex)
         return events
 
-    def refreshed(self, asked: Round, survey: Survey) -> list[NetdevEvent]:
-        """What was asked about single devices."""
+    def refreshed(self, asked: Round, survey: Survey, ifindexes: Iterable[int] | None = None) -> list[NetdevEvent]:
+        """What was asked about single devices; with ``ifindexes``, what the survey says of these."""
         events: list[NetdevEvent] = []
-        for ifindex, answer in survey.readings.items():
+        for ifindex in survey.readings if ifindexes is None else ifindexes:
+            answer = survey.readings[ifindex]
             outdated = asked.void or ifindex in asked.touched
             reading = self._current(ifindex) if outdated else answer
             if outdated and reading is not None and answer is not None and ifindex not in self._dirty:
@@ -204,12 +205,15 @@ class Links:
 
     # -- inside --------------------------------------------------------------------------------
 
-    def _told(self, reading: Netdev) -> Netdev:
+    def _told(self, message: LinkMessage) -> Netdev:
         """What a message says of a device, and as known what no message says; that is asked for where it may have changed."""
-        known = self._known(reading)
+        known = self._current(message.ifindex)
+        if known is None or (known.kind, known.parent) != (message.kind, message.parent_dev_name):
+            known = self._known(reading_of_link(message))
+        reading = reading_of_link(message, known or self._new)
         if _needs_asking(known, reading):
-            self._dirty[reading.ifindex] = None
-        return self._carried(reading, known)
+            self._dirty.add(reading.ifindex)
+        return reading
 
     def _seen(self, reading: Netdev) -> list[NetdevEvent]:
         ifindex = reading.ifindex
@@ -232,7 +236,8 @@ class Links:
         events = self._announce_unread(ifindex)
         for asked in self._rounds:
             asked.removed.add(ifindex)
-        self._dirty.pop(ifindex, None)
+        self._dirty.discard(ifindex)
+        self._hinted.discard(ifindex)
         self._parents.pop(ifindex, None)
         self._added.pop(ifindex, None)
         return events
@@ -249,7 +254,7 @@ class Links:
         reading = self.waiting.pop(ifindex, None)
         if reading is None:
             return []
-        self._dirty[ifindex] = None
+        self._dirty.add(ifindex)
         return self._announce(reading)
 
     def _hint_netdev(self, uevent: Uevent) -> None:
@@ -258,10 +263,10 @@ class Links:
             return
         if uevent.action == "add":
             self._added[ifindex] = uevent.seqnum
-        if uevent.action in _TOLD_BY_MESSAGES and self._dirty.get(ifindex, "") is not None:
-            self._dirty[ifindex] = uevent.env.get("INTERFACE")
+        if uevent.action in _TOLD_BY_MESSAGES:
+            self._hinted.add(ifindex)
         elif uevent.action != "remove" or self._current(ifindex):
-            self._dirty[ifindex] = None
+            self._dirty.add(ifindex)
 
     def _current(self, ifindex: int) -> Netdev | None:
         return self.waiting.get(ifindex) or self.table.get(ifindex)
@@ -271,12 +276,10 @@ class Links:
         known = self._current(reading.ifindex) or self.table.away(reading)
         return known if known is not None and (known.kind, known.parent) == (reading.kind, reading.parent) else None
 
-    def _carried(self, reading: Netdev, known: Netdev | None) -> Netdev:
-        """With what no message tells, as known."""
-        if known is None:
-            return structs.replace(reading, initialized=False) if self.udev else reading
-        carried = structs.replace(reading, **{field: getattr(known, field) for field in _CARRIED})
-        return carried if reading.is_up else structs.replace(carried, speed=None, duplex=None)
+    @property
+    def _new(self) -> Netdev:
+        """What is known of a device of which nothing is."""
+        return _NOT_INITIALIZED if self.udev else _UNKNOWN
 
     def _hung(self, reading: Netdev, attachments: Mapping[int, Attachment]) -> Netdev:
         """With what it hangs from: as just read from below the same bus device, or else as known; and with udev's word."""
@@ -289,8 +292,7 @@ class Links:
         return structs.replace(reading, **hung, **self._by_udev(known))
 
     def _by_udev(self, known: Netdev | None) -> dict[str, object]:
-        if known is None:
-            return {"initialized": False if self.udev else None}
+        known = known or self._new
         return {"initialized": known.initialized, "properties": known.properties}
 
 
@@ -313,9 +315,13 @@ def _with_answer(reading: Netdev, answer: Netdev) -> Netdev:
     return structs.replace(told, speed=answer.speed, duplex=answer.duplex) if reading.is_up else told
 
 
-def reading_of_link(message: LinkMessage) -> Netdev:
-    """What a link message says of a device."""
+def reading_of_link(message: LinkMessage, known: Netdev | None = None) -> Netdev:
+    """What a link message says of a device; with ``known``, the same device as it was, also what no message says, as known."""
+    before = known or _UNKNOWN
+    up = message.flags & _UP
     return Netdev(
+        id=before.id,
+        netns=before.netns,
         ifindex=message.ifindex,
         name=message.name,
         mac=message.mac,
@@ -326,14 +332,21 @@ def reading_of_link(message: LinkMessage) -> Netdev:
         kind=message.kind,
         master=message.master,
         parent=message.parent_dev_name,
+        driver=before.driver,
         phys_port_id=message.phys_port_id,
         phys_port_name=message.phys_port_name,
         phys_switch_id=message.phys_switch_id,
-        link=(message.link or None) if message.link_netnsid is None else None,
         altnames=message.altnames,
         perm_mac=message.perm_address,
         carrier_changes=message.carrier_changes,
-        vfs=message.vfs,
+        speed=before.speed if up else None,
+        duplex=before.duplex if up else None,
+        link=(message.link or None) if message.link_netnsid is None else None,
+        pci=before.pci,
+        dev_port=before.dev_port,
+        vfs=before.vfs if known else message.vfs,
+        initialized=before.initialized,
+        properties=before.properties,
     )
 
 

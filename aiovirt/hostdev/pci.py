@@ -46,6 +46,8 @@ class PCIWatch:
             case "add":
                 read = await self._bus.read([address])
                 self._tell(self.functions.added(read.get(address) or described(heard, address), heard.seqnum))
+                if address not in read:
+                    self.functions.changed(address)
             case "remove":
                 self._tell(self.functions.removed(address))
             case "bind":

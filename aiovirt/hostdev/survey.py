@@ -156,15 +156,22 @@ def _get_each(channel: NetlinkChannel, ifindexes: Iterable[int]) -> tuple[dict[i
                 readings[ifindex] = reading_of_link(message)
             elif message.errno == errno.ENODEV:
                 readings[ifindex] = None
-            elif message.errno:
+            elif message.errno or ifindex not in readings:
                 silent.append(ifindex)
     return readings, silent
 
 
 def _answer(channel: NetlinkChannel) -> Iterator[LinkMessage | End]:
-    """The messages of one answer, its end included."""
+    """The messages of one answer, its end included.
+
+    What cannot be read is left out, and is then asked for in other ways: before 6.5 a list of VFs with their statistics may
+    be longer than an attribute can be, and the kernel writes its length modulo 64 KiB.
+    """
     while True:
-        for message in rtnetlink.decode(channel.receive()):
+        for message in rtnetlink.decode_each(channel.receive()):
+            if isinstance(message, ProtocolError):
+                _log.warning("a link cannot be read", why=str(message))
+                continue
             yield message
             if isinstance(message, End):
                 return

@@ -23,6 +23,9 @@ from aiovirt.system.udev import UdevMonitor, UdevWord, read_database
 __all__ = ["UdevWatch"]
 
 _log = structlog.wrap_logger(logging.getLogger("aiovirt.hostdev"))
+MOST_WORDS: Final = 16_384
+"""Words that may wait while what the kernel said is taken in; with more, its database is read instead."""
+
 _NOW: Final = sys.maxsize  # what its database says is about the device of now
 
 
@@ -64,6 +67,9 @@ class UdevWatch:
             if word is None:
                 return
             self._words.append(word)
+            if len(self._words) > MOST_WORDS:
+                self._words.clear()
+                self._to_read.ring()
             self._to_take.ring()
 
     async def _take_words(self) -> None:

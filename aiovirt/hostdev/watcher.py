@@ -57,6 +57,9 @@ LINKS: Final = "rtnetlink"
 UEVENTS: Final = "uevent"
 UDEV: Final = "udev"
 
+MOST_HEARD: Final = 65_536
+"""Uevents that may wait while sysfs is read."""
+
 _ASK_AT_ONCE: Final = 64  # devices a question is about
 
 _log = structlog.wrap_logger(logging.getLogger("aiovirt.hostdev"))
@@ -253,8 +256,12 @@ class Watch:
     async def _ask_about(self, ifindexes: Iterable[int]) -> None:
         with self._links.asking() as asked:
             survey = await self._questions.about(ifindexes)
-            await self._catch_up()
-        self._tell(self._links.refreshed(asked, survey))
+            answered = list(survey.readings)
+            while answered:
+                await self._catch_up()
+                for _ in one_turn():
+                    self._tell(self._links.refreshed(asked, survey, [answered.pop()] if answered else []))
+                await checkpoint()
 
     # -- hearing -------------------------------------------------------------------------------
 
@@ -303,9 +310,18 @@ class Watch:
             self._lost(UEVENTS, hole)
             return True
         if heard is not None:
-            self._heard.append(heard)
-            self._to_take.ring()
+            self._keep(heard)
         return datagram is not None
+
+    def _keep(self, heard: Uevent) -> None:
+        """For its turn. Where too many wait for that, they are given up: all is read again, and said to be."""
+        self._heard.append(heard)
+        if len(self._heard) > MOST_HEARD:
+            in_hand = self._heard[0]
+            self._heard.clear()
+            self._heard.append(in_hand)
+            self._lost(UEVENTS, Overrun("QUEUE"))
+        self._to_take.ring()
 
     async def _take_heard(self) -> None:
         """What link messages told before a uevent came is read before that is looked at."""

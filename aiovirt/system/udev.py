@@ -60,7 +60,8 @@ class UdevMonitor:
         if not await to_thread.run_sync(_CONTROL.exists):
             raise SystemFailure("no udevd runs here")
         try:
-            monitor = cast("_Monitor", pyudev.Monitor.from_netlink(pyudev.Context(), "udev"))  # pyright: ignore[reportUnknownMemberType]
+            context = await to_thread.run_sync(pyudev.Context)  # it looks for libudev by starting ldconfig
+            monitor = cast("_Monitor", pyudev.Monitor.from_netlink(context, "udev"))  # pyright: ignore[reportUnknownMemberType]
             for subsystem in _SUBSYSTEMS:
                 monitor.filter_by(subsystem)
             _enlarge(monitor, self._receive_buffer)

@@ -15,7 +15,7 @@ from msgspec import Struct
 from aiovirt.errors import ProtocolError
 from aiovirt.model.netdev import VF, OperState, VFLinkState
 
-__all__ = ["AF_UNSPEC", "End", "LinkMessage", "attributes", "decode", "dump_links", "end_of", "get_link", "messages"]
+__all__ = ["AF_UNSPEC", "End", "LinkMessage", "attributes", "decode", "decode_each", "dump_links", "end_of", "get_link", "messages"]
 
 AF_UNSPEC: Final = 0
 
@@ -124,6 +124,20 @@ def decode(datagram: bytes) -> list[LinkMessage | End]:
         return [_BODIES[kind](kind, flags, datagram, start, end) for kind, flags, start, end in messages(datagram) if kind in _BODIES]
     except struct.error as error:
         raise ProtocolError(f"rtnetlink: a value of the wrong size: {error}") from None
+
+
+def decode_each(datagram: bytes) -> list[LinkMessage | End | ProtocolError]:
+    """The same, with what is wrong of one message in its place. Raises ProtocolError where no message can be told from the next."""
+    return [_attempt(datagram, *message) for message in messages(datagram) if message[0] in _BODIES]
+
+
+def _attempt(datagram: bytes, kind: int, flags: int, start: int, end: int) -> LinkMessage | End | ProtocolError:
+    try:
+        return _BODIES[kind](kind, flags, datagram, start, end)
+    except struct.error as error:
+        return ProtocolError(f"rtnetlink: a value of the wrong size: {error}")
+    except ProtocolError as error:
+        return error
 
 
 def messages(datagram: bytes) -> Iterator[tuple[int, int, int, int]]:

@@ -183,9 +183,9 @@ def test_a_promise_that_cannot_be_held_against_anything_is_refused(text: str, co
 
 
 def test_the_projects_promises_are_in_order() -> None:
-    from benchmarks import bench_burst, bench_events, bench_qmp
+    from benchmarks import bench_burst, bench_events, bench_hostdev, bench_qmp
 
-    benches = {bench.name: bench for bench in (bench_burst.BENCH, bench_events.BENCH, bench_qmp.BENCH)}
+    benches = {bench.name: bench for bench in (bench_burst.BENCH, bench_events.BENCH, bench_hostdev.BENCH, bench_qmp.BENCH)}
     promises = read_promises(FILE.read_text(encoding="utf-8"), benches)
     assert {one.bench for one in promises} == set(benches)
     assert len({msgspec.structs.replace(one, at_most=1.0) for one in promises}) == len(promises)
@@ -259,6 +259,7 @@ ALIKE = ("aiovirt", "aiovirt, in batches", "memory stream", "queue", "deque + wa
         ("bench_events", "10 readers, burst 16, a journal on disk", COST),
         ("bench_events", "100,000 events resumed from disk", COST),
         ("bench_events", "10,000 readers that wait", {"bytes", "task", "memory"}),
+        ("bench_hostdev", "2,000 links at first", COST),
         ("bench_qmp", "1 session", COST | {"peer"}),
         ("bench_qmp", "1 session, 100 in flight", COST | {"peer"}),
         ("bench_qmp", "100 sessions", COST | {"peer"}),

@@ -245,7 +245,9 @@ def test_what_messages_told_needs_no_question() -> None:
     links.message(link(3))
     assert links.take_dirty(9) == []
     links.hint(hint("move", IFINDEX="3", INTERFACE="b"))
-    assert links.take_dirty(9) == [3]
+    assert links.take_dirty(9) == []
+    links.hint(hint("move", IFINDEX="4", INTERFACE="b"))
+    assert links.take_dirty(9) == [4]
     links.hint(hint("change", IFINDEX="3", INTERFACE="a"))
     links.hint(hint("move", IFINDEX="3", INTERFACE="a"))
     assert links.take_dirty(9) == [3]

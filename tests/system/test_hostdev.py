@@ -413,8 +413,8 @@ def nics_hang_from_a_card(monkeypatch: pytest.MonkeyPatch) -> None:
     """No virtual device hangs from a bus: those named nic… are made to say that they do."""
     told = links.reading_of_link
 
-    def reading(message: LinkMessage) -> Netdev:
-        read = told(message)
+    def reading(message: LinkMessage, known: Netdev | None = None) -> Netdev:
+        read = told(message, known)
         return structs.replace(read, parent="card") if read.name.startswith("nic") else read
 
     monkeypatch.setattr(links, "reading_of_link", reading)

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 
 from aiovirt.errors import ProtocolError
-from aiovirt.model.netdev import OperState
+from aiovirt.model.netdev import VF, OperState, VFLinkState
 from aiovirt.wire.rtnetlink import End, LinkMessage, decode, dump_links, get_link
 
 NEWLINK, DELLINK = 16, 17
+NESTED = 0x8000
 PORT_ID = bytes.fromhex("026c6e0001000000")
 
 
@@ -40,9 +41,11 @@ FULL = link(
     attribute(18 | 0x8000, attribute(1, b"macvlan\0") + attribute(2, b"\0" * 8)),
     attribute(33, b"\x01"),
     attribute(34, PORT_ID),
+    attribute(35, struct.pack("=I", 6)),
     attribute(36, bytes.fromhex("aabbccdd")),
     attribute(37, struct.pack("=i", 2)),
     attribute(38, b"pf0vf3\0"),
+    attribute(52 | NESTED, attribute(53, b"wan\0") + attribute(53, b"a-name-that-is-longer-than-fifteen\0")),
     attribute(54, bytes.fromhex("525400aa0001")),
     attribute(56, b"0000:01:00.0\0"),
     attribute(57, b"pci\0"),
@@ -64,6 +67,8 @@ def test_a_link_with_all_that_is_decoded() -> None:
             mtu=9000,
             operstate=OperState.UP,
             carrier=True,
+            carrier_changes=6,
+            altnames=("wan", "a-name-that-is-longer-than-fifteen"),
             kind="macvlan",
             master=9,
             link=3,
@@ -131,6 +136,13 @@ def test_states_that_no_kernel_had_are_unknown() -> None:
         (link(attribute(18, struct.pack("=HH", 40, 1))), "an attribute of 40 bytes"),
         (link(attribute(4, b"\0\0")), "wrong size"),
         (link(attribute(16, b"")), "wrong size"),
+        (link(attribute(35, b"\0")), "wrong size"),
+        (link(attribute(52, struct.pack("=HH", 40, 53))), "an attribute of 40 bytes"),
+        (link(attribute(22, struct.pack("=HH", 40, 1))), "an attribute of 40 bytes"),
+        (link(attribute(22, attribute(1, b""))), "a virtual function without a number"),
+        (link(attribute(22, attribute(1, attribute(1, bytes(35))))), "wrong size"),
+        (link(attribute(22, attribute(1, attribute(9, bytes(4))))), "wrong size"),
+        (link(attribute(22, attribute(1, attribute(12, attribute(1, bytes(12)))))), "wrong size"),
         (link(ifindex=0), "ifindex 0"),
         (message(3, b"\0\0"), "wrong size"),
         (message(2, struct.pack("=i", 5)), "the code 5"),
@@ -156,12 +168,148 @@ def test_any_attributes_are_a_link_or_refused(attributes: list[tuple[int, bytes]
     survives(link(*(attribute(kind, value) for kind, value in attributes)))
 
 
+@given(st.lists(st.tuples(st.integers(0, 14), st.binary(max_size=40)), max_size=6))
+def test_any_virtual_functions_are_a_link_or_refused(attributes: list[tuple[int, bytes]]) -> None:
+    survives(link(attribute(22, attribute(1, b"".join(attribute(kind, value) for kind, value in attributes)))))
+
+
 def survives(datagram: bytes) -> None:
     try:
         messages = decode(datagram)
     except ProtocolError:
         return
     assert all(isinstance(seen, LinkMessage | End) for seen in messages)
+
+
+# -- virtual functions, as the kernel writes them (rtnl_fill_vfinfo in net/core/rtnetlink.c) ------
+
+
+def vf(
+    index: int,
+    mac: bytes = b"",
+    *,
+    vlan: int = 0,
+    qos: int = 0,
+    proto: int = 0x8100,
+    rates: tuple[int, int] = (0, 0),
+    spoofchk: int = 1,
+    link_state: int = 0,
+    trust: int = 0,
+    vlan_list: bool = True,
+    stats: bool = False,
+) -> bytes:
+    return attribute(
+        1,
+        attribute(1, struct.pack("=I32s", index, mac))
+        + attribute(13, b"\xff" * 6 + bytes(26))
+        + attribute(2, struct.pack("=III", index, vlan, qos))
+        + attribute(6, struct.pack("=III", index, *rates))
+        + attribute(3, struct.pack("=II", index, rates[1]))
+        + attribute(4, struct.pack("=II", index, spoofchk))
+        + attribute(5, struct.pack("=II", index, link_state))
+        + attribute(7, struct.pack("=II", index, 0xFFFFFFFF))
+        + attribute(9, struct.pack("=II", index, trust))
+        + (attribute(12, attribute(1, struct.pack("=III2sxx", index, vlan, qos, proto.to_bytes(2, "big")))) if vlan_list else b"")
+        + (attribute(8, b"".join(attribute(kind, bytes(8)) for kind in (0, 1, 2, 3, 4, 5, 7, 8))) if stats else b""),
+    )
+
+
+def with_vfs(*vfs: bytes) -> bytes:
+    return link(
+        attribute(3, b"ens3\0"),
+        attribute(4, struct.pack("=I", 1500)),
+        attribute(21, struct.pack("=I", len(vfs))),
+        attribute(22, b"".join(vfs)),
+        attribute(34, PORT_ID),
+    )
+
+
+def vfs_of(datagram: bytes) -> tuple[VF, ...]:
+    (seen,) = decode(datagram)
+    assert isinstance(seen, LinkMessage)
+    assert (seen.name, seen.phys_port_id) == ("ens3", PORT_ID.hex())
+    return seen.vfs
+
+
+MAC = bytes.fromhex("020304050607")
+
+
+def test_what_is_set_for_a_virtual_function() -> None:
+    told = vf(3, MAC, vlan=100, qos=5, proto=0x88A8, rates=(10, 1000), spoofchk=0, link_state=2, trust=1, stats=True)
+    assert vfs_of(with_vfs(told)) == (
+        VF(
+            index=3,
+            mac="02:03:04:05:06:07",
+            vlan=100,
+            vlan_qos=5,
+            vlan_proto="802.1ad",
+            trust=True,
+            spoofchk=False,
+            link_state=VFLinkState.DISABLE,
+            min_tx_rate=10,
+            max_tx_rate=1000,
+        ),
+    )
+
+
+def test_what_a_driver_does_not_tell_of_a_virtual_function() -> None:
+    told = vf(0, spoofchk=0xFFFFFFFF, trust=0xFFFFFFFF, link_state=3, proto=0x9100)
+    (seen,) = vfs_of(with_vfs(told))
+    assert (seen.spoofchk, seen.trust, seen.link_state, seen.vlan_proto) == (None, None, None, "0x9100")
+    (bare,) = vfs_of(with_vfs(attribute(1, attribute(1, struct.pack("=I32s", 7, MAC)))))
+    assert bare == VF(index=7, mac="02:03:04:05:06:07")
+
+
+def test_the_vlan_of_a_driver_that_lists_none() -> None:
+    (seen,) = vfs_of(with_vfs(vf(0, vlan=100, qos=5, vlan_list=False)))
+    assert (seen.vlan, seen.vlan_qos, seen.vlan_proto) == (100, 5, "802.1Q")
+    (empty,) = vfs_of(with_vfs(attribute(1, attribute(1, struct.pack("=I32s", 0, MAC)) + attribute(12, b""))))
+    assert empty.vlan == 0
+
+
+@pytest.mark.parametrize("index", range(3))
+def test_the_link_states_of_virtual_functions_have_the_kernels_numbers(index: int) -> None:
+    (seen,) = vfs_of(with_vfs(vf(0, link_state=index)))
+    assert seen.link_state == ("auto", "enable", "disable")[index]
+
+
+def test_the_address_of_an_infiniband_virtual_function_is_whole() -> None:
+    address = bytes.fromhex("000000a4fe80000000000000e41d2d0300a1b2c3")
+    (seen,) = vfs_of(with_vfs(vf(0, address)))
+    assert seen.mac == address.hex(":")
+
+
+@pytest.mark.parametrize("stats", [True, False])
+def test_sixty_four_virtual_functions(stats: bool) -> None:  # noqa: FBT001
+    told = [vf(index, bytes([2, 0, 0, 0, 0, index]), vlan=index, rates=(0, index), stats=stats) for index in range(64)]
+    seen = vfs_of(with_vfs(*told))
+    assert [(one.index, one.mac, one.vlan, one.max_tx_rate) for one in seen] == [
+        (index, f"02:00:00:00:00:{index:02x}", index, index) for index in range(64)
+    ]
+
+
+SETTING = st.fixed_dictionaries(
+    {
+        "mac": st.binary(min_size=6, max_size=6),
+        "vlan": st.integers(0, 4095),
+        "qos": st.integers(0, 7),
+        "proto": st.sampled_from([0x8100, 0x88A8]),
+        "rates": st.tuples(st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1)),
+        "spoofchk": st.sampled_from([0, 1, 0xFFFFFFFF]),
+        "trust": st.sampled_from([0, 1, 0xFFFFFFFF]),
+        "link_state": st.integers(0, 2),
+        "vlan_list": st.booleans(),
+        "stats": st.booleans(),
+    }
+)
+
+
+@given(st.lists(SETTING, max_size=4))
+def test_any_virtual_functions_as_pyroute2_reads_them(settings: list[dict[str, Any]]) -> None:
+    datagram = with_vfs(*(vf(index, **setting) for index, setting in enumerate(settings)))
+    (ours,), (theirs,) = decode(datagram), reference(datagram)
+    assert {field: getattr(ours, field) for field in theirs} == theirs
+    assert len(theirs["vfs"]) == len(settings)
 
 
 # -- against pyroute2, on what this machine's kernel says ---------------------------------------
@@ -192,6 +340,7 @@ def reference(datagram: bytes) -> list[dict[str, Any]]:
 def as_ours(theirs: ifinfmsg) -> dict[str, Any]:
     info = theirs.get_attr("IFLA_LINKINFO")
     carrier, master = theirs.get_attr("IFLA_CARRIER"), theirs.get_attr("IFLA_MASTER")
+    properties, vfs = theirs.get_attr("IFLA_PROP_LIST"), theirs.get_attr("IFLA_VFINFO_LIST")
     return {
         "ifindex": theirs["index"],
         "family": theirs["family"],
@@ -213,7 +362,27 @@ def as_ours(theirs: ifinfmsg) -> dict[str, Any]:
         "phys_switch_id": without_colons(theirs.get_attr("IFLA_PHYS_SWITCH_ID")),
         "new_netnsid": as_the_kernel_wrote(theirs.get_attr("IFLA_NEW_NETNSID")),
         "new_ifindex": theirs.get_attr("IFLA_NEW_IFINDEX"),
+        "carrier_changes": theirs.get_attr("IFLA_CARRIER_CHANGES") or 0,
+        "altnames": tuple(properties.altnames()) if properties else (),
+        "vfs": tuple(vf_as_ours(info) for info in vfs.get_attrs("IFLA_VF_INFO")) if vfs else (),
     }
+
+
+def vf_as_ours(theirs: Any) -> VF:  # noqa: ANN401
+    told = {name.removeprefix("IFLA_VF_").lower(): value for name, value in theirs["attrs"]}
+    listed = told["vlan_list"].get_attr("IFLA_VF_VLAN_INFO") if "vlan_list" in told else told["vlan"] | {"proto": 0x8100}
+    return VF(
+        index=told["mac"]["vf"],
+        mac=told["mac"]["mac"],
+        vlan=listed["vlan"],
+        vlan_qos=listed["qos"],
+        vlan_proto={0x8100: "802.1Q", 0x88A8: "802.1ad"}[listed["proto"]],
+        trust={0: False, 1: True, 0xFFFFFFFF: None}[told["trust"]["trust"]],
+        spoofchk={0: False, 1: True, 0xFFFFFFFF: None}[told["spoofchk"]["spoofchk"]],
+        link_state=(VFLinkState.AUTO, VFLinkState.ENABLE, VFLinkState.DISABLE)[told["link_state"]["link_state"]],
+        min_tx_rate=told["rate"]["min_tx_rate"],
+        max_tx_rate=told["rate"]["max_tx_rate"],
+    )
 
 
 def as_the_kernel_wrote(number: int | None) -> int | None:
