@@ -10,6 +10,7 @@ from typing import Final
 
 import structlog
 from anyio.lowlevel import checkpoint
+from msgspec import structs
 
 from aiovirt.errors import SystemFailure
 from aiovirt.events.types import DeviceEvent
@@ -26,6 +27,7 @@ _log = structlog.wrap_logger(logging.getLogger("aiovirt.hostdev"))
 MOST_WORDS: Final = 16_384
 """Words that may wait while what the kernel said is taken in; with more, its database is read instead."""
 
+_RENAMING: Final = "ID_RENAMING"  # its rules have run, and its name is not the last one yet: udev says more after the move
 _NOW: Final = sys.maxsize  # what its database says is about the device of now
 
 
@@ -83,7 +85,7 @@ class UdevWatch:
                 await checkpoint()
 
     def _said(self, word: UdevWord) -> list[DeviceEvent]:
-        if word.action == "remove":
+        if word.action == "remove" or _RENAMING in word.properties:
             return []
         if word.ifindex is not None:
             return self._links.initialized(word.ifindex, word.seqnum, word.properties)
@@ -104,6 +106,6 @@ class UdevWatch:
             while words:
                 await self._catch_up()
                 for _ in one_turn():
-                    if words and (word := words.popleft()).ifindex is not None and word.ifindex not in asked.removed:
-                        self._tell(self._links.initialized(word.ifindex, _NOW, word.properties))
+                    if words and (word := words.popleft()).ifindex not in asked.removed:
+                        self._tell(self._said(structs.replace(word, seqnum=_NOW)))
                 await checkpoint()

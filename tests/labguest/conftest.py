@@ -11,6 +11,7 @@ import aiovirt
 from aiovirt.hostdev import watcher
 from tests.blocking import BlockingCalls, watch_blocking_calls
 from tests.lab.guest import boot
+from tests.labguest.heard import Heard, listening
 from tests.labguest.topology import Qmp, Topology
 
 
@@ -71,3 +72,9 @@ def uri() -> Iterator[str]:
 async def host(lab: Topology, uri: str) -> AsyncIterator[aiovirt.Host]:  # noqa: ARG001 - ends before the topology is put back
     async with aiovirt.connect(uri) as connected:
         yield connected
+
+
+@pytest.fixture
+async def heard(host: aiovirt.Host) -> AsyncIterator[Heard]:
+    async with listening(host) as events:
+        yield events

@@ -9,17 +9,17 @@ from typing import TypeVar
 import anyio
 
 import aiovirt
-from aiovirt.events.types import DriverEvent, Event, NetdevEvent, SourceResynced
+from aiovirt.events.types import DeviceEvent, Event, SourceResynced
 from aiovirt.model.netdev import Netdev
 from tests.labguest.topology import PATIENCE
 
-__all__ = ["Heard", "listening"]
+__all__ = ["Heard", "all_after", "listening"]
 
 E = TypeVar("E", bound=Event)
 
 
 class Heard:
-    """All events since it began that tell of devices, in their order; ``device`` may be a function's address."""
+    """All events since it began that tell of devices, in their order."""
 
     def __init__(self) -> None:
         self.events: list[Event] = []
@@ -30,45 +30,50 @@ class Heard:
         self._news.set()
         self._news = anyio.Event()
 
-    def of(self, kind: type[E], device: str | None = None) -> list[E]:
-        """Those of this kind, about this function or what hangs from it."""
-        return [event for event in self.events if isinstance(event, kind) and (device is None or device in _names(event))]
+    def of(self, kind: type[E], device: str | None = None, *, after: int = 0) -> list[E]:
+        """Those of this kind, about this function or what hangs from it, or about the network device of this name or id.
 
-    async def some(self, kind: type[E], device: str | None = None, *, count: int = 1) -> list[E]:
-        """As above, once there are so many."""
-        await self.until(lambda: len(self.of(kind, device)) >= count)
-        return self.of(kind, device)
-
-    async def nics(self, host: aiovirt.Host, function: str, driver: str, *, count: int = 1) -> list[Netdev]:
-        """What hangs from this function, by number, once there is so much of it and the driver is known.
-
-        A nic that udev renames while its driver is read is announced without one, which is told right after.
+        ``after`` is how many of all events do not count.
         """
+        heard = self.events[after:]
+        return [event for event in heard if isinstance(event, kind) and (device is None or device in _names(event))]
+
+    async def some(self, kind: type[E], device: str | None = None, *, count: int = 1, after: int = 0) -> list[E]:
+        """As above, once there are so many."""
+        await self.until(lambda: len(self.of(kind, device, after=after)) >= count)
+        return self.of(kind, device, after=after)
+
+    async def nics(self, host: aiovirt.Host, function: str, count: int = 1) -> list[Netdev]:
+        """What hangs from this function, by number, once udev has finished with so much of it."""
 
         def found() -> list[Netdev]:
-            return [netdev for netdev in host.devices.netdevs() if (netdev.parent, netdev.driver) == (function, driver)]
+            return [netdev for netdev in host.devices.netdevs() if netdev.parent == function and netdev.initialized]
 
         await self.until(lambda: len(found()) == count)
         return found()
 
     async def until(self, holds: Callable[[], object]) -> None:
         """Asked again after each event."""
-        with anyio.fail_after(PATIENCE):
+        with anyio.move_on_after(PATIENCE):
             while not holds():
                 await self._news.wait()
+        assert holds(), "\n".join([f"not within {PATIENCE} s; heard:", *map(str, self.events)])
 
 
 def _names(event: Event) -> tuple[str | None, ...]:
-    if isinstance(event, NetdevEvent):
-        return event.device.name, event.device.parent
-    return (event.device.name,) if isinstance(event, DriverEvent) else ()
+    if not isinstance(event, DeviceEvent):
+        return ()
+    device = event.device
+    if isinstance(device, Netdev):
+        return device.name, device.parent, device.id
+    return (device.subject.partition("/")[2],)
 
 
 @asynccontextmanager
 async def listening(host: aiovirt.Host) -> AsyncIterator[Heard]:
     """What the host tells of devices within the block."""
     heard = Heard()
-    async with host.events.subscribe(NetdevEvent, DriverEvent, SourceResynced) as events, anyio.create_task_group() as tasks:
+    async with host.events.subscribe(DeviceEvent, SourceResynced) as events, anyio.create_task_group() as tasks:
 
         async def listen() -> None:
             async for event in events:
@@ -77,3 +82,12 @@ async def listening(host: aiovirt.Host) -> AsyncIterator[Heard]:
         tasks.start_soon(listen)
         yield heard
         tasks.cancel_scope.cancel()
+
+
+async def all_after(host: aiovirt.Host, cursor: str) -> list[Event]:
+    """What was published since, up to now."""
+    until, found = host.events.cursor, list[Event]()
+    async with host.events.subscribe(after=cursor) as events:
+        while events.cursor < until:
+            found.append(await events.receive())
+    return found

@@ -17,12 +17,13 @@ from typing import Any, Final, TypeVar
 
 from anyio import to_thread
 
-__all__ = ["IGB", "NVME", "PATIENCE", "Qmp", "Topology", "ip", "labnic_port_id"]
+__all__ = ["IGB", "NETDEVS", "NVME", "PATIENCE", "PCI", "Qmp", "Topology", "ip", "labnic_port_id"]
 
 PATIENCE: Final = 60
 """Seconds: the guest is some ten times slower than its host."""
 
 QMP_PORT: Final = Path("/dev/virtio-ports/lab.qmp")
+NETDEVS: Final = Path("/sys/class/net")
 PCI: Final = Path("/sys/bus/pci/devices")
 DRIVERS: Final = Path("/sys/bus/pci/drivers")
 PORTS: Final = Path("/sys/module/labnic/parameters/ports")
@@ -38,9 +39,9 @@ _FIRST_SLOT: Final = 7  # rp1's is the next
 T = TypeVar("T")
 
 
-def ip(*words: str) -> None:
-    """Carries out one command of ip-link and its like."""
-    subprocess.run(["ip", *words], check=True)
+def ip(*words: str, check: bool = True) -> None:
+    """Carries out one command of ip-link and its like; with ``check`` raises when it fails."""
+    subprocess.run(["ip", *words], check=check)
 
 
 def labnic_port_id(function: str, port: int = 0) -> str:
@@ -147,6 +148,10 @@ class Topology:
         await to_thread.run_sync(self._override, function, driver)
         self._undo.append(partial(self._override, function, ""))
 
+    async def reserve(self, function: str, driver: str) -> None:
+        """No other driver than this one may take it once it is free; with "" any."""
+        await self._set(PCI / function / "driver_override", driver or "\n")
+
     def _override(self, function: str, driver: str) -> None:
         """Without a driver's name: as it was before."""
         device = PCI / function
@@ -189,7 +194,7 @@ class Topology:
 
     async def knob(self, netdev: str, name: str, value: object) -> None:
         """One of labnic's knobs: port_id, port_name, switch_id, carrier, err, delay_ms, notify."""
-        await self._set(Path("/sys/class/net", netdev, "labnic", name), f"{value}\n")
+        await self._set(NETDEVS / netdev / "labnic" / name, f"{value}\n")
 
     # -- all of it -----------------------------------------------------------------------------
 
