@@ -18,6 +18,7 @@ from typing import Final, Protocol, Self
 
 from anyio import to_thread
 
+from aiovirt.system.background import shielded
 from aiovirt.system.seam import here
 
 __all__ = ["ByteCarrier", "Carrier", "connect_now", "connect_unix", "listen_unix"]
@@ -110,7 +111,18 @@ def _rights(descriptors: Sequence[int]) -> list[tuple[int, int, array.array[int]
 
 async def connect_unix(path: str) -> Carrier:
     """A stream to the unix socket at ``path``; raises OSError (not there, refused, backlog full)."""
-    return Carrier(await to_thread.run_sync(connect_now, path))
+    connected: list[socket.socket] = []
+
+    async def connect() -> None:
+        connected.append(await to_thread.run_sync(connect_now, path))
+
+    try:
+        await shielded(connect())  # for as long as a path is looked up: a socket that nobody takes would stay open
+    except BaseException:
+        for sock in connected:
+            sock.close()
+        raise
+    return Carrier(connected[0])
 
 
 def connect_now(path: str) -> socket.socket:

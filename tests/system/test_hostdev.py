@@ -382,7 +382,7 @@ async def test_a_nic_that_leaves_while_it_waits_for_its_driver(elsewhere: Callab
     monkeypatch.setattr(watcher, "ATTACH_WAIT", 30)  # however long the commands take that move it
     card = Card()
     async with watching(sysfs=card) as heard:
-        ip("add nic0 type veth peer name v1", "set nic0 netns elsewhere")
+        ip("add nic0 type ifb", "set nic0 netns elsewhere")
         await heard.until(lambda: heard.of(NetdevLeft))
         elsewhere("set", "nic0", "netns", "1")
         card.answers.set()
