@@ -99,9 +99,9 @@ class NetdevTable:
         return [NetdevLeft(device=netdev, nsid=nsid, new_ifindex=new_ifindex) for netdev in taken]
 
     def initialize(self, ifindex: int, properties: dict[str, str]) -> Netdev | None:
-        """udev has finished with the device of this number: as it is now, or None where there is none, or nothing new."""
+        """udev has finished with the device of this number: as it is now, or None where there is none."""
         old = self._netdevs.get(ifindex)
-        if old is None or (old.initialized and old.properties == properties):
+        if old is None:
             return None
         self._netdevs[ifindex] = new = structs.replace(old, initialized=True, properties=properties)
         return new

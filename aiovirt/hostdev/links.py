@@ -122,13 +122,16 @@ class Links:
         self._dirty.add(ifindex)
 
     def initialized(self, ifindex: int, seqnum: int, properties: dict[str, str]) -> list[DeviceEvent]:
-        """udev has finished with the device that the kernel's uevent ``seqnum`` was about.
+        """udev has finished with the device that the kernel's uevent ``seqnum`` was about; said again, its properties changed.
 
         Nothing when that device is gone, though another one have its number now.
         """
         if seqnum < self._added.get(ifindex, 0):
             return []
         events: list[DeviceEvent] = [*self._announce_unread(ifindex)]
+        known = self.table.get(ifindex)
+        if known is not None and known.initialized:
+            return [*events, *self.table.observe(structs.replace(known, properties=properties))]
         netdev = self.table.initialize(ifindex, properties)
         return [*events, DeviceInitialized(netdev=netdev, properties=properties)] if netdev is not None else events
 

@@ -24,9 +24,6 @@ from aiovirt.system.udev import UdevMonitor, UdevWord, read_database
 __all__ = ["UdevWatch"]
 
 _log = structlog.wrap_logger(logging.getLogger("aiovirt.hostdev"))
-MOST_WORDS: Final = 16_384
-"""Words that may wait while what the kernel said is taken in; with more, its database is read instead."""
-
 _RENAMING: Final = "ID_RENAMING"  # its rules have run, and its name is not the last one yet: udev says more after the move
 _NOW: Final = sys.maxsize  # what its database says is about the device of now
 
@@ -47,7 +44,7 @@ class UdevWatch:
         self._catch_up = catch_up
         self._links = links
         self._functions = functions
-        self._words: deque[UdevWord] = deque()
+        self._words: dict[tuple[str, int | str], UdevWord] = {}  # the last one of each device, in their order
         self._to_take = Bell()
         self._to_read = Bell()
 
@@ -68,10 +65,9 @@ class UdevWatch:
                 continue
             if word is None:
                 return
-            self._words.append(word)
-            if len(self._words) > MOST_WORDS:
-                self._words.clear()
-                self._to_read.ring()
+            about = word.subsystem, word.name if word.ifindex is None else word.ifindex
+            self._words.pop(about, None)
+            self._words[about] = word
             self._to_take.ring()
 
     async def _take_words(self) -> None:
@@ -81,15 +77,15 @@ class UdevWatch:
                 await self._catch_up()
                 for _ in one_turn():
                     if self._words:
-                        self._tell(self._said(self._words.popleft()))
+                        self._tell(self._said(self._words.pop(next(iter(self._words)))))
                 await checkpoint()
 
     def _said(self, word: UdevWord) -> list[DeviceEvent]:
         if word.action == "remove" or _RENAMING in word.properties:
             return []
         if word.ifindex is not None:
-            return self._links.initialized(word.ifindex, word.seqnum, word.properties)
-        return self._functions.initialized(word.name, word.seqnum, word.properties) if word.subsystem == "pci" else []
+            return self._links.initialized(word.ifindex, word.seqnum, dict(word.properties))
+        return self._functions.initialized(word.name, word.seqnum, dict(word.properties)) if word.subsystem == "pci" else []
 
     async def _read_words(self) -> None:
         """Its database, at first and whenever messages were lost."""

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 import anyio
 import pytest
 
-from aiovirt.events.types import DeviceEvent, DeviceInitialized, NetdevAdded, PCIAdded
+from aiovirt.events.types import DeviceEvent, DeviceInitialized, NetdevAdded, NetdevChanged, PCIAdded
 from aiovirt.hostdev import udev
 from aiovirt.hostdev.functions import Functions
 from aiovirt.hostdev.links import Links
@@ -170,9 +170,30 @@ async def test_udev_says_the_same_again_or_more(database: list[list[UdevWord]]) 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(watched.watch.run)
         more = MADE | {"ID_NET_NAME": "a"}
-        watched.monitor.say(word(3, 1), word(3, 1), word(3, 2, "change", more), word(3, 3, "remove", {}))
+        watched.monitor.say(word(3, 1))
+        await watched.until(lambda: len(watched.told) == 2)
+        watched.monitor.say(word(3, 1), word(3, 2, "change", MADE | {"ID_OUTDATED": "1"}), word(3, 2, "change", more))
         await watched.until(lambda: len(watched.told) == 3)
-        assert [event.properties for event in watched.told if isinstance(event, DeviceInitialized)] == [MADE, more]
+        watched.monitor.say(word(3, 3, "remove", {}), word(4, 4))
+        _, initialized, changed = watched.told
+        assert isinstance(initialized, DeviceInitialized)
+        assert isinstance(changed, NetdevChanged)
+        assert (initialized.properties, changed.changes) == (MADE, {"properties": (MADE, more)})
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_name_that_is_about_to_change_is_not_the_last_word(database: list[list[UdevWord]]) -> None:
+    assert database == []
+    watched = Watched()
+    watched.tell(watched.links.message(link(3)))
+    watched.tell(watched.links.message(link(4)))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(watched.watch.run)
+        watched.monitor.say(word(3, 1, properties=MADE | {"ID_RENAMING": "1"}), word(4, 2))
+        await watched.until(lambda: len(watched.told) == 3)
+        watched.monitor.say(word(3, 3, "move"))
+        await watched.until(lambda: len(watched.told) == 4)
+        assert [event.device.subject for event in watched.told[2:]] == ["netdev/4.1", "netdev/3.1"]
         tasks.cancel_scope.cancel()
 
 

@@ -165,7 +165,7 @@ async def hear(bed: Bed) -> tuple[list[UdevWord], bool]:
 
         def readable() -> None:
             while (word := monitor.receive_nowait()) is not None:
-                words.append(word)
+                words.append(structs.replace(word, properties=dict(word.properties)))
             if len(words) == 3:
                 enough.set()
 
