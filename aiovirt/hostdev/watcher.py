@@ -144,15 +144,15 @@ class Watch:
         return next((netdev for netdev in self._links.table if netdev.id == name), None)
 
     async def refresh(self, subject: str) -> None:
-        """Asks about one device now, and publishes in what it differs. Raises SystemFailure."""
+        """Asks about one device now, and publishes in what it differs. Raises SystemFailure, also once the watch is over."""
         source, _, name = subject.partition("/")
-        if source == "pci":
-            await self._pci.refresh(name)
-            return
-        ifindex = int(name.partition(".")[0])
-        async with self._asking:
-            await self._catch_up()
-            await self._ask_about([ifindex])
+        try:
+            if source == "pci":
+                await self._pci.refresh(name)
+            else:
+                await self._refresh_link(int(name.partition(".")[0]))
+        except (_SourceLostError, anyio.ClosedResourceError) as over:
+            raise SystemFailure(f"devices are not watched any more: {over}", subject=subject) from over
 
     def doubt(self, name: str, phys_port_id: str | None) -> None:
         """It was read of a device by this name: where another one is known, the device is asked about."""
@@ -252,6 +252,11 @@ class Watch:
             if ifindexes := self._links.take_dirty(_ASK_AT_ONCE):
                 with _source(LINKS):
                     await self._ask_about(ifindexes)
+
+    async def _refresh_link(self, ifindex: int) -> None:
+        async with self._asking:
+            await self._catch_up()
+            await self._ask_about([ifindex])
 
     async def _ask_about(self, ifindexes: Iterable[int]) -> None:
         with self._links.asking() as asked:

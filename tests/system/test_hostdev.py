@@ -14,6 +14,7 @@ import anyio
 import pytest
 from msgspec import structs
 
+from aiovirt.errors import SystemFailure
 from aiovirt.events.types import (
     DeviceEvent,
     DriverBound,
@@ -716,6 +717,18 @@ async def test_a_watch_whose_source_fails_says_so_and_returns(monkeypatch: pytes
         ip("add v0 type veth peer name v1")
     (lost,) = heard.of(WatcherLost)
     assert (lost.source in ("rtnetlink", "uevent"), lost.why) == (True, "netlink: cannot receive: Input/output error")
+
+
+async def test_a_watch_that_is_over_refreshes_nothing() -> None:
+    heard = Heard()
+    watch = Watch(heard.publish)
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(lambda *, task_status: watch.run(task_status=task_status))
+        await watch.refresh("netdev/1.1")
+        tasks.cancel_scope.cancel()
+    for subject in ("netdev/1.1", *sorted(MACHINE)[:1]):
+        with pytest.raises(SystemFailure, match="not watched any more"):
+            await watch.refresh(subject)
 
 
 async def test_phys_port_id_of_a_device_that_has_none() -> None:
