@@ -96,8 +96,8 @@ class Functions:
         """What was read of some. That one is not among what was read tells nothing: the kernel says when one goes."""
         events: list[DeviceEvent] = []
         for function in _bridges_first(read.values()):
-            if self._is_stale(function):
-                self.dirty.add(function.address)
+            if function.address in self._touched or not self._touched.isdisjoint(function.vfs):
+                self.dirty.add(function.address)  # a uevent came about it, or one of its virtual functions, while it was read
             else:
                 events += self._observe(function)
         return events
@@ -107,12 +107,7 @@ class Functions:
         there = set(listed) | self._touched
         gone = [function for function in reversed(_bridges_first(self)) if function.address not in there]
         events = [event for function in gone for event in self.removed(function.address)]
-        for function in _bridges_first(read.values()):
-            if self._is_stale(function):
-                self.dirty.add(function.address)
-            else:
-                events += self._observe(function)
-        return events
+        return events + self.refreshed(read)
 
     # -- inside --------------------------------------------------------------------------------
 
@@ -141,10 +136,6 @@ class Functions:
         self.dirty |= {other.address for other in self if function.address in other.vfs}
         if function.physfn is not None:
             self.dirty.add(function.physfn)
-
-    def _is_stale(self, function: PCIDevice) -> bool:
-        """Whether a uevent came about it, or about one of its virtual functions, while it was read."""
-        return function.address in self._touched or not self._touched.isdisjoint(function.vfs)
 
 
 def _traits(function: PCIDevice) -> tuple[int, ...]:

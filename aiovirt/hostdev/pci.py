@@ -63,14 +63,15 @@ class PCIWatch:
         while True:
             await self._to_ask.wait()
             while self.functions.dirty:
-                await self._refresh()
+                await self._refresh(())
 
     async def refresh(self, address: str) -> None:
         """Reads one again now. Raises SystemFailure when it could not be read in time."""
-        self.functions.dirty.add(address)
-        while address in self.functions.dirty:
-            if address not in await self._refresh() and self.functions.get(address) is not None:
+        stale = True
+        while stale:
+            if address not in await self._refresh((address,)) and self.functions.get(address) is not None:
                 raise SystemFailure(f"cannot read PCI function {address}: {errno.errorcode[errno.ETIMEDOUT]}")
+            stale = address in self.functions.dirty
 
     async def resync(self) -> None:
         """Makes the inventory what is there now."""
@@ -86,9 +87,10 @@ class PCIWatch:
             self._tell(self.functions.resynced(read, listed))
         self._ring()
 
-    async def _refresh(self) -> Mapping[str, PCIDevice]:
+    async def _refresh(self, wanted: Iterable[str]) -> Mapping[str, PCIDevice]:
+        """Reads these, and what uevents gave reason to."""
         async with self._asking:
-            taken = self.functions.take_dirty()
+            taken = self.functions.take_dirty().union(wanted)
             try:
                 read = await self._read(taken)
                 await self._catch_up()

@@ -24,6 +24,7 @@ from aiovirt.model.busdevice import BusDevice
 from aiovirt.model.details import DeviceDetails, PCIExpress, PCILink
 from aiovirt.model.netdev import Netdev
 from aiovirt.model.pci import PCI_ADDRESS, PCIDevice
+from aiovirt.system.attributes import link_target, read_bytes, read_text
 from aiovirt.system.lane import Lane
 from aiovirt.system.sysfs import DEADLINE
 
@@ -32,7 +33,6 @@ __all__ = ["PCI_IDS", "DetailsReader", "express_of", "names_of"]
 PCI_IDS: Final = ("/usr/share/misc/pci.ids.gz", "/usr/share/misc/pci.ids", "/usr/share/hwdata/pci.ids")
 """Where systems keep the names of PCI devices (https://pci-ids.ucw.cz): the first that is there counts."""
 
-_MAX_ATTRIBUTE: Final = 4096
 _MAX_PCI_IDS: Final = 16 * 1024 * 1024
 _MAX_RDMA: Final = 256
 _BUSES: Final = frozenset({"pci", "usb"})
@@ -85,10 +85,10 @@ class DetailsReader:
                 path=self._outside(path),
                 parent=self._parent(path),
                 features=tuple(_features(name, self._is_rdma(path))),
-                wireless="DEVTYPE=wlan" in _text(f"{path}/uevent").splitlines(),
+                wireless="DEVTYPE=wlan" in read_text(f"{path}/uevent").splitlines(),
                 speed=_speed(path),
             )
-            if _text(f"{path}/ifindex") != str(device.ifindex):
+            if read_text(f"{path}/ifindex") != str(device.ifindex):
                 raise FileNotFoundError(errno.ENOENT, "another device has its name now")
             return details
 
@@ -97,7 +97,7 @@ class DetailsReader:
             raise NoSuchDevice(f"{device.address!r} is no address of a PCI function")
         with _failures(device):
             path = os.path.realpath(f"{self._root}/bus/pci/devices/{device.address}", strict=True)
-            config = _bytes(f"{path}/config", _CONFIG)
+            config = read_bytes(f"{path}/config", most=_CONFIG)
             vendor_name, device_name = _names(device)
             return DeviceDetails(
                 path=self._outside(path),
@@ -118,7 +118,7 @@ class DetailsReader:
             if str(folder) == self._root:
                 break
             with suppress(OSError):
-                bus = os.readlink(folder / "subsystem").rpartition("/")[2]
+                bus = link_target(f"{folder}/subsystem")
                 if bus in _BUSES:
                     return BusDevice(bus=bus, name=folder.name)
         return None
@@ -126,7 +126,7 @@ class DetailsReader:
     def _is_rdma(self, path: str) -> bool:
         """Whether an RDMA device has the same registers as this one."""
         with suppress(OSError):
-            resource = _text(f"{path}/device/resource")
+            resource = read_text(f"{path}/device/resource")
             folder = f"{self._root}/class/infiniband"
             return any(_resource(f"{folder}/{name}") == resource for name in os.listdir(folder)[:_MAX_RDMA])
         return False
@@ -176,13 +176,13 @@ def _tunnels(ask: Callable[..., array[int]]) -> bool:
 
 def _speed(path: str) -> int | None:
     with suppress(OSError, ValueError):
-        return int(_text(f"{path}/speed"))
+        return int(read_text(f"{path}/speed"))
     return None
 
 
 def _resource(device: str) -> str:
     with suppress(OSError):
-        return _text(f"{device}/device/resource")
+        return read_text(f"{device}/device/resource")
     return ""
 
 
@@ -252,15 +252,3 @@ def names_of(ids: bytes, vendor: int, device: int) -> tuple[str | None, str | No
 
 def _decoded(name: bytes) -> str:
     return name.decode(errors="backslashreplace")
-
-
-def _text(path: str) -> str:
-    return _bytes(path, _MAX_ATTRIBUTE).decode(errors="backslashreplace").removesuffix("\n")
-
-
-def _bytes(path: str, most: int) -> bytes:
-    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        return os.read(handle, most)
-    finally:
-        os.close(handle)

@@ -14,12 +14,12 @@ from typing import Final
 
 from aiovirt.errors import SystemFailure
 from aiovirt.model.pci import PCI_ADDRESS, SRIOV, PCIDevice
+from aiovirt.system.attributes import link_target, read_text
 from aiovirt.system.lane import Lane
 from aiovirt.system.sysfs import DEADLINE
 
 __all__ = ["PCIBus"]
 
-_MAX_ATTRIBUTE: Final = 4096
 _NO_OVERRIDE: Final = frozenset({"", "(null)"})  # nothing yet, and what 6.1 shows for it
 
 
@@ -57,7 +57,7 @@ class PCIBus:
     def _read_overrides(self, addresses: Iterable[str], found: dict[str, str | None]) -> None:
         for address in addresses:
             with suppress(OSError):
-                text = (self._functions / address / "driver_override").read_text(errors="backslashreplace").removesuffix("\n")
+                text = read_text(str(self._functions / address / "driver_override"))
                 found[address] = None if text in _NO_OVERRIDE else text
 
 
@@ -74,22 +74,22 @@ def _function(path: Path, address: str) -> PCIDevice:
     """Raises OSError when it is gone, ValueError when a number is none."""
     folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        physfn = _target(folder, "physfn")
-        group, node = _target(folder, "iommu_group"), _text(folder, "numa_node")
+        physfn = link_target("physfn", folder=folder)
+        group, node = link_target("iommu_group", folder=folder), _number(folder, "numa_node", base=10, without=-1)
         vfs = _virtual_functions(folder, ".")
-        total = int(_text(folder, "sriov_totalvfs") or "0")
+        total = _number(folder, "sriov_totalvfs", base=10)
         return PCIDevice(
             address=address,
             parent=_bridge(path),
-            pci_class=int(_text(folder, "class") or "0", 16),
-            vendor=int(_text(folder, "vendor") or "0", 16),
-            device=int(_text(folder, "device") or "0", 16),
-            subsystem_vendor=int(_text(folder, "subsystem_vendor") or "0", 16),
-            subsystem_device=int(_text(folder, "subsystem_device") or "0", 16),
-            revision=int(_text(folder, "revision") or "0", 16),
-            driver=_target(folder, "driver"),
+            pci_class=_number(folder, "class"),
+            vendor=_number(folder, "vendor"),
+            device=_number(folder, "device"),
+            subsystem_vendor=_number(folder, "subsystem_vendor"),
+            subsystem_device=_number(folder, "subsystem_device"),
+            revision=_number(folder, "revision"),
+            driver=link_target("driver", folder=folder),
             iommu_group=int(group) if group is not None else None,
-            numa_node=int(node) if node is not None and int(node) >= 0 else None,
+            numa_node=node if node >= 0 else None,
             sriov=SRIOV(total=total, current=len(vfs)) if total else None,
             vfs=tuple(vfs[index] for index in sorted(vfs)),
             physfn=physfn,
@@ -104,7 +104,7 @@ def _virtual_functions(folder: int, below: str) -> dict[int, str]:
     within = os.open(below, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=folder)
     try:
         numbers = (name.removeprefix("virtfn") for name in os.listdir(within) if name.startswith("virtfn"))
-        found = {int(number): _target(within, f"virtfn{number}") for number in numbers if number.isdecimal()}
+        found = {int(number): link_target(f"virtfn{number}", folder=within) for number in numbers if number.isdecimal()}
     finally:
         os.close(within)
     return {index: address for index, address in found.items() if address is not None}
@@ -120,21 +120,9 @@ def _bridge(path: Path) -> str | None:
     return above if PCI_ADDRESS.fullmatch(above) else None
 
 
-def _text(folder: int, attribute: str) -> str | None:
-    """An attribute's text, or None where the function has no such attribute."""
+def _number(folder: int, attribute: str, *, base: int = 16, without: int = 0) -> int:
+    """An attribute's number; ``without`` where the function has no such attribute."""
     try:
-        handle = os.open(attribute, os.O_RDONLY | os.O_CLOEXEC, dir_fd=folder)
+        return int(read_text(attribute, folder=folder), base)
     except FileNotFoundError:
-        return None
-    try:
-        return os.read(handle, _MAX_ATTRIBUTE).decode(errors="backslashreplace").removesuffix("\n")
-    finally:
-        os.close(handle)
-
-
-def _target(folder: int, link: str) -> str | None:
-    """The last part of what a link points to, or None where there is none."""
-    try:
-        return os.readlink(link, dir_fd=folder).rpartition("/")[2]
-    except FileNotFoundError:
-        return None
+        return without

@@ -20,6 +20,7 @@ from msgspec import Struct
 from aiovirt.errors import NoSuchDevice, SystemFailure
 from aiovirt.model.netdev import Unreadable
 from aiovirt.model.pci import PCI_ADDRESS
+from aiovirt.system.attributes import link_target, read_text
 from aiovirt.system.lane import Lane
 
 __all__ = ["DEADLINE", "Attachment", "Sysfs"]
@@ -27,7 +28,6 @@ __all__ = ["DEADLINE", "Attachment", "Sysfs"]
 DEADLINE: Final = 2.0
 """Seconds after which a read is left behind."""
 
-_MAX_ATTRIBUTE: Final = 4096  # sysfs gives a page at most
 _MAX_IFINDEX: Final = 2**31 - 1
 _MAX_DIGITS: Final = 10  # of such a number
 _DOES_NOT_HAVE: Final = frozenset({errno.ENOENT, errno.EOPNOTSUPP})
@@ -162,7 +162,7 @@ def _small_number(text: str | None | Unreadable) -> int:
 
 def _attribute(folder: int, attribute: str) -> str | None | Unreadable:
     try:
-        return _text(folder, attribute)
+        return read_text(attribute, folder=folder)
     except OSError as failure:
         if failure.errno in _DOES_NOT_HAVE:
             return None
@@ -171,7 +171,7 @@ def _attribute(folder: int, attribute: str) -> str | None | Unreadable:
 
 def _ifindex(folder: int, name: str) -> int:
     try:
-        text = _text(folder, "ifindex")
+        text = read_text("ifindex", folder=folder)
     except OSError as failure:
         raise _failure(name, failure) from failure
     if not (text.isascii() and text.isdecimal() and len(text) <= _MAX_DIGITS and int(text) <= _MAX_IFINDEX):
@@ -179,20 +179,9 @@ def _ifindex(folder: int, name: str) -> int:
     return int(text)
 
 
-def _text(folder: int, attribute: str) -> str:
-    handle = os.open(attribute, os.O_RDONLY | os.O_CLOEXEC, dir_fd=folder)
-    try:
-        return os.read(handle, _MAX_ATTRIBUTE).decode(errors="backslashreplace").removesuffix("\n")
-    finally:
-        os.close(handle)
-
-
 def _target(folder: int, name: str, link: str) -> str | None:
-    """The last part of what a link points to, or None where there is no such link."""
     try:
-        return os.readlink(link, dir_fd=folder).rpartition("/")[2]
-    except FileNotFoundError:
-        return None
+        return link_target(link, folder=folder)
     except OSError as failure:
         raise _failure(name, failure) from failure
 

@@ -216,3 +216,16 @@ async def test_whoever_is_cancelled_leaves_the_reading_to_the_others() -> None:
         await watched.watch.refresh(CARD)
     assert scope.cancelled_caught
     assert watched.watch.functions.dirty == {CARD}
+
+
+async def test_who_asks_for_the_same_function_at_once_is_answered() -> None:
+    watched = Watched(Bus(PCIDevice(address=CARD)))
+    await watched.watch.resync()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(watched.watch.ask)
+        await watched.take("change", CARD)
+        for _ in range(3):
+            tasks.start_soon(watched.watch.refresh, CARD)
+        await anyio.wait_all_tasks_blocked()
+        tasks.cancel_scope.cancel()
+    assert watched.bus.reads.count(CARD) >= 4

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import TypeVar
 
@@ -15,6 +15,8 @@ from aiovirt.events.types import DeviceInitialized, Event, NetdevAdded, NetdevCh
 from aiovirt.hostdev.watcher import Watch
 from aiovirt.model.netdev import Netdev
 from aiovirt.system import netlink
+from aiovirt.system.sysfs import Sysfs
+from tests.lab.links import as_known, as_told_by_ip
 
 __all__ = ["PATIENCE", "Heard", "ip", "only_lo", "run", "watching"]
 
@@ -44,9 +46,10 @@ def only_lo() -> Iterator[None]:
 class Heard:
     """What a watch published, folded; each event has to fit those before it."""
 
-    def __init__(self) -> None:
+    def __init__(self, known: Iterable[Netdev] = ()) -> None:
         self.events: list[Event] = []
         self.state = HostState()
+        self.state.netdevs |= {netdev.id: netdev for netdev in known}
         self._news = anyio.Event()
 
     def publish(self, event: Event) -> None:
@@ -71,6 +74,12 @@ class Heard:
     def netdevs(self) -> dict[str, Netdev]:
         return {netdev.name: netdev for netdev in self.state.netdevs.values()}
 
+    def netdev(self, name: str) -> Netdev | None:
+        return self.netdevs().get(name)
+
+    def names(self) -> list[str]:
+        return sorted(self.netdevs())
+
     def initializations(self, identity: str) -> list[DeviceInitialized]:
         """Those of the network device with this id."""
         return [event for event in self.of(DeviceInitialized) if event.netdev is not None and event.netdev.id == identity]
@@ -81,6 +90,22 @@ class Heard:
             while not holds():
                 self._news = anyio.Event()
                 await self._news.wait()
+
+    async def until_is(self, name: str, **attributes: object) -> Netdev:
+        """The device of this name, once it has these attributes."""
+
+        def found() -> Netdev | None:
+            device = self.netdev(name)
+            return device if device and all(getattr(device, a) == value for a, value in attributes.items()) else None
+
+        await self.until(found)
+        device = found()
+        assert device is not None
+        return device
+
+    async def until_as_the_kernel(self) -> None:
+        """Until the inventory is what ip says; ip is asked again after each event."""
+        await self.until(lambda: as_known(self.state.netdevs.values()) == as_told_by_ip())
 
     async def until_initialized(self, *names: str) -> list[Netdev]:
         """These devices, once udev has finished with them all."""
@@ -94,13 +119,29 @@ class Heard:
 
 
 @asynccontextmanager
-async def watching(*, receive_buffer: int = netlink.RECEIVE_BUFFER) -> AsyncIterator[Heard]:
+async def watching(
+    *,
+    known: Iterable[Netdev] = (),
+    incarnation: int = 0,
+    begins: str | None = None,
+    sysfs: Sysfs | None = None,
+    receive_buffer: int = netlink.RECEIVE_BUFFER,
+) -> AsyncIterator[Heard]:
     """What is told of this namespace within the block, the first inventory included."""
-    heard = Heard()
+    known = tuple(known)
+    heard = Heard(known)
     async with anyio.create_task_group() as tasks:
 
         async def watch(*, task_status: anyio.abc.TaskStatus[None]) -> None:
-            await Watch(heard.publish, receive_buffer=receive_buffer).run(task_status=task_status)
+            watch = Watch(
+                heard.publish,
+                known=known,
+                incarnation=incarnation,
+                begins=begins,
+                sysfs=sysfs,
+                receive_buffer=receive_buffer,
+            )
+            await watch.run(task_status=task_status)
 
         await tasks.start(watch)
         yield heard

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import cast
 
 import anyio
 import pytest
@@ -20,7 +20,6 @@ from aiovirt.events.types import (
     DriverBound,
     DriverEvent,
     DriverUnbound,
-    Event,
     NetdevAdded,
     NetdevChanged,
     NetdevEvent,
@@ -43,11 +42,12 @@ from aiovirt.model.netdev import Netdev, OperState
 from aiovirt.system import netlink
 from aiovirt.system.sysfs import Attachment, Sysfs
 from aiovirt.wire.rtnetlink import LinkMessage
-from tests.lab import sandbox
+from tests.lab import sandbox, watched
+from tests.lab.links import as_known, as_told_by_ip
+from tests.lab.watched import Heard, ip, run, watching
 
 pytestmark = pytest.mark.anyio
 
-E = TypeVar("E", bound=Event)
 MACHINE = {f"pci/{entry.name}" for entry in Path("/sys/bus/pci/devices").iterdir()}
 
 
@@ -59,150 +59,18 @@ def inside() -> None:
 @pytest.fixture(autouse=True)
 def only_lo() -> Iterator[None]:
     """Each test finds and leaves a namespace with lo alone."""
-    yield
-    rest = [link["ifname"] for link in json.loads(output("ip", "-j", "link")) if link["ifname"] != "lo"]
-    if rest:
-        ip(*(f"set {name} group 77" for name in rest))
-        ip("del group 77")
+    with watched.only_lo():
+        yield
     ip("set lo mtu 65536")
-
-
-def run(*command: str) -> None:
-    subprocess.run(command, check=True)
 
 
 def output(*command: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
-def ip(*lines: str) -> None:
-    """Carries out lines of ip-link in one process."""
-    subprocess.run(["ip", "-batch", "-"], input="".join(f"link {line}\n" for line in lines), text=True, check=True)
-
-
-class Heard:
-    """What a watch published, and the inventory that a reader who has nothing else makes of it."""
-
-    def __init__(self, known: Iterable[Netdev] = ()) -> None:
-        self.events: list[Event] = []
-        self.netdevs: dict[str, Netdev] = {netdev.id: netdev for netdev in known}
-        self._news = anyio.Event()
-
-    def publish(self, event: Event) -> None:
-        self.events.append(event)
-        if isinstance(event, NetdevAdded):
-            assert event.device.id not in self.netdevs
-            self.netdevs[event.device.id] = event.device
-        elif isinstance(event, NetdevRemoved):
-            assert self.netdevs.pop(event.device.id) == event.device
-        elif isinstance(event, NetdevRenamed | NetdevChanged):
-            assert self.netdevs[event.old.id] == event.old
-            self.netdevs[event.new.id] = event.new
-        self._news.set()
-
-    @property
-    def at_first(self) -> int:
-        """How many events tell of the PCI functions of this machine, which are there before all else."""
-        return len([event for event in self.events if isinstance(event, PCIAdded | DriverBound) and event.device.subject in MACHINE])
-
-    def of(self, kind: type[E]) -> list[E]:
-        return [event for event in self.events if isinstance(event, kind)]
-
-    def names(self) -> list[str]:
-        return sorted(netdev.name for netdev in self.netdevs.values())
-
-    def netdev(self, name: str) -> Netdev | None:
-        return next((netdev for netdev in self.netdevs.values() if netdev.name == name), None)
-
-    async def until(self, holds: Callable[[], object]) -> None:
-        with anyio.fail_after(30):
-            while not holds():
-                self._news = anyio.Event()
-                await self._news.wait()
-
-    async def until_is(self, name: str, **attributes: object) -> Netdev:
-        """The device of this name, once it has these attributes."""
-
-        def found() -> Netdev | None:
-            device = self.netdev(name)
-            return device if device and all(getattr(device, a) == value for a, value in attributes.items()) else None
-
-        await self.until(found)
-        device = found()
-        assert device is not None
-        return device
-
-    async def until_as_the_kernel(self) -> None:
-        """Until the inventory is what ip says; ip is asked again after each event."""
-        await self.until(lambda: portraits(self.netdevs.values()) == portraits_of_ip())
-
-
-def portraits(netdevs: Iterable[Netdev]) -> list[dict[str, object]]:
-    return sorted(
-        (
-            {
-                "ifindex": netdev.ifindex,
-                "ifname": netdev.name,
-                "mtu": netdev.mtu,
-                "operstate": str(netdev.operstate).upper(),
-                "address": netdev.mac,
-                "kind": netdev.kind,
-                "up": netdev.is_up,
-                "master": netdev.master,
-            }
-            for netdev in netdevs
-        ),
-        key=str,
-    )
-
-
-def portraits_of_ip() -> list[dict[str, object]]:
-    links = json.loads(output("ip", "-j", "-d", "link"))
-    numbers = {link["ifname"]: link["ifindex"] for link in links}
-    return sorted(
-        (
-            {
-                "ifindex": link["ifindex"],
-                "ifname": link["ifname"],
-                "mtu": link["mtu"],
-                "operstate": link["operstate"],
-                "address": link["address"],
-                "kind": link.get("linkinfo", {}).get("info_kind"),
-                "up": "UP" in link["flags"],
-                "master": numbers.get(link.get("master")),
-            }
-            for link in links
-        ),
-        key=str,
-    )
-
-
-@asynccontextmanager
-async def watching(
-    *,
-    known: Iterable[Netdev] = (),
-    incarnation: int = 0,
-    begins: str | None = None,
-    sysfs: Sysfs | None = None,
-    receive_buffer: int = netlink.RECEIVE_BUFFER,
-) -> AsyncIterator[Heard]:
-    heard = Heard(known)
-    async with anyio.create_task_group() as tasks:
-
-        async def run(*, task_status: anyio.abc.TaskStatus[None]) -> None:
-            watch = Watch(
-                heard.publish,
-                known=known,
-                incarnation=incarnation,
-                begins=begins,
-                sysfs=sysfs,
-                receive_buffer=receive_buffer,
-            )
-            await watch.run(task_status=task_status)
-
-        await tasks.start(run)
-        yield heard
-        tasks.cancel_scope.cancel()
+def at_first(heard: Heard) -> int:
+    """How many events tell of the PCI functions of this machine, which are there before all else."""
+    return len([event for event in heard.events if isinstance(event, PCIAdded | DriverBound) and event.device.subject in MACHINE])
 
 
 # -- what there is and what comes and goes -----------------------------------------------------
@@ -211,7 +79,7 @@ async def watching(
 async def test_the_first_inventory_is_there_at_the_start() -> None:
     ip("add v0 type veth peer name v1", "add br0 type bridge", "set v0 master br0")
     async with watching() as heard:
-        assert portraits(heard.netdevs.values()) == portraits_of_ip()
+        assert as_known(heard.state.netdevs.values()) == as_told_by_ip()
         assert all(isinstance(event, NetdevAdded | PCIAdded | DriverBound | SourceMissing) for event in heard.events)
         kinds = [type(event) for event in heard.events]
         assert kinds.index(NetdevAdded) > max(n for n, kind in enumerate(kinds) if kind is PCIAdded)
@@ -453,7 +321,7 @@ async def test_a_uevent_has_the_driver_read_again() -> None:
     card = Card()
     card.answers.set()
     async with watching(sysfs=card) as heard:
-        assert [netdev.driver for netdev in heard.netdevs.values()] == [None, "igb"]
+        assert [netdev.driver for netdev in heard.state.netdevs.values()] == [None, "igb"]
         card.driver = "vfio-pci"
         await anyio.Path("/sys/class/net/nic0/uevent").write_text("change")
         await heard.until(lambda: heard.of(NetdevChanged))
@@ -510,23 +378,23 @@ async def test_what_changed_while_nobody_was_there_is_missed() -> None:
     async with watching() as before:
         assert not any(event.missed for event in before.events)
     ip("del br0", "set v0 mtu 1400", "set br1 name br2", "add br3 type bridge")
-    async with watching(known=before.netdevs.values(), incarnation=5) as heard:
+    async with watching(known=before.state.netdevs.values(), incarnation=5) as heard:
         assert [(type(event), event.device.name) for event in heard.of(NetdevEvent)] == [
             (NetdevRemoved, "br0"),
             (NetdevRenamed, "br2"),
             (NetdevAdded, "br3"),
             (NetdevChanged, "v0"),
         ]
-        assert [event.missed for event in heard.of(DeviceEvent)] == [True] * (4 + heard.at_first)
-        ids = {netdev.name: netdev.id for netdev in before.netdevs.values()}
+        assert [event.missed for event in heard.of(DeviceEvent)] == [True] * (4 + at_first(heard))
+        ids = {netdev.name: netdev.id for netdev in before.state.netdevs.values()}
         new = heard.netdev("br3")
         assert new is not None
         kept = {"lo": ids["lo"], "v0": ids["v0"], "v1": ids["v1"], "br2": ids["br1"]}
-        assert {netdev.name: netdev.id for netdev in heard.netdevs.values()} == kept | {"br3": f"{new.ifindex}.6"}
+        assert {netdev.name: netdev.id for netdev in heard.state.netdevs.values()} == kept | {"br3": f"{new.ifindex}.6"}
         await heard.until_as_the_kernel()
         ip("set v0 mtu 1500")
         await heard.until_is("v0", mtu=1500)
-        assert [event.missed for event in heard.of(DeviceEvent)[4 + heard.at_first :]] == [False]
+        assert [event.missed for event in heard.of(DeviceEvent)[4 + at_first(heard) :]] == [False]
 
 
 async def test_news_that_meets_the_first_inventory_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -543,7 +411,7 @@ async def test_news_that_meets_the_first_inventory_is_told_once(monkeypatch: pyt
         return answer
 
     monkeypatch.setattr(Questions, "about_all", meanwhile)
-    async with watching(known=before.netdevs.values(), incarnation=1) as heard:
+    async with watching(known=before.state.netdevs.values(), incarnation=1) as heard:
         assert [(type(event), event.device.name, event.missed) for event in heard.of(NetdevEvent)] == [
             (NetdevChanged, "v0", True),
             (NetdevRemoved, "br0", True),
@@ -557,8 +425,8 @@ async def test_a_nic_that_was_known_is_as_it_was() -> None:
     card = Card()
     card.answers.set()
     async with watching(sysfs=card) as before:
-        assert [netdev.driver for netdev in before.netdevs.values()] == [None, "igb"]
-    async with watching(sysfs=card, known=before.netdevs.values(), incarnation=1) as heard:
+        assert [netdev.driver for netdev in before.state.netdevs.values()] == [None, "igb"]
+    async with watching(sysfs=card, known=before.state.netdevs.values(), incarnation=1) as heard:
         ip("set nic0 mtu 1400")
         nic = await heard.until_is("nic0", mtu=1400)
         assert [type(event) for event in heard.of(NetdevEvent)] == [NetdevChanged]
@@ -570,13 +438,13 @@ async def test_a_beginning_without_what_was_before_says_so_before_it_has_started
     async with watching(begins="another boot", incarnation=3) as heard:
         assert [(event.source, event.reason) for event in heard.of(SourceResynced)] == [("rtnetlink", "another boot")]
         assert isinstance(heard.events[-1], SourceResynced)
-        assert [netdev.id.partition(".")[2] for netdev in heard.netdevs.values()] == ["4", "4", "4"]
+        assert [netdev.id.partition(".")[2] for netdev in heard.state.netdevs.values()] == ["4", "4", "4"]
         assert not any(event.missed for event in heard.events)
 
 
 async def test_the_source_hands_on_what_it_begins_with() -> None:
     async with watching() as before:
-        (lo,) = before.netdevs.values()
+        (lo,) = before.state.netdevs.values()
     heard = Heard([lo])
     devices = HostDevices(heard.publish, known=iter([lo]), incarnation=8, begins="why")
     async with anyio.create_task_group() as tasks:
@@ -585,7 +453,7 @@ async def test_the_source_hands_on_what_it_begins_with() -> None:
             await devices.watch(task_status=task_status)
 
         await tasks.start(watch)
-        assert heard.events[heard.at_first + 1 :] == [SourceResynced(source="rtnetlink", reason="why")]
+        assert heard.events[at_first(heard) + 1 :] == [SourceResynced(source="rtnetlink", reason="why")]
         ip("add br0 type bridge")
         new = await heard.until_is("br0")
         assert new.id == f"{new.ifindex}.9"
@@ -663,7 +531,7 @@ async def test_what_a_dump_lacks_is_found_in_sysfs(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(survey, "_dump", lambda channel: ({1: dump(channel)[0][1]}, False))
     ip("add v0 type veth peer name v1")
     async with watching() as heard:
-        assert portraits(heard.netdevs.values()) == portraits_of_ip()
+        assert as_known(heard.state.netdevs.values()) == as_told_by_ip()
 
 
 async def test_what_rtnetlink_cannot_describe_is_read_from_sysfs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -671,8 +539,10 @@ async def test_what_rtnetlink_cannot_describe_is_read_from_sysfs(monkeypatch: py
     monkeypatch.setattr(survey, "_get_each", lambda _, ifindexes: ({}, list(ifindexes)))
     ip("add br0 type bridge", "add v0 type veth peer name v1", "set v0 mtu 1400 master br0 up")
     async with watching() as heard:
-        without_kind = [{**portrait, "kind": None} for portrait in portraits_of_ip()]
-        assert sorted(portraits(heard.netdevs.values()), key=str) == sorted(without_kind, key=str)
+        found, there = as_known(heard.state.netdevs.values()), as_told_by_ip()
+        for portrait in (*found.values(), *there.values()):
+            portrait["flags"] = "UP" in cast("set[str]", portrait["flags"])  # in sysfs what runs has no flag
+        assert found == {ifindex: {**portrait, "kind": None} for ifindex, portrait in there.items()}
 
 
 # -- beginning and end -------------------------------------------------------------------------
@@ -710,13 +580,26 @@ async def test_a_watch_whose_source_fails_says_so_and_returns(monkeypatch: pytes
 
         await tasks.start(watch)
 
-        def broken(*_: object) -> None:
-            raise OSError(5, "Input/output error")
+        receive = netlink._receive
+
+        def broken(opened: socket.socket, buffer: bytearray) -> tuple[int, bool]:
+            if opened.proto == netlink.ROUTE:
+                raise OSError(5, "Input/output error")
+            return receive(opened, buffer)
 
         monkeypatch.setattr(netlink, "_receive", broken)
         ip("add v0 type veth peer name v1")
     (lost,) = heard.of(WatcherLost)
-    assert (lost.source in ("rtnetlink", "uevent"), lost.why) == (True, "netlink: cannot receive: Input/output error")
+    assert (lost.source, lost.why) == ("rtnetlink", "netlink: cannot receive: Input/output error")
+
+
+async def test_uevents_that_pile_up_are_given_up_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watcher, "MOST_HEARD", 8)
+    async with watching() as heard:
+        ip(*(f"add s{n} type veth peer name t{n}" for n in range(30)))  # while the watch, on this same thread, takes none
+        await heard.until(lambda: any((event.source, event.reason) == ("uevent", "QUEUE") for event in heard.of(SourceResynced)))
+        await heard.until_as_the_kernel()
+        assert heard.state.resyncs["uevent"] == len([event for event in heard.of(SourceResynced) if event.source == "uevent"])
 
 
 async def test_a_watch_that_is_over_refreshes_nothing() -> None:

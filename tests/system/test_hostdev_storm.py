@@ -10,13 +10,13 @@ import anyio
 import pytest
 from anyio import to_thread
 
-from aiovirt.events.types import Event, NetdevAdded, NetdevChanged, NetdevRemoved, NetdevRenamed, SourceResynced
+from aiovirt.events.types import Event, SourceResynced
 from aiovirt.hostdev.watcher import Watch
-from aiovirt.model.netdev import Netdev
 from aiovirt.system import netlink
 from aiovirt.system.netlink import NetlinkSocket, Overrun
 from tests.lab import sandbox
 from tests.lab.links import as_known, as_told_by_ip, ip_batch
+from tests.lab.watched import Heard
 
 pytestmark = pytest.mark.anyio
 
@@ -60,28 +60,17 @@ def storm() -> Iterator[str]:
     yield "set lo mtu 65536"
 
 
-class Reader:
-    """What one makes of the events alone; the fold fails when they do not fit together."""
+class Reader(Heard):
+    """Who also hears what became of each source."""
 
     def __init__(self) -> None:
-        self.netdevs: dict[str, Netdev] = {}
-        self.resynced: list[str] = []
+        super().__init__()
         self.last_word: dict[str, str] = {}  # of a source: that it lost messages, or that this was made good
-        self.news = anyio.Event()
 
     def publish(self, event: Event) -> None:
         if isinstance(event, SourceResynced):
-            self.resynced.append(event.source)
             self.last_word[event.source] = RESYNCED
-        elif isinstance(event, NetdevAdded):
-            assert event.device.id not in self.netdevs
-            self.netdevs[event.device.id] = event.device
-        elif isinstance(event, NetdevRemoved):
-            assert self.netdevs.pop(event.device.id) == event.device
-        elif isinstance(event, NetdevRenamed | NetdevChanged):
-            assert self.netdevs[event.old.id] == event.old
-            self.netdevs[event.new.id] = event.new
-        self.news.set()
+        super().publish(event)
 
 
 @pytest.fixture
@@ -113,13 +102,11 @@ async def test_what_is_known_after_a_storm_is_what_is_there(receive_buffer: int,
         process = await to_thread.run_sync(ip_batch, list(storm()))
         with anyio.fail_after(PATIENCE):
             assert await to_thread.run_sync(process.wait) == 0
-            while as_known(reader.netdevs.values()) != as_told_by_ip() or LOST in reader.last_word.values():
-                reader.news = anyio.Event()
-                await reader.news.wait()
-        assert len(reader.netdevs) > TURNS
-        assert {netdev.id: netdev for netdev in watch._links.table} == reader.netdevs
-        assert set(reader.resynced) == reader.last_word.keys()
-        assert ("rtnetlink" in reader.resynced) is (receive_buffer == SMALL)
+        await reader.until(lambda: LOST not in reader.last_word.values() and as_known(reader.state.netdevs.values()) == as_told_by_ip())
+        assert len(reader.state.netdevs) > TURNS
+        assert {netdev.id: netdev for netdev in watch._links.table} == reader.state.netdevs
+        assert reader.state.resyncs.keys() == reader.last_word.keys()
+        assert ("rtnetlink" in reader.state.resyncs) is (receive_buffer == SMALL)
         assert [len(watch._heard), len(watch._links.waiting)] == [0, 0]
         assert len(watch._links._rounds) <= 2  # one question about what changed last, one about who is new
         tasks.cancel_scope.cancel()

@@ -220,6 +220,8 @@ async def test_words_that_are_lost_are_read_in_the_database(monkeypatch: pytest.
         for name in names:
             assert heard.netdevs()[name].properties["ID_NET_DRIVER"] == "veth"
             assert order(heard, heard.netdevs()[name].id)[:2] == [NetdevAdded, DeviceInitialized]
+        ip("add last type bridge")
+        await heard.until_initialized("last")  # it hears on
 
 
 async def test_a_monitor_says_that_words_are_lost_and_goes_on() -> None:
