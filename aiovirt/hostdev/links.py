@@ -54,6 +54,7 @@ _HUNG: Final = ("driver", "pci", "dev_port")
 _OF_THE_LINK: Final = int(LinkFlags.UP | LinkFlags.RUNNING | LinkFlags.LOWER_UP)
 _NO_NSID: Final = -1  # NETNSA_NSID_NOT_ASSIGNED in linux/net_namespace.h
 _TOLD_BY_MESSAGES: Final = frozenset({"add", "move"})
+_DATING: Final = frozenset({"add", "remove"})
 
 
 class Survey(Struct, frozen=True, kw_only=True):
@@ -92,7 +93,8 @@ class Links:
         self._dirty: set[int] = set()  # numbers of devices to ask about
         self._hinted: set[int] = set()  # … unless a message tells of them first
         self._parents: dict[int, str] = {}
-        self._added: dict[int, int] = {}  # ifindex -> seqnum of the uevent that told of it
+        self._unread: set[int] = set()  # what these hang from could not be read
+        self._added: dict[int, int] = {}  # ifindex -> seqnum of the uevent with which it began
         self._rounds: list[Round] = []
 
     # -- news ----------------------------------------------------------------------------------
@@ -191,6 +193,7 @@ class Links:
             if outdated and reading is not None and answer is not None and ifindex not in self._dirty:
                 reading = _with_answer(reading, answer)
             if reading is not None and ifindex not in asked.removed:
+                self._note_unread(reading, answer, survey.attachments)
                 events += self._announce(self._hung(reading, survey.attachments))
             elif not outdated:
                 events += self._gone(ifindex)
@@ -202,7 +205,10 @@ class Links:
         self.waiting.clear()
         known = {netdev.ifindex: netdev for netdev in self.table if netdev.ifindex in asked.touched}
         readings = {ifindex: reading for ifindex, reading in survey.readings.items() if ifindex not in asked.touched} | known
-        current = [self._hung(reading, survey.attachments) for reading in readings.values() if reading is not None]
+        there = [reading for reading in readings.values() if reading is not None]
+        for reading in there:
+            self._note_unread(reading, survey.readings.get(reading.ifindex), survey.attachments)
+        current = [self._hung(reading, survey.attachments) for reading in there]
         self._parents = {reading.ifindex: reading.parent for reading in current if reading.parent is not None}
         return events + self.table.sync(current)
 
@@ -214,7 +220,7 @@ class Links:
         if known is None or (known.kind, known.parent) != (message.kind, message.parent_dev_name):
             known = self._known(reading_of_link(message))
         reading = reading_of_link(message, known or self._new)
-        if _needs_asking(known, reading):
+        if _needs_asking(known, reading) or message.ifindex in self._unread:
             self._dirty.add(reading.ifindex)
         return reading
 
@@ -242,6 +248,7 @@ class Links:
         self._dirty.discard(ifindex)
         self._hinted.discard(ifindex)
         self._parents.pop(ifindex, None)
+        self._unread.discard(ifindex)
         self._added.pop(ifindex, None)
         return events
 
@@ -264,12 +271,18 @@ class Links:
         ifindex = _number(uevent.env.get("IFINDEX"))
         if ifindex is None or not 0 < ifindex <= _MAX_IFINDEX:
             return
-        if uevent.action == "add":
-            self._added[ifindex] = uevent.seqnum
+        self._date(ifindex, uevent)
         if uevent.action in _TOLD_BY_MESSAGES:
             self._hinted.add(ifindex)
         elif uevent.action != "remove" or self._current(ifindex):
             self._dirty.add(ifindex)
+
+    def _date(self, ifindex: int, uevent: Uevent) -> None:
+        """What udev says of anything before this uevent is about a device that had the number earlier."""
+        if uevent.action == "remove" and self._current(ifindex) is None:
+            self._added.pop(ifindex, None)
+        elif uevent.action in _DATING:
+            self._added[ifindex] = uevent.seqnum
 
     def _current(self, ifindex: int) -> Netdev | None:
         return self.waiting.get(ifindex) or self.table.get(ifindex)
@@ -293,6 +306,15 @@ class Links:
         else:
             hung = {field: getattr(known or reading, field) for field in _HUNG}
         return structs.replace(reading, **hung, **self._by_udev(known))
+
+    def _note_unread(self, reading: Netdev, asked_as: Netdev | None, attachments: Mapping[int, Attachment]) -> None:
+        """sysfs is read by name: of who had another one by then nothing was read. The next answer is asked for under its new one."""
+        if reading.parent is None or reading.ifindex in attachments:
+            self._unread.discard(reading.ifindex)
+            return
+        self._unread.add(reading.ifindex)  # asked about when a message tells the name: in sysfs the kernel renames first
+        if asked_as is not None and asked_as.name != reading.name:
+            self._dirty.add(reading.ifindex)
 
     def _by_udev(self, known: Netdev | None) -> dict[str, object]:
         known = known or self._new

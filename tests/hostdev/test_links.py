@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import pytest
@@ -17,7 +17,7 @@ from aiovirt.events.types import (
     NetdevRenamed,
     NetdevReturned,
 )
-from aiovirt.hostdev.links import ATTRIBUTES, Links, Survey, reading_of_link, reading_of_sysfs
+from aiovirt.hostdev.links import ATTRIBUTES, Links, Round, Survey, reading_of_link, reading_of_sysfs
 from aiovirt.model.netdev import Netdev, OperState, Unreadable
 from aiovirt.system.sysfs import Attachment
 from aiovirt.wire.rtnetlink import LinkMessage
@@ -129,6 +129,33 @@ def test_a_device_that_cannot_be_read_is_announced_without_and_asked_about() -> 
     (added,) = links.attached(asked, {3: "nic"}, {})
     assert added.device.driver is None
     assert links.take_dirty(9) == [3]
+
+
+def test_a_device_that_had_another_name_when_it_was_read_is_asked_about_again() -> None:
+    links = Links()
+    links.message(nic(3, "eth0"))
+    with links.asking() as asked:
+        links.message(nic(3, "enp1s0"))
+    (added,) = links.refreshed(asked, survey(nic(3, "eth0")))
+    assert (added.device.name, added.device.driver) == ("enp1s0", None)
+    assert links.take_dirty(9) == [3]
+
+
+@pytest.mark.parametrize("answer", [Links.refreshed, Links.resynced])
+def test_a_device_whose_new_name_is_yet_to_be_told_is_asked_about_then(answer: Callable[[Links, Round, Survey], object]) -> None:
+    links = Links()
+    with links.asking() as asked:
+        pass
+    answer(links, asked, survey(nic(3, "eth0")))
+    assert links.take_dirty(9) == []
+    assert told(links.message(nic(3, "enp1s0"))) == [(NetdevRenamed, "enp1s0")]
+    assert links.take_dirty(9) == [3]
+    with links.asking() as asked:
+        pass
+    (changed,) = links.refreshed(asked, survey(nic(3, "enp1s0"), drivers={3: "igb"}))
+    assert changed.device.driver == "igb"
+    links.message(nic(3, "enp1s0", mtu=1400))
+    assert links.take_dirty(9) == []
 
 
 def test_a_parent_that_waits_is_announced_before_its_child() -> None:
@@ -251,6 +278,30 @@ def test_what_messages_told_needs_no_question() -> None:
     links.hint(hint("change", IFINDEX="3", INTERFACE="a"))
     links.hint(hint("move", IFINDEX="3", INTERFACE="a"))
     assert links.take_dirty(9) == [3]
+
+
+def test_nothing_is_kept_of_devices_that_came_and_went() -> None:
+    links = Links()
+    for ifindex in range(3, 9):
+        links.message(link(ifindex))
+        links.message(link(ifindex, removed=True))  # link messages are read first
+        links.hint(hint("add", IFINDEX=str(ifindex)))
+        links.hint(hint("remove", IFINDEX=str(ifindex)))
+    assert links._added == {}
+
+
+def test_what_udev_says_of_a_forerunner_is_not_about_who_has_its_number_now() -> None:
+    links = Links()
+    links.message(link(3))
+    links.hint(structs.replace(hint("add", IFINDEX="3"), seqnum=10))
+    links.message(link(3, removed=True))
+    links.message(link(3, "b"))
+    links.hint(structs.replace(hint("remove", IFINDEX="3"), seqnum=11))  # of the first; what told of the second is on its way
+    assert links.initialized(3, 10, {}) == []
+    links.hint(structs.replace(hint("add", IFINDEX="3"), seqnum=12))
+    assert links.initialized(3, 10, {}) == []
+    (event,) = links.initialized(3, 12, {})
+    assert event.device.subject == "netdev/3.2"
 
 
 def test_the_end_of_a_device_that_is_known_to_be_gone_needs_no_question() -> None:

@@ -52,12 +52,12 @@ class Heard:
         await self.until(lambda: len(found()) == count)
         return found()
 
-    async def until(self, holds: Callable[[], object]) -> None:
-        """Asked again after each event."""
+    async def until(self, holds: Callable[[], object], *, why: Callable[[], str] = str) -> None:
+        """Asked again after each event; ``why`` says what is missing, where it never comes to hold."""
         with anyio.move_on_after(PATIENCE):
             while not holds():
                 await self._news.wait()
-        assert holds(), "\n".join([f"not within {PATIENCE} s; heard:", *map(str, self.events)])
+        assert holds(), "\n".join([f"not within {PATIENCE} s", why(), "heard:", *map(str, self.events)])
 
 
 def _names(event: Event) -> tuple[str | None, ...]:

@@ -28,11 +28,17 @@ async def agrees(host: aiovirt.Host, heard: Heard, lab: Topology) -> None:
             device.address: _told_function(device) for device in host.devices.pci()
         }
 
-    try:
-        await heard.until(lambda: told() == (netdevs, functions))
-    except AssertionError:
-        assert told() == (netdevs, functions)  # says in what they differ
-        raise
+    await heard.until(lambda: told() == (netdevs, functions), why=lambda: _differences(told(), (netdevs, functions)))
+
+
+def _differences(told: tuple[dict[str, Facts], dict[str, Facts]], there: tuple[dict[str, Facts], dict[str, Facts]]) -> str:
+    return "\n".join(
+        f"{name}: {fact} is {one.get(name, {}).get(fact)!r}, told {other.get(name, {}).get(fact)!r}"
+        for other, one in zip(told, there, strict=True)
+        for name in one | other
+        for fact in one.get(name, {}) | other.get(name, {})
+        if one.get(name, {}).get(fact) != other.get(name, {}).get(fact)
+    )
 
 
 def _links() -> dict[str, Facts]:
