@@ -285,7 +285,8 @@ def heard(links: int) -> list[bytes]:
 
 
 def decode_ours(datagram: bytes) -> object:
-    return rtnetlink.decode(datagram)
+    """As a watch does it, which remembers how messages are laid out."""
+    return rtnetlink.decode(datagram, body=READER.body)
 
 
 def decode_bare(datagram: bytes) -> object:
@@ -298,6 +299,7 @@ def decode_pyroute2(datagram: bytes) -> object:
 
 
 MARSHAL: Final = MarshalRtnl()
+READER: Final = rtnetlink.LinkReader()
 WANTED: Final = ("IFLA_ADDRESS", "IFLA_IFNAME", "IFLA_MTU", "IFLA_LINK", "IFLA_MASTER", "IFLA_OPERSTATE", "IFLA_LINKINFO", "IFLA_CARRIER")
 DECODERS: Final[dict[str, Callable[[bytes], object]]] = {BARE: decode_bare, OURS: decode_ours, PYROUTE2: decode_pyroute2}
 

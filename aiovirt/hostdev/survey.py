@@ -24,7 +24,7 @@ from aiovirt.system.netlink import GENERIC, ROUTE, Conversations, NetlinkChannel
 from aiovirt.system.sysfs import Sysfs
 from aiovirt.wire import ethtool, rtnetlink
 from aiovirt.wire.ethtool import Family, LinkModes
-from aiovirt.wire.rtnetlink import End, LinkMessage
+from aiovirt.wire.rtnetlink import End, LinkMessage, LinkReader
 
 __all__ = ["Known", "Questions"]
 
@@ -167,8 +167,9 @@ def _answer(channel: NetlinkChannel) -> Iterator[LinkMessage | End]:
     What cannot be read is left out, and is then asked for in other ways: before 6.5 a list of VFs with their statistics may
     be longer than an attribute can be, and the kernel writes its length modulo 64 KiB.
     """
+    reader = LinkReader()
     while True:
-        for message in rtnetlink.decode_each(channel.receive()):
+        for message in rtnetlink.decode_each(channel.receive(), body=reader.body):
             if isinstance(message, ProtocolError):
                 _log.warning("a link cannot be read", why=str(message))
                 continue

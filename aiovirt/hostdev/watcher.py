@@ -45,7 +45,7 @@ from aiovirt.system.pci import PCIBus
 from aiovirt.system.sysfs import Attachment, Sysfs
 from aiovirt.system.udev import UdevMonitor
 from aiovirt.wire import rtnetlink, uevent
-from aiovirt.wire.rtnetlink import LinkMessage
+from aiovirt.wire.rtnetlink import LinkMessage, LinkReader
 from aiovirt.wire.uevent import Uevent
 
 __all__ = ["Watch"]
@@ -95,6 +95,7 @@ class Watch:
         self._receive_buffer = receive_buffer
         self._link_socket = NetlinkSocket(ROUTE, RTNLGRP_LINK, receive_buffer=receive_buffer)
         self._uevent_socket = NetlinkSocket(KOBJECT_UEVENT, UEVENT_KERNEL, receive_buffer=receive_buffer)
+        self._reader = LinkReader()
         self._links = Links(known := tuple(known), incarnation=incarnation, netns=netns)
         self._questions = Questions(self._sysfs, self._links.table.get)
         self._pci = PCIWatch(self._tell, self._catch_up_uevents, bus or PCIBus(), known_pci := tuple(known_pci))
@@ -276,14 +277,18 @@ class Watch:
             await checkpoint()
 
     async def _catch_up_uevents(self) -> None:
-        """Takes every uevent that waits."""
-        while self._hear_uevents():
-            await checkpoint()
-        await self._take_heard()
+        """Takes every uevent that waits, those too that were sent before the last link message that was read on the way."""
+        while True:
+            while self._hear_uevents():
+                await checkpoint()
+            if not self._heard:
+                return
+            await self._take_heard()
 
     async def _catch_up_all(self) -> None:
-        await self._catch_up_uevents()
+        """What udev speaks of is known then; and of each link, the uevent with which it began."""
         await self._catch_up()
+        await self._catch_up_uevents()
 
     def _take_links(self) -> bool:
         """Reads a turn's worth of link messages; returns whether more may wait."""
@@ -293,7 +298,7 @@ class Watch:
     def _take_link(self) -> bool:
         try:
             datagram = self._link_socket.receive_nowait()
-            for message in rtnetlink.decode(datagram or b""):
+            for message in rtnetlink.decode(datagram or b"", body=self._reader.body):
                 if isinstance(message, LinkMessage):
                     self._tell(self._links.message(message))
         except (Overrun, ProtocolError) as hole:

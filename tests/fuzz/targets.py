@@ -27,9 +27,11 @@ from aiovirt.errors import ConfigUnsupported, ProtocolError, XMLInvalid
 from aiovirt.events import decode as decode_event
 from aiovirt.events import encode as encode_event
 from aiovirt.wire import rtnetlink, uevent
-from aiovirt.wire.qmp import Breach, Failure, Greeting, Message, Phase, QMPEvent, QMPProtocol, Reply, TooLong
+from aiovirt.wire.qmp import Breach, Message, Phase, QMPEvent, QMPProtocol, Reply
 from aiovirt.wire.qmp.messages import EDGE, decode_body, read_message
+from aiovirt.wire.rtnetlink import End, LinkMessage
 from tests.domainxml.documents import FULL, SMALL, libvirt
+from tests.wire.test_qmp import ALLOWED
 
 __all__ = ["CORPUS", "TARGETS", "seeds"]
 
@@ -37,17 +39,6 @@ CORPUS: Final = Path(__file__).parent / "corpus"
 
 
 # -- QMP ---------------------------------------------------------------------------------------
-
-_ALLOWED: Final = {
-    (Phase.GREETING, QMPEvent): Phase.GREETING,
-    (Phase.GREETING, Greeting): Phase.NEGOTIATING,
-    (Phase.NEGOTIATING, QMPEvent): Phase.NEGOTIATING,
-    (Phase.NEGOTIATING, Reply): Phase.READY,
-    (Phase.READY, QMPEvent): Phase.READY,
-    (Phase.READY, Reply): Phase.READY,
-    (Phase.READY, Failure): Phase.READY,
-    (Phase.READY, TooLong): Phase.READY,
-}
 
 
 def qmp(data: bytes) -> None:
@@ -68,7 +59,7 @@ def _conversation(chunks: Iterable[bytes], limit: int) -> list[object]:
     for chunk in chunks:
         for message in protocol.receive(chunk):
             assert phase is not Phase.BROKEN, "something follows a breach"
-            phase = _ALLOWED.get((phase, type(message)), Phase.BROKEN)
+            phase = ALLOWED.get((phase, type(message)), Phase.BROKEN)
             assert isinstance(message, Breach) == (phase is Phase.BROKEN)
             said.append(_said(message))
         assert protocol.phase is phase
@@ -140,8 +131,19 @@ def _or_protocol_error(what: Callable[[], object]) -> None:
 
 
 def links(data: bytes) -> None:
-    """A datagram of rtnetlink: messages, or a ProtocolError."""
+    """A datagram of rtnetlink: messages, or a ProtocolError; the same to who has seen others like it."""
     _or_protocol_error(lambda: rtnetlink.decode(data))
+    reader = rtnetlink.LinkReader()
+    try:
+        plain, first, again = (_comparable(rtnetlink.decode_each(data, body=body)) for body in (None, reader.body, reader.body))
+    except ProtocolError:
+        return
+    assert plain == first == again
+
+
+def _comparable(found: list[LinkMessage | End | ProtocolError]) -> list[object]:
+    """Where a message has several faults, any of them may be named."""
+    return [ProtocolError if isinstance(message, ProtocolError) else message for message in found]
 
 
 def uevents(data: bytes) -> None:

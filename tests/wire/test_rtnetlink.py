@@ -12,7 +12,7 @@ from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 
 from aiovirt.errors import ProtocolError
 from aiovirt.model.netdev import VF, OperState, VFLinkState
-from aiovirt.wire.rtnetlink import End, LinkMessage, decode, dump_links, get_link
+from aiovirt.wire.rtnetlink import End, LinkMessage, LinkReader, decode, decode_each, dump_links, get_link
 
 NEWLINK, DELLINK = 16, 17
 NESTED = 0x8000
@@ -171,6 +171,31 @@ def test_any_attributes_are_a_link_or_refused(attributes: list[tuple[int, bytes]
 @given(st.lists(st.tuples(st.integers(0, 14), st.binary(max_size=40)), max_size=6))
 def test_any_virtual_functions_are_a_link_or_refused(attributes: list[tuple[int, bytes]]) -> None:
     survives(link(attribute(22, attribute(1, b"".join(attribute(kind, value) for kind, value in attributes)))))
+
+
+VALUES = st.sampled_from([b"", b"a", b"b", b"ab\0", b"\x01", bytes(4), b"\1\0\0\0", bytes(8)])
+ALIKE = st.tuples(
+    st.integers(1, 3), st.integers(0, 1), st.lists(st.tuples(st.sampled_from([3, 4, 6, 10, 16, 18, 22, 34, 99]), VALUES), max_size=4)
+)
+
+
+@given(st.lists(ALIKE, max_size=30))
+def test_who_has_seen_others_like_it_reads_the_same(alike: list[tuple[int, int, list[tuple[int, bytes]]]]) -> None:
+    reader = LinkReader()
+    for ifindex, flags, attributes in alike:
+        datagram = link(*(attribute(kind, value) for kind, value in attributes), ifindex=ifindex, flags=flags)
+        (expected,) = decode_each(datagram)
+        (read,) = decode_each(datagram, body=reader.body)
+        assert (type(read), str(read)) == (type(expected), str(expected))
+
+
+def test_so_much_is_remembered_and_no_more() -> None:
+    reader = LinkReader()
+    for size in range(200):
+        for kind in range(60, 70):
+            assert decode(link(attribute(kind, bytes(4 * size))), body=reader.body) == decode(link())
+    assert len(reader._layouts) == 64
+    assert max(map(len, reader._layouts.values())) == 4
 
 
 def survives(datagram: bytes) -> None:
