@@ -19,6 +19,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
+from time import monotonic
 from typing import Final
 
 import anyio
@@ -35,7 +36,7 @@ from aiovirt.hostdev.functions import address_of
 from aiovirt.hostdev.links import Links
 from aiovirt.hostdev.pci import PCIWatch
 from aiovirt.hostdev.survey import Questions
-from aiovirt.hostdev.turns import Bell, one_turn
+from aiovirt.hostdev.turns import TURN, Bell, one_turn
 from aiovirt.hostdev.udev import UdevWatch
 from aiovirt.model.netdev import Netdev
 from aiovirt.model.pci import PCIDevice
@@ -96,6 +97,7 @@ class Watch:
         self._link_socket = NetlinkSocket(ROUTE, RTNLGRP_LINK, receive_buffer=receive_buffer)
         self._uevent_socket = NetlinkSocket(KOBJECT_UEVENT, UEVENT_KERNEL, receive_buffer=receive_buffer)
         self._reader = LinkReader()
+        self._heard_links = 0.0  # when, on a clock of its own
         self._links = Links(known := tuple(known), incarnation=incarnation, netns=netns)
         self._questions = Questions(self._sysfs, self._links.table.get)
         self._pci = PCIWatch(self._tell, self._catch_up_uevents, bus or PCIBus(), known_pci := tuple(known_pci))
@@ -193,7 +195,7 @@ class Watch:
             await self._ask()
 
     async def _follow_links(self) -> None:
-        await self._link_socket.run(self._take_links)
+        await self._link_socket.run(self._hear_links)
 
     async def _follow_uevents(self) -> None:
         await self._uevent_socket.run(self._hear_uevents)
@@ -289,6 +291,15 @@ class Watch:
         """What udev speaks of is known then; and of each link, the uevent with which it began."""
         await self._catch_up()
         await self._catch_up_uevents()
+
+    def _hear_links(self) -> None:
+        """A message that comes alone is told before another is looked for: this is called again while something is left."""
+        before, self._heard_links = self._heard_links, monotonic()
+        if self._heard_links - before < TURN:
+            self._take_links()
+        else:
+            with _source(LINKS):
+                self._take_link()
 
     def _take_links(self) -> bool:
         """Reads a turn's worth of link messages; returns whether more may wait."""
