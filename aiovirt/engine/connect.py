@@ -1,4 +1,4 @@
-"""``aiovirt.connect``: becomes the engine of a host, for as long as its block lasts.
+"""``aiovirt.connect``: attaches to the engine of a host, or becomes it, for as long as its block lasts.
 
 Leaving ends our tasks, sockets and locks, never a guest, save those started with autodestroy.
 """
@@ -19,8 +19,9 @@ from anyio.abc import TaskGroup, TaskStatus
 from aiovirt.engine.host import Host
 from aiovirt.engine.local import LocalEngine
 from aiovirt.engine.paths import Folders, PathLike, find_folders
+from aiovirt.engine.seam import Engine
 from aiovirt.engine.uri import Address, default_uri, parse_uri
-from aiovirt.errors import AccessDenied, Unsupported
+from aiovirt.errors import AccessDenied, ConnectionLost, HostHeld, SystemFailure, Unsupported
 from aiovirt.events.bus import Bus
 from aiovirt.events.types import HostStarted, JournalDegraded
 from aiovirt.system.background import Background, shielded
@@ -28,6 +29,7 @@ from aiovirt.system.identity import boot_id, host_uuid, net_namespace
 from aiovirt.system.seam import new_waker
 
 if TYPE_CHECKING:
+    from aiovirt.engine.attached import AttachedEngine
     from aiovirt.engine.journal import Opened
     from aiovirt.engine.store import Store
     from aiovirt.model.record import RunRecord
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
 __all__ = ["Connection", "connect"]
 
 CLOSING_TIMEOUT: Final = 30.0
+PATIENCE: Final = 10.0
+"""Seconds for which a holder that does not answer, as it just begins or ends, is waited for."""
 
 
 def connect(
@@ -49,8 +53,8 @@ def connect(
 
     Without a URI: AIOVIRT_DEFAULT_URI, then ``qemu:///system`` for root, ``qemu:///session`` for
     everyone else. The folders move where definitions, records and sockets are. What the block
-    raises leaves as itself. Entering raises NoConnect for a URI nobody answers, HostHeld when
-    another process is this host's engine, AccessDenied, Unsupported.
+    raises leaves as itself. Entering raises NoConnect for a URI nobody answers, HostHeld where
+    another process is this host's engine and cannot be attached to (``qemu:///embed`` never attaches), AccessDenied, Unsupported.
     """
     return Connection(uri, {"config": config_dir, "state": state_dir, "runtime": runtime_dir})
 
@@ -67,7 +71,7 @@ class Connection:
         address = parse_uri(self._uri or default_uri(os.environ.get("AIOVIRT_DEFAULT_URI"), is_root=_is_root()))
         async with AsyncExitStack() as stack:
             if address.driver == "test":
-                engine = await _open_test(address, stack)
+                engine: Engine = await _open_test(address, stack)
             else:
                 engine = await _open_qemu(address, find_folders(address, os.environ, self._given), stack)
             self._stack = stack.pop_all()
@@ -90,20 +94,62 @@ async def _open_test(address: Address, stack: AsyncExitStack) -> LocalEngine:
     return engine
 
 
-async def _open_qemu(address: Address, folders: Folders, stack: AsyncExitStack) -> LocalEngine:
+async def _open_qemu(address: Address, folders: Folders, stack: AsyncExitStack) -> Engine:
+    """Whoever holds the host, else this process. One that holds it and cannot be attached to yet, or any more, is waited for."""
     if sys.platform != "linux":
         raise Unsupported(f"{address.uri} needs Linux; test:///default runs anywhere")
     if address.path == "/system" and not _is_root():
         raise AccessDenied("qemu:///system is for root; qemu:///session is yours")
+    from aiovirt.system.inotify import IN_CLOSE_WRITE, IN_CREATE, IN_MOVED_TO, FolderWatch
+
+    await to_thread.run_sync(_prepare, folders)
+    patience = anyio.current_time() + PATIENCE
+    with await to_thread.run_sync(FolderWatch, folders.runtime, IN_CLOSE_WRITE | IN_CREATE | IN_MOVED_TO) as changes:
+        while (held := await _lock(folders, stack)) is not None:
+            if address.path == "/embed":
+                raise held
+            if (attached := await _attach(address, folders, stack)) is not None:
+                return attached
+            with anyio.CancelScope(deadline=patience) as waiting:
+                await changes.names()
+            if waiting.cancelled_caught:
+                raise held
+    return await _hold(address, folders, stack)
+
+
+async def _attach(address: Address, folders: Folders, stack: AsyncExitStack) -> AttachedEngine | None:
+    """The engine at the holder's socket; None where nobody answers there."""
+    from aiovirt.engine.attached import AttachedEngine
+    from aiovirt.system.carrier import connect_unix
+
+    try:
+        carrier = await connect_unix(str(folders.socket))
+    except (FileNotFoundError, ConnectionRefusedError, BlockingIOError):
+        return None
+    except OSError as error:
+        raise SystemFailure(f"cannot attach at {folders.socket}: {error.strerror or error}") from error
+    async with AsyncExitStack() as inner:
+        await inner.enter_async_context(carrier)
+        if carrier.peer[1] not in {0, os.geteuid()}:
+            raise AccessDenied(f"another user listens at {folders.socket}")
+        engine = AttachedEngine(address.uri, carrier, folders.place)
+        tasks = (await inner.enter_async_context(Background())).group
+        try:
+            await tasks.start(engine.run)
+        except ConnectionLost:
+            return None
+        stack.push_async_exit(inner.pop_all())
+        return engine
+
+
+async def _hold(address: Address, folders: Folders, stack: AsyncExitStack) -> LocalEngine:
+    """The engine, in this process."""
     from aiovirt.drivers.qemu.driver import QemuDriver
+    from aiovirt.engine.holder import Holder
     from aiovirt.engine.journal import open_journal
     from aiovirt.engine.store import Store
     from aiovirt.hostdev.source import HostDevices
-    from aiovirt.system.files import FileLock
 
-    locks = [FileLock(path) for path in folders.locks]
-    stack.push_async_callback(_release, locks)
-    await shielded(to_thread.run_sync(_prepare, folders, locks))
     store = Store(folders)
     loaded = await store.load()
     host, boot, netns = await to_thread.run_sync(lambda: (host_uuid(), boot_id(), net_namespace()))
@@ -137,6 +183,7 @@ async def _open_qemu(address: Address, folders: Folders, stack: AsyncExitStack) 
     for run, spec in loaded.runs:
         if await engine.meet_again(run, spec):
             tasks.start_soon(_go_on, engine, run)
+    await stack.enter_async_context(Holder(engine, folders.place, str(folders.socket)))
     return engine
 
 
@@ -178,7 +225,29 @@ async def _enter(stack: AsyncExitStack, engine: LocalEngine) -> TaskGroup:
     return background.group
 
 
+async def _lock(folders: Folders, stack: AsyncExitStack) -> HostHeld | None:
+    """Takes every lock of the host, for as long as ``stack`` lasts.
+
+    Returns why not, where another process has that of the runtime folder: it is there to be attached to, or will be, or ends.
+    Raises HostHeld where one has another folder only.
+    """
+    from aiovirt.system.files import FileLock
+
+    first, *others = locks = [FileLock(path) for path in folders.locks]
+    async with AsyncExitStack() as taken:
+        taken.push_async_callback(_release, locks)
+        try:
+            await shielded(to_thread.run_sync(first.acquire))
+        except HostHeld as held:
+            return held
+        for lock in others:
+            await shielded(to_thread.run_sync(lock.acquire))
+        stack.push_async_exit(taken.pop_all())
+    return None
+
+
 async def _release(locks: list[FileLock]) -> None:
+    """The last one tells who waits that the host is free (:class:`~aiovirt.system.files.FileLock`)."""
     for lock in reversed(locks):
         await shielded(to_thread.run_sync(lock.release))
 
@@ -202,13 +271,11 @@ async def _watch_devices(engine: LocalEngine, *, task_status: TaskStatus[None]) 
     await engine.devices.watch(task_status=task_status)
 
 
-def _prepare(folders: Folders, locks: list[FileLock]) -> None:
+def _prepare(folders: Folders) -> None:
     from aiovirt.system.files import make_private
 
     for folder in folders.all():
         make_private(folder)
-    for lock in locks:
-        lock.acquire()
 
 
 def _is_root() -> bool:

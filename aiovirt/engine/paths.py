@@ -51,9 +51,19 @@ class Folders(Struct, frozen=True):
         return self.runtime / "qemu"
 
     @property
+    def socket(self) -> Path:
+        """Where others attach to the engine."""
+        return self.runtime / "engine.sock"
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """What tells an engine's host from another one's: (config, state)."""
+        return str(self.config), str(self.state)
+
+    @property
     def locks(self) -> tuple[Path, ...]:
-        """One in each folder that can be moved alone: two engines share none of them. The last names the holder to others."""
-        return self.state / "engine.lock", self.config / "engine.lock", self.runtime / "engine.lock"
+        """One in each folder that can be moved alone: two engines share none of them. Who has the first is at :attr:`socket`."""
+        return self.runtime / "engine.lock", self.state / "engine.lock", self.config / "engine.lock"
 
     def all(self) -> tuple[Path, ...]:
         """Every folder that has to be there, outer ones first."""

@@ -23,7 +23,7 @@ from aiovirt.errors import EventGap, SystemFailure
 from aiovirt.events.chain import Chain
 from aiovirt.events.cursor import format_cursor
 from aiovirt.events.index import Index
-from aiovirt.events.past import Journal
+from aiovirt.events.past import Journal, Past
 from aiovirt.events.ring import Ring
 from aiovirt.events.state import HostState
 from aiovirt.events.types import Event, JournalDegraded
@@ -88,7 +88,7 @@ class Bus:
         self.index = Index()
         self.closed = False
         self.new_waker = new_waker
-        self.journal = journal
+        self.journal: Past | None = journal
         self._began = head
         self._capacity = capacity
         self._clock = clock

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from aiovirt.events.types import Event
 
-__all__ = ["Journal", "PastReader"]
+__all__ = ["Journal", "Past", "PastReader"]
 
 
 class PastReader(Protocol):
@@ -20,13 +20,21 @@ class PastReader(Protocol):
         ...
 
 
-class Journal(Protocol):
-    """Where events are kept beyond memory."""
+class Past(Protocol):
+    """Where events are read that memory has no more."""
 
     @property
     def first(self) -> int:
         """The position of the oldest event kept."""
         ...
+
+    def read_from(self, position: int) -> PastReader:
+        """A reader of the events from ``position`` on."""
+        ...
+
+
+class Journal(Past, Protocol):
+    """Where events are kept beyond memory."""
 
     def append(self, event: Event) -> int:
         """Takes a numbered event for the next :meth:`write`; returns how many bytes wait."""
@@ -34,7 +42,3 @@ class Journal(Protocol):
 
     def write(self) -> None:
         """Puts all that waits into the file, without waiting for the disk; raises SystemFailure."""
-
-    def read_from(self, position: int) -> PastReader:
-        """A reader of the events from ``position`` on."""
-        ...

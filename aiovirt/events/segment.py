@@ -33,6 +33,7 @@ __all__ = [
     "decode_event",
     "decode_header",
     "decode_memo",
+    "encode_event",
     "encode_header",
     "encode_memo",
     "encode_record",
@@ -176,6 +177,11 @@ def encode_record(seq: int, event: Event) -> bytes:
     if len(checked) - _SEQ.size > RECORD_LIMIT:
         raise ValueError(f"an event of {len(checked)} bytes is too large")
     return _LENGTH.pack(len(checked) - _SEQ.size, crc32(checked)) + checked
+
+
+def encode_event(event: Event) -> bytes:
+    """What :func:`decode_event` reads, of an event that a record has held, or could."""
+    return _encoder.encode(event)
 
 
 def decode_event(payload: bytes | memoryview) -> Event:

@@ -6,7 +6,7 @@ domain and are journaled as the ``cause`` of what they lead to; questions change
 
 from __future__ import annotations
 
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, TypeAlias, TypeVar
 from uuid import UUID
 
 from msgspec import Struct
@@ -16,6 +16,7 @@ from aiovirt.model.details import DeviceDetails
 
 __all__ = [
     "DEFAULT_TIMEOUT",
+    "AnyRequest",
     "AskDetails",
     "AskQMP",
     "AskXML",
@@ -134,3 +135,23 @@ class ReadPhysPortId(Request[str | None], frozen=True, kw_only=True, tag=True):
     """Read a netdev's phys_port_id now; None when its driver has none."""
 
     name: str
+
+
+AnyRequest: TypeAlias = (
+    Define
+    | Create
+    | Undefine
+    | Start
+    | Suspend
+    | Resume
+    | Shutdown
+    | Reset
+    | Destroy
+    | AskXML
+    | AskQMP
+    | AskDetails
+    | Enumerate
+    | Refresh
+    | ReadPhysPortId
+)
+"""Every request there is."""

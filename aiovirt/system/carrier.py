@@ -11,8 +11,9 @@ from __future__ import annotations
 import array
 import os
 import socket
+import struct
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Final, Protocol, Self
 
@@ -21,11 +22,14 @@ from anyio import to_thread
 from aiovirt.system.background import shielded
 from aiovirt.system.seam import here
 
-__all__ = ["ByteCarrier", "Carrier", "connect_now", "connect_unix", "listen_unix"]
+__all__ = ["BACKLOG", "ByteCarrier", "Carrier", "connect_now", "connect_unix", "listen_unix"]
 
 CHUNK: Final = 16 * 1024
 """Bytes read at once: what is made of them is over before others on the loop notice."""
 SUN_PATH: Final = 100
+BACKLOG: Final = 8
+"""Clients that may wait to be taken."""
+_UCRED: Final = struct.Struct("=iII")  # pid, uid, gid (unix(7), SO_PEERCRED)
 
 
 class ByteCarrier(Protocol):
@@ -49,7 +53,7 @@ class Carrier:
         sock.setblocking(False)
         self._socket = sock
         self._attention = here().attend(sock.fileno())
-        self._rest = b""
+        self._rest: bytes | memoryview = b""
         self._has_room: Callable[[], None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -58,6 +62,12 @@ class Carrier:
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
         self._socket.close()
+
+    @property
+    def peer(self) -> tuple[int, int]:
+        """(pid, uid) of who is on the far side: of a client when it connected, of a server when it began to listen."""
+        pid, uid, _ = _UCRED.unpack(self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
+        return int(pid), int(uid)
 
     def close(self) -> None:
         """Ends the conversation; leaving the block closes the socket."""
@@ -88,7 +98,7 @@ class Carrier:
         except (BlockingIOError, InterruptedError):
             sent = 0
         if sent < len(data):
-            self._rest = data[sent:] if sent else b""
+            self._rest = memoryview(data)[sent:] if sent else b""
             self._attention.when_writable(self._send_rest)
         return sent > 0
 
@@ -138,16 +148,17 @@ def connect_now(path: str) -> socket.socket:
     return sock
 
 
-def listen_unix(path: str) -> socket.socket:
+def listen_unix(path: str, *, backlog: int = BACKLOG) -> socket.socket:
     """A listening socket at ``path``, mode 0600, in place of any that was there. Blocks: for threads."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
         with _reachable(path) as short:
-            with suppress(FileNotFoundError):
-                os.unlink(short)
+            folder, name = os.path.split(short)
+            new = os.path.join(folder, f".{name}.{os.getpid()}")
             os.fchmod(sock.fileno(), 0o600)  # the mode that bind gives the file
-            sock.bind(short)
-        sock.listen(8)
+            sock.bind(new)
+            sock.listen(backlog)
+            os.rename(new, short)  # whoever sees it there is let in
     except BaseException:
         sock.close()
         raise

@@ -113,7 +113,10 @@ def sync_folder(folder: Path) -> None:
 
 
 class FileLock:
-    """An flock(2) that dies with its holder; the file stays, and says who holds it."""
+    """An flock(2) that dies with its holder; the file stays, and says who holds it.
+
+    It is open for writing where it is held, and only there: IN_CLOSE_WRITE (inotify(7)) tells that it was let go.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -121,8 +124,14 @@ class FileLock:
 
     def acquire(self) -> None:
         """Raises HostHeld, with the holder's pid where it is known, when another has it; SystemFailure."""
+        os.close(self._lock(os.O_RDONLY))  # where another has it
+        self._handle = self._lock(os.O_RDWR)
+        os.ftruncate(self._handle, 0)
+        os.pwrite(self._handle, f"{os.getpid()}\n".encode(), 0)
+
+    def _lock(self, access: int) -> int:
         try:
-            handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            handle = os.open(self._path, access | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         except OSError as error:
             raise SystemFailure(f"cannot lock {self._path}: {error.strerror}") from error
         try:
@@ -135,9 +144,7 @@ class FileLock:
             pid = int(holder) if holder.isdecimal() else None
             by = f"process {pid}" if pid else "another process"
             raise HostHeld(f"this host is held by {by} (lock {self._path})", pid=pid) from None
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
-        self._handle = handle
+        return handle
 
     def release(self) -> None:
         """Lets go."""

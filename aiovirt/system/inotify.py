@@ -1,4 +1,4 @@
-"""Which files of a folder were written to: inotify(7), which the standard library does not have."""
+"""What happens to the files of a folder: inotify(7), which the standard library does not have."""
 
 from __future__ import annotations
 
@@ -11,22 +11,30 @@ from typing import Final, Self
 
 import anyio
 
-__all__ = ["Writes"]
+__all__ = ["IN_CLOSE_WRITE", "IN_CREATE", "IN_DELETE", "IN_MODIFY", "IN_MOVED_FROM", "IN_MOVED_TO", "FolderWatch"]
 
 IN_MODIFY: Final = 0x2
+IN_CLOSE_WRITE: Final = 0x8
+IN_MOVED_FROM: Final = 0x40
+IN_MOVED_TO: Final = 0x80
+IN_CREATE: Final = 0x100
+IN_DELETE: Final = 0x200
 IN_NONBLOCK: Final = os.O_NONBLOCK
 IN_CLOEXEC: Final = os.O_CLOEXEC
 _HEAD: Final = struct.Struct("iIII")  # wd, mask, cookie, length of the name that follows
 _BUFFER: Final = 65_536
 
 
-class Writes:
-    """``with Writes(folder) as writes:`` then ``await writes.names()``. Raises OSError where there is no inotify to be had."""
+class FolderWatch:
+    """``with FolderWatch(folder, IN_MODIFY) as watch:`` then ``await watch.names()``.
 
-    def __init__(self, folder: Path) -> None:
+    ``kinds`` are the bits of what counts. Raises OSError where there is no inotify to be had. Making it blocks for a moment.
+    """
+
+    def __init__(self, folder: Path, kinds: int) -> None:
         libc = ctypes.CDLL(None, use_errno=True)
         self._handle: int = libc.inotify_init1(IN_NONBLOCK | IN_CLOEXEC)
-        if self._handle < 0 or libc.inotify_add_watch(self._handle, os.fsencode(folder), IN_MODIFY) < 0:
+        if self._handle < 0 or libc.inotify_add_watch(self._handle, os.fsencode(folder), kinds) < 0:
             number = ctypes.get_errno()
             self.close()
             raise OSError(number, os.strerror(number), str(folder))
@@ -44,7 +52,7 @@ class Writes:
             self._handle = -1
 
     async def names(self) -> set[str]:
-        """The names written to since it was last asked; waits until there is one.
+        """The names of files to which it happened since it was last asked; waits until there is one.
 
         "" is among them when the kernel had to leave some out: then it may be any.
         """

@@ -16,7 +16,7 @@ from typing import Final, Self
 
 import anyio
 
-from aiovirt.system.carrier import connect_now, listen_unix
+from aiovirt.system.carrier import BACKLOG, Carrier, connect_now, listen_unix
 
 __all__ = ["Connection", "Listener"]
 
@@ -70,12 +70,12 @@ class Listener:
     listens at included. One that nobody listens at any more is replaced.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, backlog: int = BACKLOG) -> None:
         _claim(path)
         self._path = path
         self._spare = _new_spare()
         try:
-            self._socket = listen_unix(path)
+            self._socket = listen_unix(path, backlog=backlog)
         except BaseException:
             self._spare.close()
             raise
@@ -89,10 +89,17 @@ class Listener:
 
     async def accept(self) -> Connection:
         """The next client. Where this process has no descriptor left for one, it is hung up on."""
+        return Connection(await self._accept())
+
+    async def accept_carrier(self) -> Carrier:
+        """The same, to be heard as it speaks; its block is the caller's to enter."""
+        return Carrier(await self._accept())
+
+    async def _accept(self) -> socket.socket:
         while True:
             await anyio.wait_readable(self._socket)
             try:
-                return Connection(self._socket.accept()[0])
+                return self._socket.accept()[0]
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 continue
             except OSError as error:

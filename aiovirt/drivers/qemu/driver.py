@@ -38,7 +38,7 @@ from aiovirt.system import files, process
 from aiovirt.system.background import shielded
 from aiovirt.system.carrier import connect_unix, listen_unix
 from aiovirt.system.deadlines import Deadlines
-from aiovirt.system.inotify import Writes
+from aiovirt.system.inotify import IN_MODIFY, FolderWatch
 from aiovirt.system.log import get_logger
 from aiovirt.wire.qmp.protocol import DEFAULT_LIMIT
 
@@ -77,7 +77,7 @@ class QemuDriver:
     async def bound_logs(self) -> None:
         """Keeps every guest's log within its limit, whatever the guest makes QEMU say, until cancelled."""
         try:
-            with await to_thread.run_sync(Writes, self._log_dir) as writes:
+            with await to_thread.run_sync(FolderWatch, self._log_dir, IN_MODIFY) as writes:
                 while True:
                     await to_thread.run_sync(_shrink, self._log_dir, await writes.names())
         except OSError as error:

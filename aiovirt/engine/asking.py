@@ -1,0 +1,117 @@
+"""What is asked of the holder: each question has a number, and one outcome. It leaves when the socket has room."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+import anyio
+
+from aiovirt.engine.failures import error_of
+from aiovirt.errors import HostGone, InvalidArgument, OrderTimeout
+from aiovirt.system.carrier import ByteCarrier
+from aiovirt.system.seam import new_waker
+from aiovirt.wire.attach import framed
+from aiovirt.wire.attach.messages import CLIENT_LIMIT, Answer, Ask, Cancel, Failure, FromClient, Past, SeekPast, encode
+
+__all__ = ["Asking"]
+
+GIVING_UP: Final = 10.0
+"""Seconds for which one that is cancelled waits for the holder to have given it up."""
+
+Outcome = Answer | Past | Failure
+
+
+class Asking:
+    """Questions over ``carrier``. Plain calls on the loop's thread, but for :meth:`ask`."""
+
+    def __init__(self, carrier: ByteCarrier) -> None:
+        self._carrier = carrier
+        self._calls: dict[int, _Call] = {}
+        self._last = 0
+        self._unsent: deque[tuple[int, bytes]] = deque()
+        self._over = False
+
+    async def ask(self, question: Callable[[int], Ask | SeekPast], patience: float) -> Answer | Past:
+        """The answer to ``question(number)``.
+
+        Raises what the holder answers instead, OrderTimeout when there is no word of it within ``patience`` seconds, HostGone
+        (without a cursor) when it ends first. Cancelled, it waits until it has been given up there: it is done or it is not.
+        """
+        self._last = number = self._last + 1
+        message = encode(question(number))
+        if len(message) > CLIENT_LIMIT:
+            raise InvalidArgument(f"what is asked has {len(message)} bytes, of at most {CLIENT_LIMIT}")
+        self._calls[number] = call = _Call()
+        try:
+            self._send(number, message)
+            with anyio.move_on_after(patience):
+                await self._outcome(call)
+        except BaseException:
+            if self._give_up(number):
+                with anyio.move_on_after(GIVING_UP, shield=True):
+                    await self._outcome(call)
+            raise
+        finally:
+            del self._calls[number]
+        if call.outcome is None:
+            if self._over:
+                raise HostGone("")
+            raise OrderTimeout("the engine does not answer", sent=self._give_up(number))
+        if isinstance(call.outcome, Failure):
+            raise error_of(call.outcome)
+        return call.outcome
+
+    def say(self, message: FromClient) -> None:
+        """Something that has no answer."""
+        self._send(0, encode(message))
+
+    def answered(self, outcome: Outcome) -> None:
+        """What came of one; nothing when nobody waits for that any more."""
+        if (call := self._calls.get(outcome.number)) is not None:
+            call.outcome = outcome
+            call.waker.wake()
+
+    def has_room(self) -> None:
+        """The socket takes more."""
+        while self._unsent and self._write(self._unsent[0][1]):
+            self._unsent.popleft()
+
+    def end(self) -> None:
+        """Nothing more is answered."""
+        self._over = True
+        for call in self._calls.values():
+            call.waker.wake()
+
+    async def _outcome(self, call: _Call) -> None:
+        while call.outcome is None and not self._over:
+            await call.waker.wait()
+
+    def _give_up(self, number: int) -> bool:
+        """Whether it had left: then it is asked to be given up; else it never will."""
+        for unsent in self._unsent:
+            if unsent[0] == number:
+                self._unsent.remove(unsent)
+                return False
+        self.say(Cancel(number))
+        return True
+
+    def _send(self, number: int, message: bytes) -> None:
+        frame = framed(message)
+        if self._unsent or not self._write(frame):
+            self._unsent.append((number, frame))
+
+    def _write(self, frame: bytes) -> bool:
+        try:
+            return self._over or self._carrier.write(frame)
+        except OSError:
+            return True  # it broke: that is told by the end of what is heard
+
+
+class _Call:
+    __slots__ = ("outcome", "waker")
+
+    def __init__(self) -> None:
+        self.outcome: Outcome | None = None
+        self.waker = new_waker()

@@ -1,0 +1,233 @@
+"""The attached side: the engine is another process's, and looks the same from here.
+
+It holds the same fold of the same journal: the whole state once, then every event. So what has no ``async`` is read here,
+without asking; what is awaited is asked of the holder. When the holder ends, streams raise HostGone, each with its cursor.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import PurePath
+from typing import Final, TypeVar, cast
+from uuid import UUID
+
+import anyio
+from anyio.abc import TaskStatus
+from msgspec import structs
+
+from aiovirt.engine.asking import Asking
+from aiovirt.engine.failures import error_of
+from aiovirt.errors import ConnectionLost, Error, EventGap, HostGone, InvalidArgument, OrderTimeout, ProtocolError
+from aiovirt.events.chain import Chain, Era
+from aiovirt.events.past import PastReader
+from aiovirt.events.replica import Replica
+from aiovirt.events.segment import DamagedError, decode_event, decode_memo
+from aiovirt.events.state import HostState
+from aiovirt.events.types import Event
+from aiovirt.model.orders import DEFAULT_TIMEOUT, AnyRequest, Request
+from aiovirt.system.carrier import ByteCarrier
+from aiovirt.system.log import get_logger
+from aiovirt.system.seam import new_waker
+from aiovirt.wire.attach import VERSION, Frames
+from aiovirt.wire.attach.messages import (
+    ENGINE_LIMIT,
+    IN_FLIGHT,
+    READS_IN_FLIGHT,
+    Answer,
+    Ask,
+    Epochs,
+    Failure,
+    FromEngine,
+    Hello,
+    News,
+    Past,
+    SeekPast,
+    Welcome,
+    decode_from_engine,
+    is_read,
+    value_of,
+)
+
+__all__ = ["AttachedEngine"]
+
+GRACE: Final = 1.0
+"""Seconds beyond its deadline for which an order waits for the holder's own word on it."""
+
+R = TypeVar("R")
+log = get_logger("engine")
+
+
+class AttachedEngine:
+    """See :class:`aiovirt.engine.seam.Engine`. ``bus`` is there once :meth:`run` has started.
+
+    ``place`` are the folders of definitions and state that the engine has to have.
+    """
+
+    bus: Replica
+
+    def __init__(self, uri: str, carrier: ByteCarrier, place: tuple[str, str] | None = None) -> None:
+        self.uri = uri
+        self._place = place
+        self._carrier = carrier
+        self._asking = Asking(carrier)
+        self._frames = Frames(ENGINE_LIMIT)
+        self._welcomed = anyio.Event()
+        self._why: Error | None = None  # it ended
+        self._orders = anyio.CapacityLimiter(IN_FLIGHT)
+        self._reads = anyio.CapacityLimiter(READS_IN_FLIGHT)
+
+    @property
+    def uuid(self) -> UUID:
+        """The host's."""
+        return self.bus.host
+
+    async def run(self, *, task_status: TaskStatus[None]) -> None:
+        """Speaks with the holder until that ends, or cancelled; says it has started once it is welcome.
+
+        Raises, when it is not: what the holder refuses with, ConnectionLost when that ends first, ProtocolError for what is none.
+        """
+        self._asking.say(Hello(VERSION, PurePath(sys.argv[0]).name, self._place))
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._tell_welcome, task_status)
+                await self._listen()
+                tasks.cancel_scope.cancel()
+        finally:
+            self._asking.end()
+            if self._welcomed.is_set():
+                self.bus.close()
+        if not self._welcomed.is_set():
+            raise self._why or ConnectionLost("the engine ended before it had welcomed us")
+
+    async def call(self, request: Request[R]) -> R:
+        """Asks the holder; raises what it raises, HostGone when it ends first. Cancelling gives the order up there."""
+        if not request.timeout > 0:
+            raise InvalidArgument(f"a timeout of {request.timeout:g} s is not possible")
+        until = anyio.current_time() + request.timeout
+        borrower, lane = object(), self._reads if is_read(request) else self._orders
+        with anyio.move_on_after(request.timeout) as deadline:
+            await lane.acquire_on_behalf_of(borrower)
+        if deadline.cancelled_caught:
+            raise OrderTimeout(f"{lane.total_tokens:g} others are under way", sent=False)
+        try:
+            left = max(until - anyio.current_time(), 0.001)
+            timed = cast("AnyRequest", structs.replace(request, timeout=left))
+            answer = await self._ask(lambda number: Ask(number, timed), left + GRACE)
+        finally:
+            lane.release_on_behalf_of(borrower)
+        return value_of(request, answer)
+
+    # -- what is heard: plain calls on the loop's thread -----------------------------------
+
+    async def _tell_welcome(self, task_status: TaskStatus[None]) -> None:
+        await self._welcomed.wait()
+        task_status.started()
+
+    async def _listen(self) -> None:
+        try:
+            await self._carrier.run(self._heard, self._asking.has_room)
+        except OSError as error:
+            log.info("the connection to the engine broke", error=str(error))
+        except ProtocolError as breach:
+            self._why = self._why or breach
+            log.error("the engine is not heard any more", why=str(self._why))
+
+    def _heard(self, data: bytes) -> None:
+        for frame in self._frames.feed(data):
+            self._take(decode_from_engine(frame))
+
+    def _take(self, message: FromEngine) -> None:
+        if isinstance(message, Welcome):
+            self._begin(message)
+        elif isinstance(message, Failure) and not message.number:
+            self._why = error_of(message)
+            raise ProtocolError(f"the engine hangs up: {message.message}")
+        elif not self._welcomed.is_set():
+            raise ProtocolError(f"{type(message).__name__} comes before a welcome")
+        elif isinstance(message, News):
+            self.bus.take(_events(message.events))
+        elif isinstance(message, Epochs):
+            self.bus.go_on(_chain(message.eras))
+        else:
+            self._asking.answered(message)
+
+    def _begin(self, welcome: Welcome) -> None:
+        if self._welcomed.is_set():
+            raise ProtocolError("a second welcome")
+        if welcome.version != VERSION:
+            raise ProtocolError(f"the engine speaks version {welcome.version}, and here it is {VERSION}")
+        try:
+            memo = decode_memo(welcome.state)
+        except DamagedError as error:
+            raise ProtocolError(f"the state cannot be read: {error}") from error
+        past, chain = _Journal(self._asking, welcome.first), _chain(welcome.eras)
+        self.bus = past.bus = Replica(
+            host=welcome.host, chain=chain, head=welcome.head, state=HostState(memo), past=past, new_waker=new_waker
+        )
+        self._welcomed.set()
+
+    async def _ask(self, question: Callable[[int], Ask], patience: float) -> Answer:
+        try:
+            answer = await self._asking.ask(question, patience)
+        except HostGone:
+            raise HostGone(self.bus.cursor) from None
+        if not isinstance(answer, Answer):
+            raise ProtocolError(f"{type(answer).__name__} is no answer to an order")
+        return answer
+
+
+class _Journal:
+    """The holder's journal, as :class:`aiovirt.events.past.Past`. ``first`` is as it was last told."""
+
+    bus: Replica
+
+    def __init__(self, asking: Asking, first: int) -> None:
+        self.first = first
+        self._asking = asking
+
+    def read_from(self, position: int) -> PastReader:
+        """A reader of the events from ``position`` on."""
+        return _Reader(self, position)
+
+    async def read(self, position: int) -> list[Event]:
+        """Some events from ``position`` on, none where there are no more. Raises LookupError when they are gone."""
+        try:
+            past = await self._asking.ask(lambda number: SeekPast(number, position), DEFAULT_TIMEOUT)
+        except HostGone:
+            raise HostGone(self.bus.chain.cursor(position - 1)) from None
+        except EventGap as gap:
+            self.first = max(self.first, self.bus.chain.position(gap.first_available) or position + 1)
+            raise
+        if not isinstance(past, Past):
+            raise ProtocolError(f"{type(past).__name__} is no part of the journal")
+        self.first = past.first
+        return list(_events(past.events))
+
+
+class _Reader:
+    """Where a reader is in it."""
+
+    def __init__(self, journal: _Journal, position: int) -> None:
+        self._journal = journal
+        self._position = position
+
+    async def read(self) -> list[Event]:
+        """See :class:`aiovirt.events.past.PastReader`."""
+        events = await self._journal.read(self._position)
+        self._position += len(events)
+        return events
+
+
+def _events(told: Iterable[bytes]) -> Iterator[Event]:
+    try:
+        for event in told:
+            yield decode_event(event)
+    except DamagedError as error:
+        raise ProtocolError(f"an event cannot be read: {error}") from error
+
+
+def _chain(eras: tuple[tuple[str, int, int | None], ...]) -> Chain:
+    if not eras:
+        raise ProtocolError("a journal without an epoch")
+    return Chain(tuple(Era(*era) for era in eras))

@@ -1,0 +1,289 @@
+"""One attached process, as the holder sees it. Everything but what it asks for happens in plain calls on the loop's thread."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+from uuid import UUID
+
+import anyio
+from anyio.abc import TaskGroup
+from msgspec import Struct
+
+from aiovirt.engine.failures import failure_of
+from aiovirt.engine.local import LocalEngine
+from aiovirt.errors import Error, EventGap, HostHeld, ProtocolError, SystemFailure
+from aiovirt.events.past import PastReader
+from aiovirt.events.segment import encode_event, encode_memo
+from aiovirt.events.types import Event
+from aiovirt.model import orders
+from aiovirt.system.carrier import ByteCarrier
+from aiovirt.system.log import get_logger
+from aiovirt.wire.attach import VERSION, Frames, framed
+from aiovirt.wire.attach.messages import (
+    CLIENT_LIMIT,
+    IN_FLIGHT,
+    READS_IN_FLIGHT,
+    Answer,
+    Ask,
+    Cancel,
+    Epochs,
+    FromEngine,
+    Hello,
+    News,
+    Past,
+    SeekPast,
+    Welcome,
+    decode_from_client,
+    encode,
+    encode_value,
+    is_read,
+)
+
+__all__ = ["WAITING", "Client", "Place", "news_frame"]
+
+WAITING: Final = 128 * 1024 * 1024
+"""Bytes of answers that may wait for a client before it is given up."""
+READERS: Final = 8
+"""Places in the past that are remembered for one client."""
+NAME_LIMIT: Final = 200
+
+Place = tuple[str, str]
+"""The folders of a host's definitions and of its state."""
+
+log = get_logger("engine")
+
+
+def news_frame(events: list[Event]) -> bytes:
+    """The message that tells of these events, which follow each other."""
+    return framed(encode(News([encode_event(event) for event in events])))
+
+
+class Client:
+    """The process ``pid`` at the far side of ``carrier``, attached to ``engine`` at ``place``.
+
+    ``news_after(position)`` gives what follows an event: up to which position, and the message; None where memory has lost it.
+    """
+
+    def __init__(
+        self, engine: LocalEngine, place: Place, carrier: ByteCarrier, news_after: Callable[[int], tuple[int, bytes] | None], pid: int
+    ) -> None:
+        self.pid = pid
+        self.program = ""
+        self._engine = engine
+        self._place = place
+        self._bus = engine.bus
+        self._carrier = carrier
+        self._news_after = news_after
+        self._frames = Frames(CLIENT_LIMIT)
+        self._told = -1  # the position of the last event it was told; below 0 it has not been welcomed
+        self._eras = self._bus.chain.eras
+        self._held: bytes | None = None  # what the socket has no room for yet
+        self._answers: deque[tuple[int, bytes]] = deque()  # behind which position, and the message
+        self._waiting = 0  # bytes of those
+        self._calls: dict[int, _Call] = {}
+        self._owned: dict[UUID, int | None] = {}  # guests that end with it, by uuid: the number of their run
+        self._readers: dict[int, PastReader] = {}
+        self._behind = False  # what it is told next is being read from the journal
+        self._tasks: TaskGroup | None = None
+        self._over = False
+
+    async def run(self) -> None:
+        """The conversation, until it ends; then what lived for it alone ends, too. Nothing that a client does raises here."""
+        try:
+            async with anyio.create_task_group() as self._tasks:
+                try:
+                    await self._carrier.run(self._heard, self._has_room)
+                except (ProtocolError, HostHeld) as breach:
+                    log.warning("a client was hung up on", pid=self.pid, program=self.program, why=str(breach))
+                    self.refuse(breach)
+                except OSError as error:
+                    log.debug("a client's socket broke", pid=self.pid, error=str(error))
+                self._over = True
+                self._tasks.cancel_scope.cancel()
+        finally:
+            self._over = True
+            await self._end_owned()
+
+    async def _end_owned(self) -> None:
+        with anyio.CancelScope(shield=True):
+            async with anyio.create_task_group() as tasks:
+                for uuid, number in self._owned.items():
+                    entry = self._engine.entries.find(uuid)
+                    if entry is not None and entry.id == number:
+                        tasks.start_soon(self._engine.destroy_owned, uuid)
+
+    # -- what it says ----------------------------------------------------------------------
+
+    def _heard(self, data: bytes) -> None:
+        for frame in self._frames.feed(data):
+            message = decode_from_client(frame)
+            if self._told < 0:
+                self._welcome(message)
+                continue
+            match message:
+                case Ask() | SeekPast():
+                    self._begin(message)
+                case Cancel():
+                    if (call := self._calls.get(message.number)) is not None:
+                        call.scope.cancel()
+                case _:
+                    raise ProtocolError(f"a second {type(message).__name__}")
+
+    def _welcome(self, hello: object) -> None:
+        if not isinstance(hello, Hello):
+            raise ProtocolError(f"{type(hello).__name__} comes before Hello")
+        if hello.version < 1:
+            raise ProtocolError(f"version {hello.version} is not spoken here: {VERSION} is")
+        if hello.place is not None and hello.place != self._place:
+            folder = " and ".join(mine for mine, other in zip(self._place, hello.place, strict=True) if mine != other)
+            raise HostHeld(f"this host is held by process {os.getpid()}, with {folder}", pid=os.getpid())
+        bus = self._bus
+        self.program = hello.program[:NAME_LIMIT]
+        head, state = bus.head, bus.state  # to look may begin an epoch, so the chain is read behind
+        self._told, self._eras = head, bus.chain.eras
+        self._say(
+            Welcome(
+                version=min(VERSION, hello.version),
+                host=bus.host,
+                pid=os.getpid(),
+                eras=tuple((era.epoch, era.base, era.end) for era in self._eras),
+                head=head,
+                first=bus.first,
+                state=encode_memo(state.memo(bus.cursor)),
+            )
+        )
+
+    def refuse(self, why: Error) -> None:
+        """The last words."""
+        try:
+            self._carrier.write(framed(encode(failure_of(0, why))))
+        except OSError as error:
+            log.debug("a client has gone before it was refused", pid=self.pid, error=str(error))
+
+    def _begin(self, asked: Ask | SeekPast) -> None:
+        request = asked if isinstance(asked, SeekPast) else asked.request
+        reads = is_read(request)
+        if asked.number in self._calls or asked.number < 1:
+            raise ProtocolError(f"number {asked.number} is under way already, or none")
+        if sum(call.reads is reads for call in self._calls.values()) >= (READS_IN_FLIGHT if reads else IN_FLIGHT):
+            raise ProtocolError("more is asked at once than may be")
+        assert self._tasks is not None
+        self._calls[asked.number] = call = _Call(reads=reads, scope=anyio.CancelScope())
+        self._tasks.start_soon(self._carry_out, asked, call)
+
+    async def _carry_out(self, asked: Ask | SeekPast, call: _Call) -> None:
+        """Answers once, whatever comes of it."""
+        answer: FromEngine = failure_of(asked.number, Error("it was given up"))
+        with call.scope:
+            try:
+                answer = await (self._read_past(asked) if isinstance(asked, SeekPast) else self._do(asked))
+            except Error as error:
+                answer = failure_of(asked.number, error)
+            except Exception as error:
+                log.exception("a call failed in a way that it should not", request=type(asked).__name__)
+                answer = failure_of(asked.number, Error(f"internal error: {error!r}"))
+        del self._calls[asked.number]
+        self._reply(answer)
+
+    async def _do(self, asked: Ask) -> Answer:
+        request = asked.request
+        value: object = await self._engine.call(request)
+        if isinstance(request, orders.Create | orders.Start) and request.autodestroy:
+            uuid = value if isinstance(value, UUID) else request.uuid if isinstance(request, orders.Start) else None
+            if uuid is not None and (entry := self._engine.entries.find(uuid)) is not None:
+                self._owned[uuid] = entry.id
+        return Answer(asked.number, encode_value(value))
+
+    async def _read_past(self, asked: SeekPast) -> Past:
+        bus, position = self._bus, asked.position
+        if bus.journal is None:
+            raise EventGap(bus.cursor, None, bus.cursor)
+        reader = self._readers.pop(position, None) or bus.journal.read_from(position)
+        try:
+            events = await reader.read()
+        except LookupError as gone:
+            raise bus.gap(position) from gone
+        self._readers[position + len(events)] = reader
+        if len(self._readers) > READERS:
+            del self._readers[next(iter(self._readers))]
+        return Past(asked.number, [encode_event(event) for event in events], bus.first)
+
+    # -- what it is told -------------------------------------------------------------------
+
+    def _reply(self, answer: FromEngine) -> None:
+        """Behind all that was published before."""
+        frame = framed(encode(answer))
+        self._answers.append((self._bus.head, frame))
+        self._waiting += len(frame)
+        self.push()
+        if self._waiting > WAITING:
+            log.warning("a client does not read, and is hung up on", pid=self.pid, program=self.program, waiting=self._waiting)
+            self._over = True
+            self._carrier.close()
+
+    def push(self) -> None:
+        """Says what there is to say, as far as its socket has room."""
+        while not self._over and self._held is None and (frame := self._next()) is not None:
+            self._send(frame)
+
+    def _say(self, message: FromEngine) -> None:
+        self._send(framed(encode(message)))
+
+    def _send(self, frame: bytes) -> None:
+        try:
+            if not self._carrier.write(frame):
+                self._held = frame
+        except OSError:
+            self._over = True  # what it said last is still heard, and then its end
+
+    def _has_room(self) -> None:
+        held, self._held = self._held, None
+        if held is not None:
+            self._send(held)
+        self.push()
+
+    def _next(self) -> bytes | None:
+        if self._told < 0:
+            return None
+        if self._answers and self._answers[0][0] <= self._told:
+            _, frame = self._answers.popleft()
+            self._waiting -= len(frame)
+            return frame
+        if self._behind or self._told >= self._bus.head:
+            return None
+        if self._bus.chain.eras is not self._eras:
+            self._eras = self._bus.chain.eras
+            return framed(encode(Epochs(tuple((era.epoch, era.base, era.end) for era in self._eras))))
+        news = self._news_after(self._told)
+        if news is None:
+            assert self._tasks is not None
+            self._behind = True
+            self._tasks.start_soon(self._catch_up)
+            return None
+        self._told, frame = news
+        return frame
+
+    async def _catch_up(self) -> None:
+        """What memory has lost is read from the journal; where that has lost it, too, it is hung up on, and told by its next engine."""
+        journal, events = self._bus.journal, list[Event]()
+        try:
+            events = await journal.read_from(self._told + 1).read() if journal is not None else []
+        except (LookupError, SystemFailure) as error:
+            log.warning("the journal cannot be read for a client", pid=self.pid, program=self.program, why=str(error))
+        if not events:
+            log.warning("a client that was too slow is hung up on", pid=self.pid, program=self.program)
+            self._over = True
+            self._carrier.close()
+            return
+        self._behind = False
+        self._told += len(events)
+        self._send(news_frame(events))
+        self.push()
+
+
+class _Call(Struct, frozen=True, gc=False):
+    reads: bool
+    scope: anyio.CancelScope

@@ -1,0 +1,119 @@
+"""The holder's socket: other processes attach to this engine, and see and do what its own Host does.
+
+One task passes the news on to all clients; what is said to several at once is encoded once. A client that does not read costs
+nobody anything: it has its place in the journal, from where it is told on, and only answers wait for it in memory.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import Final, Self
+
+import anyio
+from anyio import to_thread
+
+from aiovirt.engine.client import Client, Place, news_frame
+from aiovirt.engine.local import LocalEngine
+from aiovirt.errors import AccessDenied, SystemFailure
+from aiovirt.events.tail import Tail
+from aiovirt.system.background import Background, shielded
+from aiovirt.system.carrier import Carrier
+from aiovirt.system.listener import Listener
+from aiovirt.system.log import get_logger
+
+__all__ = ["BATCH", "Holder"]
+
+BACKLOG: Final = 1024
+BATCH: Final = 256
+"""Events in one message at most."""
+log = get_logger("engine")
+
+
+class Holder:
+    """``async with Holder(engine, place, path):`` a socket at ``path``, mode 0600, for this user and root.
+
+    ``place`` are the folders that clients have to mean.
+    """
+
+    def __init__(self, engine: LocalEngine, place: Place, path: str) -> None:
+        self.clients: set[Client] = set()
+        self._engine = engine
+        self._place = place
+        self._path = path
+        self._tail = Tail(engine.bus)
+        self._batch: tuple[int, int, bytes] = (-1, -1, b"")  # a message of news: after which position, up to which, its bytes
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            listener = await self._listen(stack)
+            tasks = (await stack.enter_async_context(Background())).group
+            tasks.start_soon(self._pass_on)
+            tasks.start_soon(self._serve, listener)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self._stack.__aexit__(kind, error, trace)
+
+    # -- the door --------------------------------------------------------------------------
+
+    async def _listen(self, stack: AsyncExitStack) -> Listener:
+        """The socket, in place of one that an engine before this one left."""
+        made: list[Listener] = []
+
+        async def close() -> None:
+            for listener in made:
+                await shielded(to_thread.run_sync(listener.close))
+
+        stack.push_async_callback(close)
+        try:
+            await shielded(to_thread.run_sync(lambda: made.append(Listener(self._path, backlog=BACKLOG))))
+        except OSError as error:
+            raise SystemFailure(f"cannot listen at {self._path}: {error.strerror or error}") from error
+        return made[0]
+
+    async def _serve(self, listener: Listener) -> None:
+        async with anyio.create_task_group() as tasks:
+            while True:
+                try:
+                    carrier = await listener.accept_carrier()
+                except OSError as error:
+                    log.error("nobody can attach any more", file=self._path, error=str(error))
+                    return
+                tasks.start_soon(self._attend, carrier)
+
+    async def _attend(self, carrier: Carrier) -> None:
+        async with carrier:
+            pid, uid = carrier.peer
+            client = Client(self._engine, self._place, carrier, self.news_after, pid)
+            if uid not in {0, os.geteuid()}:
+                client.refuse(AccessDenied(f"user {uid} may not attach to this host"))
+                log.warning("a client was refused", pid=pid, uid=uid)
+                return
+            self.clients.add(client)
+            try:
+                await client.run()
+            finally:
+                self.clients.discard(client)
+
+    # -- news ------------------------------------------------------------------------------
+
+    async def _pass_on(self) -> None:
+        while not self._engine.bus.closed:
+            await self._tail.news()
+            for client in tuple(self.clients):
+                client.push()
+
+    def news_after(self, position: int) -> tuple[int, bytes] | None:
+        """(up to which position, the message) of the next events; None where memory has lost them."""
+        after, upto, message = self._batch
+        if after != position:
+            events = self._tail.after(position, BATCH)
+            if events is None:
+                return None
+            upto, message = position + len(events), news_frame(events)
+            self._batch = position, upto, message
+        return upto, message

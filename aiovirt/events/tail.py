@@ -1,0 +1,59 @@
+"""All events as they come, for one who passes them on to many: one wake for all of them, and a look at any that memory has."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from aiovirt.events.bus import Bus
+from aiovirt.events.filters import make_filter
+from aiovirt.events.types import Event
+
+__all__ = ["Tail"]
+
+_ALL: Final = make_filter((), None)
+
+
+class Tail:
+    """``bus``'s events. One task waits for news; :meth:`after` costs the writer nothing."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        self._waker = bus.new_waker()
+        self._places = bus.index.enter(_ALL)
+        self._seen = bus.head
+        self._parked = False
+
+    async def news(self) -> None:
+        """Returns when something was published since it last did, or the bus is closed."""
+        bus = self._bus
+        if bus.ring.head == self._seen and not bus.closed:
+            self._parked = True
+            bus.index.parked += 1
+            for place in self._places:
+                place.add(self)
+            try:
+                await self._waker.wait()
+            finally:
+                self._unpark()
+        self._seen = bus.ring.head
+
+    def wake(self, position: int) -> None:  # noqa: ARG002 - the position of what is there to be looked at
+        """Called by the bus: see :class:`aiovirt.events.index.Parked`."""
+        self._unpark()
+        self._waker.wake()
+
+    def after(self, position: int, most: int) -> list[Event] | None:
+        """Up to so many events that follow the one at ``position``, or None where memory has lost the first of them."""
+        head, first = self._bus.head, position + 1
+        if first > head:
+            return []
+        if first < self._bus.ring.first:
+            return None
+        return [event for event in self._bus.ring.span(first, min(head, position + most)) if event is not None]
+
+    def _unpark(self) -> None:
+        if self._parked:
+            self._parked = False
+            self._bus.index.parked -= 1
+            for place in self._places:
+                place.discard(self)

@@ -1,0 +1,215 @@
+"""The messages between an engine and a process that is attached to it, as values and as bytes (msgpack).
+
+A client says Hello and is welcomed with the whole state at one cursor; from then on it is told every event, in order. What
+it asks is a :class:`~aiovirt.model.orders.Request` with a number of its own, answered once. An answer comes behind all
+events that were published before it. Events and the state travel in the journal's form: what they mean is not known here.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, TypeAlias, TypeVar, get_args
+from uuid import UUID
+
+import msgspec
+from msgspec import Raw, Struct
+
+from aiovirt.errors import ProtocolError
+from aiovirt.model import orders
+from aiovirt.model.orders import AnyRequest, Request
+
+__all__ = [
+    "CLIENT_LIMIT",
+    "ENGINE_LIMIT",
+    "IN_FLIGHT",
+    "READS_IN_FLIGHT",
+    "VERSION",
+    "Answer",
+    "Ask",
+    "Cancel",
+    "Epochs",
+    "Failure",
+    "FromClient",
+    "FromEngine",
+    "Hello",
+    "News",
+    "Past",
+    "SeekPast",
+    "Welcome",
+    "decode_from_client",
+    "decode_from_engine",
+    "encode",
+    "encode_value",
+    "is_read",
+    "value_of",
+]
+
+R = TypeVar("R")
+
+VERSION: Final = 1
+CLIENT_LIMIT: Final = 8 * 1024 * 1024
+"""Bytes of a client's message at most: a definition's XML and a QMP command are far smaller."""
+ENGINE_LIMIT: Final = 512 * 1024 * 1024
+"""Bytes of an engine's: a QMP reply may have 64 MiB, the state of a large host more."""
+
+IN_FLIGHT: Final = 1024
+"""Orders of one client that may be under way; its own side keeps the others back."""
+READS_IN_FLIGHT: Final = 64
+"""The same for what only reads: it never waits behind orders, nor behind guests that do not answer."""
+
+# -- a client's --------------------------------------------------------------------------------
+
+
+class Hello(Struct, frozen=True, tag="hello"):
+    """The first words: ``version`` is the highest that it speaks, ``program`` what it is, for people.
+
+    ``place`` are the folders of definitions and of the state that it means, where it knows: of an engine that has others it
+    wants nothing.
+    """
+
+    version: int
+    program: str = ""
+    place: tuple[str, str] | None = None
+
+
+class Ask(Struct, frozen=True, tag="ask"):
+    """A request; its answer has the same ``number``, which no other that is under way has."""
+
+    number: int
+    request: AnyRequest
+
+
+class Cancel(Struct, frozen=True, tag="cancel"):
+    """Give up what was asked under this number; it is answered all the same, once it has been."""
+
+    number: int
+
+
+class SeekPast(Struct, frozen=True, tag="past"):
+    """Events from this position on, which are not in memory any more; answered with :class:`Past`, or a Failure."""
+
+    number: int
+    position: int
+
+
+def is_read(asked: Request[Any] | SeekPast) -> bool:
+    """Whether it goes in the lane of what only reads."""
+    return type(asked) in _READS
+
+
+# -- an engine's -------------------------------------------------------------------------------
+
+
+class Welcome(Struct, frozen=True, tag="welcome"):
+    """All that is there: ``state`` as of the event at position ``head``.
+
+    ``eras`` are the epochs of the journal, each with its base and its end; ``first`` is the position of the oldest event that
+    is kept.
+    """
+
+    version: int
+    host: UUID
+    pid: int
+    eras: tuple[tuple[str, int, int | None], ...]
+    head: int
+    first: int
+    state: bytes
+
+
+class News(Struct, frozen=True, tag="news"):
+    """The next events, none left out."""
+
+    events: list[bytes]
+
+
+class Epochs(Struct, frozen=True, tag="epochs"):
+    """A new epoch began; what follows is of it."""
+
+    eras: tuple[tuple[str, int, int | None], ...]
+
+
+class Answer(Struct, frozen=True, tag="answer"):
+    """What the request of this number came to, encoded as its type says."""
+
+    number: int
+    value: Raw
+
+
+class Failure(Struct, frozen=True, tag="failure"):
+    """An error of :mod:`aiovirt.errors`: its class, its words, and what else it carries. With number 0: why it hangs up."""
+
+    number: int
+    kind: str
+    message: str
+    code: int = 0
+    domain: int = 0
+    subject: str | None = None
+    more: dict[str, Any] = {}
+
+
+class Past(Struct, frozen=True, tag="events"):
+    """Some events from the position that was asked for, none where it has caught up. ``first`` is as in the welcome."""
+
+    number: int
+    events: list[bytes]
+    first: int
+
+
+FromClient: TypeAlias = Hello | Ask | Cancel | SeekPast
+FromEngine: TypeAlias = Welcome | News | Epochs | Answer | Failure | Past
+
+_READS: Final = frozenset({orders.AskXML, orders.AskDetails, orders.Enumerate, orders.Refresh, orders.ReadPhysPortId, SeekPast})
+_encoder: Final = msgspec.msgpack.Encoder()
+_client_decoder: Final[msgspec.msgpack.Decoder[FromClient]] = msgspec.msgpack.Decoder(FromClient)
+_engine_decoder: Final[msgspec.msgpack.Decoder[FromEngine]] = msgspec.msgpack.Decoder(FromEngine)
+
+
+def encode(message: FromClient | FromEngine) -> bytes:
+    """Its bytes."""
+    return _encoder.encode(message)
+
+
+def decode_from_client(data: bytes) -> FromClient:
+    """What a client said; raises ProtocolError with the place."""
+    try:
+        return _client_decoder.decode(data)
+    except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
+        raise ProtocolError(f"a message that cannot be read: {error}") from error
+
+
+def decode_from_engine(data: bytes) -> FromEngine:
+    """What an engine said; raises ProtocolError with the place."""
+    try:
+        return _engine_decoder.decode(data)
+    except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
+        raise ProtocolError(f"a message that cannot be read: {error}") from error
+
+
+# -- what an answer holds ----------------------------------------------------------------------
+
+
+def encode_value(value: object) -> Raw:
+    """What a request came to."""
+    return Raw(_encoder.encode(value))
+
+
+def value_of(request: Request[R], answer: Answer) -> R:
+    """The same as the request's type has it; raises ProtocolError."""
+    try:
+        value: R = _decoders[type(request)].decode(answer.value)
+    except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
+        raise ProtocolError(f"an answer that cannot be read: {error}") from error
+    return value
+
+
+def _answer_type(kind: type[Request[Any]]) -> Any:  # noqa: ANN401 - a type expression
+    """``X`` of a class that is a ``Request[X]``."""
+    for base in kind.__mro__:
+        for generic in getattr(base, "__orig_bases__", ()):
+            if generic.__origin__ is Request:
+                return get_args(generic)[0]
+    raise TypeError(kind)
+
+
+_decoders: Final[dict[type[Request[Any]], msgspec.msgpack.Decoder[Any]]] = {
+    kind: msgspec.msgpack.Decoder(_answer_type(kind)) for kind in get_args(AnyRequest)
+}
