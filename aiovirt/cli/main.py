@@ -17,6 +17,8 @@ import structlog
 import aiovirt
 from aiovirt.cli.output import Output
 from aiovirt.cli.parser import build_parser
+from aiovirt.engine.connect import Connection
+from aiovirt.engine.paths import Role
 from aiovirt.system.background import first_failure
 
 __all__ = ["main", "run_on"]
@@ -63,6 +65,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    if arguments.verb == "engine":
+        return run_on(arguments.backend, functools.partial(_held, arguments, Output(json=arguments.json)))
     room = _HOME.get(arguments.verb, "domains")
     module = import_module(f"aiovirt.cli.{room}")
     verb = getattr(module, arguments.verb.replace("-", "_"))
@@ -84,8 +88,15 @@ def run_on(backend: str, work: Callable[[], Awaitable[int]]) -> int:
 
 
 async def _connected(arguments: argparse.Namespace, verb: Verb, out: Output) -> int:
-    async with aiovirt.connect(arguments.connect) as host:
+    async with Connection(arguments.connect, {}, Role.ATTACHED) as host:
         await verb(host, arguments, out)
+    return DONE
+
+
+async def _held(arguments: argparse.Namespace, out: Output) -> int:
+    from aiovirt.cli.engine import engine
+
+    await engine(arguments, out)
     return DONE
 
 

@@ -104,6 +104,8 @@ def _event_verbs(verbs: Verbs[argparse.ArgumentParser]) -> None:
     event.add_argument("--since", metavar="CURSOR", help="all that came after this event, and what comes")
     watch = _verb(verbs, "watch", "what is there, and then everything that changes, until interrupted")
     watch.add_argument("names", nargs="*", metavar="NAME", help="domains or network devices; none for all")
+    engine = _verb(verbs, "engine", "hold a host in the foreground, for others to attach to; its guests outlive it")
+    engine.add_argument("--idle", type=_seconds, metavar="SECONDS", help="leave when for so long nobody was attached and no guest ran")
     demo = _verb(verbs, "demo", "two real guests and a network device on one stream of events")
     demo.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import AsyncExitStack
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
 from uuid import UUID, uuid4
@@ -18,28 +19,28 @@ from anyio.abc import TaskGroup, TaskStatus
 
 from aiovirt.engine.host import Host
 from aiovirt.engine.local import LocalEngine
-from aiovirt.engine.paths import Folders, PathLike, find_folders
+from aiovirt.engine.paths import Folders, PathLike, Role, find_folders
 from aiovirt.engine.seam import Engine
 from aiovirt.engine.uri import Address, default_uri, parse_uri
-from aiovirt.errors import AccessDenied, ConnectionLost, HostHeld, SystemFailure, Unsupported
+from aiovirt.errors import AccessDenied, Unsupported
 from aiovirt.events.bus import Bus
 from aiovirt.events.types import HostStarted, JournalDegraded
-from aiovirt.system.background import Background, shielded
+from aiovirt.system.background import Background
 from aiovirt.system.identity import boot_id, host_uuid, net_namespace
 from aiovirt.system.seam import new_waker
 
 if TYPE_CHECKING:
-    from aiovirt.engine.attached import AttachedEngine
+    from collections.abc import Callable
+
+    from aiovirt.engine.holder import Holder
     from aiovirt.engine.journal import Opened
     from aiovirt.engine.store import Store
     from aiovirt.model.record import RunRecord
-    from aiovirt.system.files import FileLock
+    from aiovirt.system.listener import Listener
 
 __all__ = ["Connection", "connect"]
 
 CLOSING_TIMEOUT: Final = 30.0
-PATIENCE: Final = 10.0
-"""Seconds for which a holder that does not answer, as it just begins or ends, is waited for."""
 
 
 def connect(
@@ -60,11 +61,18 @@ def connect(
 
 
 class Connection:
-    """The block of :func:`connect`."""
+    """The block of :func:`connect`. ``role`` is what it is to be, ``listen()`` gives another socket than the usual one."""
 
-    def __init__(self, uri: str | None, given: dict[str, PathLike | None]) -> None:
+    holder: Holder | None = None
+    """The door for others, where this process is the engine of a host that has one."""
+
+    def __init__(
+        self, uri: str | None, given: dict[str, PathLike | None], role: Role = Role.ANY, listen: Callable[[], Listener] | None = None
+    ) -> None:
         self._uri = uri
         self._given = given
+        self._role = role
+        self._listen = listen
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Host:
@@ -73,12 +81,30 @@ class Connection:
             if address.driver == "test":
                 engine: Engine = await _open_test(address, stack)
             else:
-                engine = await _open_qemu(address, find_folders(address, os.environ, self._given), stack)
+                engine = await self._open_qemu(address, find_folders(address, os.environ, self._given), stack)
             self._stack = stack.pop_all()
         return Host(engine)
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         await self._stack.__aexit__(kind, error, trace)
+
+    async def _open_qemu(self, address: Address, folders: Folders, stack: AsyncExitStack) -> Engine:
+        if sys.platform != "linux":
+            raise Unsupported(f"{address.uri} needs Linux; test:///default runs anywhere")
+        if address.path == "/system" and not _is_root():
+            raise AccessDenied("qemu:///system is for root; qemu:///session is yours")
+        from aiovirt.engine.finding import find_engine
+
+        attached = await find_engine(address, folders, stack, self._role)
+        if attached is not None:
+            return attached
+        from aiovirt.engine.holder import BACKLOG, Holder
+        from aiovirt.system.listener import Listener
+
+        engine = await _hold(address, folders, stack)
+        listen = self._listen or partial(Listener, str(folders.socket), backlog=BACKLOG)
+        self.holder = await stack.enter_async_context(Holder(engine, folders.place, listen))
+        return engine
 
 
 async def _open_test(address: Address, stack: AsyncExitStack) -> LocalEngine:
@@ -94,58 +120,9 @@ async def _open_test(address: Address, stack: AsyncExitStack) -> LocalEngine:
     return engine
 
 
-async def _open_qemu(address: Address, folders: Folders, stack: AsyncExitStack) -> Engine:
-    """Whoever holds the host, else this process. One that holds it and cannot be attached to yet, or any more, is waited for."""
-    if sys.platform != "linux":
-        raise Unsupported(f"{address.uri} needs Linux; test:///default runs anywhere")
-    if address.path == "/system" and not _is_root():
-        raise AccessDenied("qemu:///system is for root; qemu:///session is yours")
-    from aiovirt.system.inotify import IN_CLOSE_WRITE, IN_CREATE, IN_MOVED_TO, FolderWatch
-
-    await to_thread.run_sync(_prepare, folders)
-    patience = anyio.current_time() + PATIENCE
-    with await to_thread.run_sync(FolderWatch, folders.runtime, IN_CLOSE_WRITE | IN_CREATE | IN_MOVED_TO) as changes:
-        while (held := await _lock(folders, stack)) is not None:
-            if address.path == "/embed":
-                raise held
-            if (attached := await _attach(address, folders, stack)) is not None:
-                return attached
-            with anyio.CancelScope(deadline=patience) as waiting:
-                await changes.names()
-            if waiting.cancelled_caught:
-                raise held
-    return await _hold(address, folders, stack)
-
-
-async def _attach(address: Address, folders: Folders, stack: AsyncExitStack) -> AttachedEngine | None:
-    """The engine at the holder's socket; None where nobody answers there."""
-    from aiovirt.engine.attached import AttachedEngine
-    from aiovirt.system.carrier import connect_unix
-
-    try:
-        carrier = await connect_unix(str(folders.socket))
-    except (FileNotFoundError, ConnectionRefusedError, BlockingIOError):
-        return None
-    except OSError as error:
-        raise SystemFailure(f"cannot attach at {folders.socket}: {error.strerror or error}") from error
-    async with AsyncExitStack() as inner:
-        await inner.enter_async_context(carrier)
-        if carrier.peer[1] not in {0, os.geteuid()}:
-            raise AccessDenied(f"another user listens at {folders.socket}")
-        engine = AttachedEngine(address.uri, carrier, folders.place)
-        tasks = (await inner.enter_async_context(Background())).group
-        try:
-            await tasks.start(engine.run)
-        except ConnectionLost:
-            return None
-        stack.push_async_exit(inner.pop_all())
-        return engine
-
-
 async def _hold(address: Address, folders: Folders, stack: AsyncExitStack) -> LocalEngine:
     """The engine, in this process."""
     from aiovirt.drivers.qemu.driver import QemuDriver
-    from aiovirt.engine.holder import Holder
     from aiovirt.engine.journal import open_journal
     from aiovirt.engine.store import Store
     from aiovirt.hostdev.source import HostDevices
@@ -183,7 +160,6 @@ async def _hold(address: Address, folders: Folders, stack: AsyncExitStack) -> Lo
     for run, spec in loaded.runs:
         if await engine.meet_again(run, spec):
             tasks.start_soon(_go_on, engine, run)
-    await stack.enter_async_context(Holder(engine, folders.place, str(folders.socket)))
     return engine
 
 
@@ -225,33 +201,6 @@ async def _enter(stack: AsyncExitStack, engine: LocalEngine) -> TaskGroup:
     return background.group
 
 
-async def _lock(folders: Folders, stack: AsyncExitStack) -> HostHeld | None:
-    """Takes every lock of the host, for as long as ``stack`` lasts.
-
-    Returns why not, where another process has that of the runtime folder: it is there to be attached to, or will be, or ends.
-    Raises HostHeld where one has another folder only.
-    """
-    from aiovirt.system.files import FileLock
-
-    first, *others = locks = [FileLock(path) for path in folders.locks]
-    async with AsyncExitStack() as taken:
-        taken.push_async_callback(_release, locks)
-        try:
-            await shielded(to_thread.run_sync(first.acquire))
-        except HostHeld as held:
-            return held
-        for lock in others:
-            await shielded(to_thread.run_sync(lock.acquire))
-        stack.push_async_exit(taken.pop_all())
-    return None
-
-
-async def _release(locks: list[FileLock]) -> None:
-    """The last one tells who waits that the host is free (:class:`~aiovirt.system.files.FileLock`)."""
-    for lock in reversed(locks):
-        await shielded(to_thread.run_sync(lock.release))
-
-
 async def _flush_last(store: Store) -> None:
     """What is still only noted of the runs goes to disk."""
     with anyio.move_on_after(CLOSING_TIMEOUT, shield=True):
@@ -269,13 +218,6 @@ async def _go_on(engine: LocalEngine, run: RunRecord) -> None:
 
 async def _watch_devices(engine: LocalEngine, *, task_status: TaskStatus[None]) -> None:
     await engine.devices.watch(task_status=task_status)
-
-
-def _prepare(folders: Folders) -> None:
-    from aiovirt.system.files import make_private
-
-    for folder in folders.all():
-        make_private(folder)
 
 
 def _is_root() -> bool:

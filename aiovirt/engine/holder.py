@@ -7,6 +7,7 @@ nobody anything: it has its place in the journal, from where it is told on, and 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Final, Self
@@ -17,31 +18,35 @@ from anyio import to_thread
 from aiovirt.engine.client import Client, Place, news_frame
 from aiovirt.engine.local import LocalEngine
 from aiovirt.errors import AccessDenied, SystemFailure
+from aiovirt.events.feed import Events
 from aiovirt.events.tail import Tail
+from aiovirt.events.types import DomainLifecycle
 from aiovirt.system.background import Background, shielded
 from aiovirt.system.carrier import Carrier
 from aiovirt.system.listener import Listener
 from aiovirt.system.log import get_logger
 
-__all__ = ["BATCH", "Holder"]
+__all__ = ["BACKLOG", "BATCH", "Holder"]
 
 BACKLOG: Final = 1024
+"""Processes that may wait to be let in."""
 BATCH: Final = 256
 """Events in one message at most."""
 log = get_logger("engine")
 
 
 class Holder:
-    """``async with Holder(engine, place, path):`` a socket at ``path``, mode 0600, for this user and root.
+    """``async with Holder(engine, place, listen):`` a socket for this user and root.
 
-    ``place`` are the folders that clients have to mean.
+    ``place`` are the folders that clients have to mean. ``listen()``, in a thread, gives the socket.
     """
 
-    def __init__(self, engine: LocalEngine, place: Place, path: str) -> None:
+    def __init__(self, engine: LocalEngine, place: Place, listen: Callable[[], Listener]) -> None:
         self.clients: set[Client] = set()
         self._engine = engine
+        self._listen_there = listen
+        self._changed = anyio.Event()  # who is there, or what runs
         self._place = place
-        self._path = path
         self._tail = Tail(engine.bus)
         self._batch: tuple[int, int, bytes] = (-1, -1, b"")  # a message of news: after which position, up to which, its bytes
         self._stack = AsyncExitStack()
@@ -61,7 +66,6 @@ class Holder:
     # -- the door --------------------------------------------------------------------------
 
     async def _listen(self, stack: AsyncExitStack) -> Listener:
-        """The socket, in place of one that an engine before this one left."""
         made: list[Listener] = []
 
         async def close() -> None:
@@ -70,9 +74,9 @@ class Holder:
 
         stack.push_async_callback(close)
         try:
-            await shielded(to_thread.run_sync(lambda: made.append(Listener(self._path, backlog=BACKLOG))))
+            await shielded(to_thread.run_sync(lambda: made.append(self._listen_there())))
         except OSError as error:
-            raise SystemFailure(f"cannot listen at {self._path}: {error.strerror or error}") from error
+            raise SystemFailure(f"nobody can attach: {error.strerror or error}: {error.filename}") from error
         return made[0]
 
     async def _serve(self, listener: Listener) -> None:
@@ -81,7 +85,7 @@ class Holder:
                 try:
                     carrier = await listener.accept_carrier()
                 except OSError as error:
-                    log.error("nobody can attach any more", file=self._path, error=str(error))
+                    log.error("nobody can attach any more", error=str(error))
                     return
                 tasks.start_soon(self._attend, carrier)
 
@@ -94,10 +98,32 @@ class Holder:
                 log.warning("a client was refused", pid=pid, uid=uid)
                 return
             self.clients.add(client)
+            self._changed.set()
             try:
                 await client.run()
             finally:
                 self.clients.discard(client)
+                self._changed.set()
+
+    # -- nobody left -----------------------------------------------------------------------
+
+    async def idle(self, seconds: float) -> None:
+        """Returns when for so long nobody was attached and no guest ran."""
+        async with Background() as background:
+            background.group.start_soon(self._watch_guests)
+            while True:
+                self._changed = anyio.Event()
+                is_idle = not self.clients and not any(view.is_active for view in self._engine.bus.state.domains.values())
+                with anyio.move_on_after(seconds if is_idle else None) as quiet:
+                    await self._changed.wait()
+                if quiet.cancelled_caught:
+                    return
+
+    async def _watch_guests(self) -> None:
+        async with Events(self._engine.bus).subscribe(DomainLifecycle) as news:
+            while True:
+                await news.receive_batch()
+                self._changed.set()
 
     # -- news ------------------------------------------------------------------------------
 

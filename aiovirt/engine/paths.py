@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from enum import Enum, auto
 from pathlib import Path
 from typing import Final
 
@@ -12,11 +13,22 @@ from msgspec import Struct
 from aiovirt.engine.uri import Address
 from aiovirt.errors import InvalidArgument
 
-__all__ = ["Folders", "find_folders"]
+__all__ = ["Folders", "Role", "find_folders"]
 
 _SYSTEM: Final = {"config": "/etc/aiovirt", "state": "/var/lib/aiovirt", "runtime": "/run/aiovirt"}
 
 PathLike = str | os.PathLike[str]
+
+
+class Role(Enum):
+    """What a connection to a host of this machine is to be."""
+
+    ANY = auto()
+    """Attached to whoever holds the host, else its holder."""
+    HOLDER = auto()
+    """The holder, or refused."""
+    ATTACHED = auto()
+    """Attached; an engine is started in a process of its own where there is none."""
 
 
 class Folders(Struct, frozen=True):

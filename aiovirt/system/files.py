@@ -124,10 +124,14 @@ class FileLock:
 
     def acquire(self) -> None:
         """Raises HostHeld, with the holder's pid where it is known, when another has it; SystemFailure."""
-        os.close(self._lock(os.O_RDONLY))  # where another has it
+        self.look()
         self._handle = self._lock(os.O_RDWR)
         os.ftruncate(self._handle, 0)
         os.pwrite(self._handle, f"{os.getpid()}\n".encode(), 0)
+
+    def look(self) -> None:
+        """Raises as :meth:`acquire`, and takes nothing."""
+        os.close(self._lock(os.O_RDONLY))
 
     def _lock(self, access: int) -> int:
         try:

@@ -67,15 +67,18 @@ class Listener:
     """A listening socket at ``path``, mode 0600. Making it blocks, and so does closing it: both are for threads.
 
     Raises OSError: FileExistsError where there is something else already, a socket that somebody
-    listens at included. One that nobody listens at any more is replaced.
+    listens at included. One that nobody listens at any more is replaced. With ``handed_over``, that socket listens there
+    already: it is ours to close, and its file stays.
     """
 
-    def __init__(self, path: str, *, backlog: int = BACKLOG) -> None:
-        _claim(path)
+    def __init__(self, path: str, *, backlog: int = BACKLOG, handed_over: socket.socket | None = None) -> None:
         self._path = path
+        self._stays = handed_over is not None
+        if handed_over is None:
+            _claim(path)
         self._spare = _new_spare()
         try:
-            self._socket = listen_unix(path, backlog=backlog)
+            self._socket = handed_over or listen_unix(path, backlog=backlog)
         except BaseException:
             self._spare.close()
             raise
@@ -118,7 +121,7 @@ class Listener:
         """Takes the file away, if it is still this one, and nobody more."""
         try:
             with suppress(FileNotFoundError):
-                if _identity_of(self._path) == self._identity:  # no other has its number while the socket is open
+                if not self._stays and _identity_of(self._path) == self._identity:  # no other has its number while the socket is open
                     os.unlink(self._path)
         finally:
             self._spare.close()

@@ -12,7 +12,7 @@ import select
 import signal
 import socket
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -84,16 +84,19 @@ class Process:
         self.close()
 
 
-async def spawn(argv: Sequence[str], *, log: Path, keep: Sequence[socket.socket] = ()) -> Process:
+async def spawn(
+    argv: Sequence[str], *, log: Path, keep: Sequence[socket.socket] = (), environment: Mapping[str, str] | None = None
+) -> Process:
     """Starts ``argv`` in a session of its own, so that no terminal's Ctrl-C reaches it.
 
     Its standard input is empty, its output is appended to the file ``log``; of our descriptors it
-    gets only ``keep``, under the same numbers. Raises OSError when it cannot be started.
+    gets only ``keep``, under the same numbers, and of our environment little, unless it is given one.
+    Raises OSError when it cannot be started.
     """
-    return await to_thread.run_sync(_spawn, tuple(argv), log, tuple(sock.fileno() for sock in keep))
+    return await to_thread.run_sync(_spawn, tuple(argv), log, tuple(sock.fileno() for sock in keep), environment or _environment())
 
 
-def _spawn(argv: tuple[str, ...], log: Path, keep: tuple[int, ...]) -> Process:
+def _spawn(argv: tuple[str, ...], log: Path, keep: tuple[int, ...], environment: Mapping[str, str]) -> Process:
     output = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         child = subprocess.Popen(  # noqa: S603 - an argv list, no shell
@@ -103,7 +106,7 @@ def _spawn(argv: tuple[str, ...], log: Path, keep: tuple[int, ...]) -> Process:
             stderr=output,
             pass_fds=keep,
             start_new_session=True,
-            env=_environment(),
+            env=environment,
             cwd="/",
         )
     finally:

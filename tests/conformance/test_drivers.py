@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import anyio
@@ -14,7 +14,7 @@ import aiovirt
 from aiovirt import Domain, DomainState, Host
 from aiovirt.events import DomainLifecycle, DomainReboot, MonitorHealth
 from aiovirt.model.spec import DomainSpec
-from tests.system.conftest import PATIENCE, Place
+from tests.system.conftest import PATIENCE, Place, engine_of
 
 pytestmark = pytest.mark.anyio
 
@@ -43,7 +43,22 @@ async def qemu() -> AsyncIterator[Bench]:
     async with AsyncExitStack() as stack:
         place = Place(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="aiovirt-"))))
         spec, up = await stack.enter_async_context(place.listening())
-        host = await stack.enter_async_context(aiovirt.connect(place.uri))
+        yield await stack.enter_async_context(held(spec, up, aiovirt.connect(place.uri)))
+
+
+@asynccontextmanager
+async def attached() -> AsyncIterator[Bench]:
+    """The same through another process, which is the engine."""
+    async with AsyncExitStack() as stack:
+        place = Place(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="aiovirt-"))))
+        spec, up = await stack.enter_async_context(place.listening())
+        await stack.enter_async_context(engine_of(place))
+        yield await stack.enter_async_context(held(spec, up, place.attach()))
+
+
+@asynccontextmanager
+async def held(spec: DomainSpec, up: anyio.Event, connection: AbstractAsyncContextManager[Host]) -> AsyncIterator[Bench]:
+    async with connection as host:
         try:
             yield Bench(host, spec, up)
         finally:
@@ -52,7 +67,7 @@ async def qemu() -> AsyncIterator[Bench]:
                     await domain.destroy()
 
 
-@pytest.fixture(params=[memory, qemu], ids=["test", "qemu"])
+@pytest.fixture(params=[memory, qemu, attached], ids=["test", "qemu", "attached"])
 async def bench(request: pytest.FixtureRequest) -> AsyncIterator[Bench]:
     with anyio.fail_after(PATIENCE):
         async with request.param() as made:

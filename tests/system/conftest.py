@@ -5,10 +5,12 @@ With the environment variable ``AIOVIRT_TEST_QEMU`` they run in that emulator, a
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 import anyio
@@ -16,6 +18,7 @@ import pytest
 from msgspec.structs import replace
 
 import aiovirt
+from aiovirt import Host
 from aiovirt.drivers.qemu.tinyguest import UP, image, tiny_guest
 from aiovirt.model.spec import Chardev, DomainSpec, SerialSpec, VirtType
 
@@ -29,6 +32,11 @@ class Place:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.uri = f"qemu:///embed?root={folder}/engine"
+
+    def attach(self) -> AbstractAsyncContextManager[Host]:
+        """As one who does not insist on being the engine: attached, where there is one."""
+        root = self.folder / "engine"
+        return aiovirt.connect("qemu:///session", config_dir=root / "config", state_dir=root / "state", runtime_dir=root / "runtime")
 
     def spec(self, name: str = "tiny", **changes: object) -> DomainSpec:
         """A tiny guest under TCG, which is there everywhere, with a disk of its own."""
@@ -56,6 +64,23 @@ class Place:
             with anyio.fail_after(PATIENCE):
                 yield self.spec(name, serials=(port,), **changes), up
             tasks.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def engine_of(place: Place, *words: str) -> AsyncIterator[anyio.abc.Process]:
+    """An engine in a process of its own, which ends with the block if it has not before."""
+    command = [sys.executable, "-m", "aiovirt", "-c", place.uri, "engine", *words]
+    async with await anyio.open_process(command, stderr=None) as process:
+        assert process.stdout is not None
+        try:
+            with anyio.fail_after(PATIENCE):
+                while b"Holding" not in await process.stdout.receive():
+                    pass
+            yield process
+        finally:
+            with anyio.CancelScope(shield=True), contextlib.suppress(ProcessLookupError):
+                process.terminate()
+                await process.wait()
 
 
 @pytest.fixture

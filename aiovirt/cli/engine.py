@@ -1,0 +1,43 @@
+"""``engine``: holds a host in the foreground, for others to attach to."""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import os
+from functools import partial
+
+import anyio
+
+from aiovirt.cli.output import Output
+from aiovirt.cli.streams import until_interrupted
+from aiovirt.engine.connect import Connection
+from aiovirt.engine.paths import Role
+from aiovirt.errors import Unsupported
+from aiovirt.system.listener import Listener
+from aiovirt.system.service import handed_over, tell_service
+
+__all__ = ["engine"]
+
+
+async def engine(args: argparse.Namespace, out: Output) -> None:
+    """``engine [--idle SECONDS]``"""
+    sockets = handed_over(os.environ)
+    listen = partial(Listener, str(sockets[0].getsockname()), handed_over=sockets[0]) if sockets else None
+    for opened in sockets[1:]:
+        opened.close()
+    connection = Connection(args.connect, {}, Role.HOLDER, listen)
+    async with connection as host, until_interrupted():
+        holder = connection.holder
+        if holder is None:
+            raise Unsupported(f"{host.uri} is in memory: nobody can attach to it")
+        gc.freeze()  # what is there from the start is there to the end, and need not be looked through
+        if out.json:
+            out.object({"uri": host.uri, "host": host.uuid, "pid": os.getpid(), "cursor": host.events.cursor})
+        else:
+            out.line(f"Holding {host.uri} as process {os.getpid()}; its guests go on when this ends")
+        tell_service(f"READY=1\nSTATUS=Holding {host.uri}")
+        try:
+            await (holder.idle(args.idle) if args.idle else anyio.sleep_forever())
+        finally:
+            tell_service("STOPPING=1")
