@@ -18,8 +18,9 @@ from qemu.qmp import QMPClient
 
 from aiovirt.drivers.qemu.commands import StatusInfo
 from aiovirt.drivers.qemu.monitor import Listener, Monitor
-from aiovirt.system.carrier import Carrier, connect_now
+from aiovirt.system.carrier import Carrier
 from aiovirt.system.deadlines import Deadlines
+from aiovirt.system.sockets import connect_now
 
 __all__ = [
     "CONNECTED",

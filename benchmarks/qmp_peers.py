@@ -19,7 +19,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from aiovirt.system.carrier import listen_unix
+from aiovirt.system.sockets import listen_unix
 
 __all__ = ["GREETING", "PeerClock", "guests", "raise_descriptor_limit", "scripted", "serve"]
 

@@ -11,6 +11,7 @@ import anyio
 from anyio import to_thread
 
 from aiovirt import Domain, Host
+from aiovirt.cli import views
 from aiovirt.cli.output import Output
 from aiovirt.errors import SystemFailure
 from aiovirt.events import DomainEvent, MonitorHealth
@@ -43,17 +44,7 @@ Arguments = argparse.Namespace
 async def list(host: Host, args: Arguments, out: Output) -> None:  # noqa: A001 - virsh's verb
     """``list [--all|--inactive] [--name|--uuid]``"""
     await settle(host)
-    active = None if args.all else not args.inactive
-    found = [describe(domain) for domain in host.domains(active=active)]
-    if out.json:
-        for line in found:
-            out.object(line)
-    elif args.name or args.uuid:
-        for line in found:
-            out.line(str(line["name" if args.name else "uuid"]))
-    else:
-        rows = [(str(line["id"] or "-"), str(line["name"]), _state_words(line)) for line in found]
-        out.table(("Id", "Name", "State"), rows)
+    views.list((domain.view for domain in host.domains()), args, out)
 
 
 async def define(host: Host, args: Arguments, out: Output) -> None:
@@ -134,13 +125,7 @@ async def dumpxml(host: Host, args: Arguments, out: Output) -> None:
 async def domstate(host: Host, args: Arguments, out: Output) -> None:
     """``domstate DOMAIN [--reason]``"""
     await settle(host)
-    domain = host.domain(args.domain)
-    status = domain.status
-    if out.json:
-        out.object(describe(domain))
-    else:
-        out.line(f"{status.state} ({status.reason})" if args.reason else str(status.state))
-        out.line()
+    views.domstate([host.domain(args.domain).view], args, out)
 
 
 async def dominfo(host: Host, args: Arguments, out: Output) -> None:
@@ -158,7 +143,7 @@ async def dominfo(host: Host, args: Arguments, out: Output) -> None:
             "Name": str(known["name"]),
             "UUID": str(known["uuid"]),
             "OS Type": "hvm",
-            "State": _state_words(known),
+            "State": views.state_words(known),
             "CPU(s)": str(spec.vcpus),
             "Max memory": f"{spec.memory // KiB} KiB",
             "Used memory": f"{spec.memory // KiB} KiB",
@@ -180,17 +165,7 @@ async def wait(host: Host, args: Arguments, out: Output) -> None:
 
 def describe(domain: Domain) -> dict[str, Any]:
     """A domain as ``--json`` prints it."""
-    status = domain.status
-    return {
-        "id": domain.id,
-        "name": domain.name,
-        "uuid": domain.uuid,
-        "state": status.state,
-        "reason": status.reason,
-        "persistent": domain.is_persistent,
-        "monitor": status.monitor,
-        "as_of": status.as_of,
-    }
+    return views.known(domain.view)
 
 
 async def settle(host: Host) -> None:
@@ -208,12 +183,6 @@ def _tell(out: Output, domain: Domain | dict[str, Any], result: str, sentence: s
         return
     known = domain if isinstance(domain, dict) else describe(domain)
     out.object({**known, "result": result})
-
-
-def _state_words(known: dict[str, Any]) -> str:
-    monitor = known["monitor"]
-    words = str(known["state"])
-    return words if monitor in (None, MonitorHealth.CONNECTED) else f"{words} (monitor {monitor})"
 
 
 def _timeout(args: Arguments) -> float:

@@ -6,16 +6,15 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Sequence
-from typing import Any, Final, TextIO
+from typing import TYPE_CHECKING, Any, Final, TextIO
 from uuid import UUID
 
 import msgspec
 
-from aiovirt.events import DeviceEvent, DomainEvent, Event, MonitorLost, MonitorStalled, NetdevRemoved, WatcherLost, encode
-from aiovirt.events.codec import encode_bookmark
-from aiovirt.events.words import clock
-from aiovirt.model.netdev import Netdev
-from aiovirt.model.view import DomainView
+if TYPE_CHECKING:
+    from aiovirt.events import Event
+    from aiovirt.model.netdev import Netdev
+    from aiovirt.model.view import DomainView
 
 __all__ = ["Output", "netdev_fields", "view_fields"]
 
@@ -32,7 +31,6 @@ _KINDS: Final = {
     "changed": "cyan",
     "renamed": "cyan",
 }
-_ALARMS: Final = (MonitorLost, MonitorStalled, WatcherLost)
 
 
 class Output:
@@ -75,6 +73,8 @@ class Output:
 
     def event(self, event: Event) -> None:
         """One event on one line: time, whom, what, details."""
+        from aiovirt.events import encode
+
         if self.json:
             self.line(encode(event).decode())
         else:
@@ -82,10 +82,14 @@ class Output:
 
     def bookmark(self, cursor: str, host: UUID) -> None:
         """How far a reader has seen, for programs: one line like an event's, without data."""
+        from aiovirt.events.codec import encode_bookmark
+
         self.line(encode_bookmark(cursor, host, time.time_ns()).decode())
 
     def event_text(self, event: Event) -> str:
         """An event's line for people: aligned, so that whom and what stand below each other."""
+        from aiovirt.events.words import clock
+
         who, what, detail = event.line()
         colour = _family_colour(event)
         parts = [
@@ -112,12 +116,16 @@ def _row(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 
 def _family_colour(event: Event) -> str:
+    from aiovirt.events import DeviceEvent, DomainEvent
+
     if isinstance(event, DomainEvent):
         return "magenta"
     return "blue" if isinstance(event, DeviceEvent) else "bold"
 
 
 def _kind_colour(event: Event, what: str) -> str:
-    if isinstance(event, (*_ALARMS, NetdevRemoved)):
+    from aiovirt.events import MonitorLost, MonitorStalled, NetdevRemoved, WatcherLost
+
+    if isinstance(event, MonitorLost | MonitorStalled | WatcherLost | NetdevRemoved):
         return "red"
     return _KINDS.get(what, "bold")

@@ -13,12 +13,12 @@ from aiovirt.errors import HostGone, InvalidArgument, OrderTimeout
 from aiovirt.system.carrier import ByteCarrier
 from aiovirt.system.seam import new_waker
 from aiovirt.wire.attach import framed
-from aiovirt.wire.attach.messages import CLIENT_LIMIT, Answer, Ask, Cancel, Failure, FromClient, Past, SeekPast, encode
+from aiovirt.wire.attach.messages import CLIENT_LIMIT, Answer, Ask, Cancel, Failure, FromClient, Past, SeekPast, encode, is_read
 
 __all__ = ["Asking"]
 
-GIVING_UP: Final = 10.0
-"""Seconds for which one that is cancelled waits for the holder to have given it up."""
+GIVING_UP: Final = 5.0
+"""Seconds for which an order that is cancelled waits for the holder to have given it up."""
 
 Outcome = Answer | Past | Failure
 
@@ -37,10 +37,11 @@ class Asking:
         """The answer to ``question(number)``.
 
         Raises what the holder answers instead, OrderTimeout when there is no word of it within ``patience`` seconds, HostGone
-        (without a cursor) when it ends first. Cancelled, it waits until it has been given up there: it is done or it is not.
+        (without a cursor) when it ends first. Cancelled, an order waits until it has been given up there: it is done or it is not.
         """
         self._last = number = self._last + 1
-        message = encode(question(number))
+        asked = question(number)
+        message = encode(asked)
         if len(message) > CLIENT_LIMIT:
             raise InvalidArgument(f"what is asked has {len(message)} bytes, of at most {CLIENT_LIMIT}")
         self._calls[number] = call = _Call()
@@ -49,7 +50,7 @@ class Asking:
             with anyio.move_on_after(patience):
                 await self._outcome(call)
         except BaseException:
-            if self._give_up(number):
+            if self._give_up(number) and not is_read(asked if isinstance(asked, SeekPast) else asked.request):
                 with anyio.move_on_after(GIVING_UP, shield=True):
                     await self._outcome(call)
             raise

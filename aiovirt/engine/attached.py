@@ -13,6 +13,7 @@ from typing import Final, TypeVar, cast
 from uuid import UUID
 
 import anyio
+from anyio import CapacityLimiter
 from anyio.abc import TaskStatus
 from msgspec import structs
 
@@ -74,8 +75,8 @@ class AttachedEngine:
         self._frames = Frames(ENGINE_LIMIT)
         self._welcomed = anyio.Event()
         self._why: Error | None = None  # it ended
-        self._orders = anyio.CapacityLimiter(IN_FLIGHT)
-        self._reads = anyio.CapacityLimiter(READS_IN_FLIGHT)
+        self._orders = CapacityLimiter(IN_FLIGHT)
+        self._reads = CapacityLimiter(READS_IN_FLIGHT)
 
     @property
     def uuid(self) -> UUID:
@@ -129,7 +130,7 @@ class AttachedEngine:
             await self._carrier.run(self._heard, self._asking.has_room)
         except OSError as error:
             log.info("the connection to the engine broke", error=str(error))
-        except ProtocolError as breach:
+        except Error as breach:
             self._why = self._why or breach
             log.error("the engine is not heard any more", why=str(self._why))
 
@@ -149,8 +150,10 @@ class AttachedEngine:
             self.bus.take(_events(message.events))
         elif isinstance(message, Epochs):
             self.bus.go_on(_chain(message.eras))
-        else:
+        elif isinstance(message, Answer | Failure | Past):
             self._asking.answered(message)
+        else:
+            raise ProtocolError(f"{type(message).__name__} was not asked for")
 
     def _begin(self, welcome: Welcome) -> None:
         if self._welcomed.is_set():
@@ -161,7 +164,7 @@ class AttachedEngine:
             memo = decode_memo(welcome.state)
         except DamagedError as error:
             raise ProtocolError(f"the state cannot be read: {error}") from error
-        past, chain = _Journal(self._asking, welcome.first), _chain(welcome.eras)
+        past, chain = _Journal(self._asking, self._reads, welcome.first), _chain(welcome.eras)
         self.bus = past.bus = Replica(
             host=welcome.host, chain=chain, head=welcome.head, state=HostState(memo), past=past, new_waker=new_waker
         )
@@ -182,9 +185,10 @@ class _Journal:
 
     bus: Replica
 
-    def __init__(self, asking: Asking, first: int) -> None:
+    def __init__(self, asking: Asking, lane: CapacityLimiter, first: int) -> None:
         self.first = first
         self._asking = asking
+        self._lane = lane
 
     def read_from(self, position: int) -> PastReader:
         """A reader of the events from ``position`` on."""
@@ -192,6 +196,8 @@ class _Journal:
 
     async def read(self, position: int) -> list[Event]:
         """Some events from ``position`` on, none where there are no more. Raises LookupError when they are gone."""
+        borrower = object()
+        await self._lane.acquire_on_behalf_of(borrower)
         try:
             past = await self._asking.ask(lambda number: SeekPast(number, position), DEFAULT_TIMEOUT)
         except HostGone:
@@ -199,6 +205,8 @@ class _Journal:
         except EventGap as gap:
             self.first = max(self.first, self.bus.chain.position(gap.first_available) or position + 1)
             raise
+        finally:
+            self._lane.release_on_behalf_of(borrower)
         if not isinstance(past, Past):
             raise ProtocolError(f"{type(past).__name__} is no part of the journal")
         self.first = past.first

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from aiovirt.engine.failures import failure_of
 from aiovirt.engine.local import LocalEngine
-from aiovirt.errors import Error, EventGap, HostHeld, ProtocolError, SystemFailure
+from aiovirt.errors import Error, HostHeld, ProtocolError, SystemFailure
 from aiovirt.events.past import PastReader
 from aiovirt.events.segment import encode_event, encode_memo
 from aiovirt.events.types import Event
@@ -31,10 +31,12 @@ from aiovirt.wire.attach.messages import (
     Cancel,
     Epochs,
     FromEngine,
+    Glance,
     Hello,
     News,
     Past,
     SeekPast,
+    Seen,
     Welcome,
     decode_from_client,
     encode,
@@ -42,13 +44,17 @@ from aiovirt.wire.attach.messages import (
     is_read,
 )
 
-__all__ = ["WAITING", "Client", "Place", "news_frame"]
+__all__ = ["BATCH", "WAITING", "Client", "Place", "news_frame"]
 
 WAITING: Final = 128 * 1024 * 1024
 """Bytes of answers that may wait for a client before it is given up."""
+MOST_CALLS: Final = 4 * IN_FLIGHT
+"""Calls that may be under way, those included that were given up and have not ended yet."""
 READERS: Final = 8
 """Places in the past that are remembered for one client."""
 NAME_LIMIT: Final = 200
+BATCH: Final = 256
+"""Events in one message at most."""
 
 Place = tuple[str, str]
 """The folders of a host's definitions and of its state."""
@@ -133,7 +139,7 @@ class Client:
                     raise ProtocolError(f"a second {type(message).__name__}")
 
     def _welcome(self, hello: object) -> None:
-        if not isinstance(hello, Hello):
+        if not isinstance(hello, Hello | Glance):
             raise ProtocolError(f"{type(hello).__name__} comes before Hello")
         if hello.version < 1:
             raise ProtocolError(f"version {hello.version} is not spoken here: {VERSION} is")
@@ -141,6 +147,9 @@ class Client:
             folder = " and ".join(mine for mine, other in zip(self._place, hello.place, strict=True) if mine != other)
             raise HostHeld(f"this host is held by process {os.getpid()}, with {folder}", pid=os.getpid())
         bus = self._bus
+        if isinstance(hello, Glance):
+            self._say(Seen(bus.cursor, tuple(bus.state.domains.values())))
+            return
         self.program = hello.program[:NAME_LIMIT]
         head, state = bus.head, bus.state  # to look may begin an epoch, so the chain is read behind
         self._told, self._eras = head, bus.chain.eras
@@ -168,7 +177,8 @@ class Client:
         reads = is_read(request)
         if asked.number in self._calls or asked.number < 1:
             raise ProtocolError(f"number {asked.number} is under way already, or none")
-        if sum(call.reads is reads for call in self._calls.values()) >= (READS_IN_FLIGHT if reads else IN_FLIGHT):
+        under_way = sum(call.reads is reads and not call.scope.cancel_called for call in self._calls.values())
+        if under_way >= (READS_IN_FLIGHT if reads else IN_FLIGHT) or len(self._calls) >= MOST_CALLS:
             raise ProtocolError("more is asked at once than may be")
         assert self._tasks is not None
         self._calls[asked.number] = call = _Call(reads=reads, scope=anyio.CancelScope())
@@ -176,15 +186,15 @@ class Client:
 
     async def _carry_out(self, asked: Ask | SeekPast, call: _Call) -> None:
         """Answers once, whatever comes of it."""
-        answer: FromEngine = failure_of(asked.number, Error("it was given up"))
+        answer = encode(failure_of(asked.number, Error("it was given up")))
         with call.scope:
             try:
-                answer = await (self._read_past(asked) if isinstance(asked, SeekPast) else self._do(asked))
+                answer = encode(await (self._read_past(asked) if isinstance(asked, SeekPast) else self._do(asked)))
             except Error as error:
-                answer = failure_of(asked.number, error)
+                answer = encode(failure_of(asked.number, error))
             except Exception as error:
-                log.exception("a call failed in a way that it should not", request=type(asked).__name__)
-                answer = failure_of(asked.number, Error(f"internal error: {error!r}"))
+                log.error("a call failed in a way that it should not", request=type(asked).__name__, exc_info=error)
+                answer = encode(failure_of(asked.number, Error(f"internal error: {error!r}")))
         del self._calls[asked.number]
         self._reply(answer)
 
@@ -199,8 +209,11 @@ class Client:
 
     async def _read_past(self, asked: SeekPast) -> Past:
         bus, position = self._bus, asked.position
-        if bus.journal is None:
-            raise EventGap(bus.cursor, None, bus.cursor)
+        if bus.ring.first <= position <= bus.head:
+            kept = [event for event in bus.ring.span(position, min(bus.head, position + BATCH - 1)) if event is not None]
+            return Past(asked.number, [encode_event(event) for event in kept], bus.first)
+        if bus.journal is None or position < bus.first:
+            raise bus.gap(position)
         reader = self._readers.pop(position, None) or bus.journal.read_from(position)
         try:
             events = await reader.read()
@@ -213,21 +226,28 @@ class Client:
 
     # -- what it is told -------------------------------------------------------------------
 
-    def _reply(self, answer: FromEngine) -> None:
+    def _reply(self, answer: bytes) -> None:
         """Behind all that was published before."""
-        frame = framed(encode(answer))
+        frame = framed(answer)
         self._answers.append((self._bus.head, frame))
         self._waiting += len(frame)
         self.push()
         if self._waiting > WAITING:
             log.warning("a client does not read, and is hung up on", pid=self.pid, program=self.program, waiting=self._waiting)
-            self._over = True
-            self._carrier.close()
+            self._hang_up()
 
     def push(self) -> None:
         """Says what there is to say, as far as its socket has room."""
-        while not self._over and self._held is None and (frame := self._next()) is not None:
-            self._send(frame)
+        try:
+            while not self._over and self._held is None and (frame := self._next()) is not None:
+                self._send(frame)
+        except Exception as error:
+            log.error("a client cannot be told, and is hung up on", pid=self.pid, program=self.program, exc_info=error)
+            self._hang_up()
+
+    def _hang_up(self) -> None:
+        self._over = True
+        self._carrier.close()
 
     def _say(self, message: FromEngine) -> None:
         self._send(framed(encode(message)))
@@ -275,8 +295,7 @@ class Client:
             log.warning("the journal cannot be read for a client", pid=self.pid, program=self.program, why=str(error))
         if not events:
             log.warning("a client that was too slow is hung up on", pid=self.pid, program=self.program)
-            self._over = True
-            self._carrier.close()
+            self._hang_up()
             return
         self._behind = False
         self._told += len(events)

@@ -18,7 +18,6 @@ from anyio import to_thread
 from anyio.abc import TaskGroup, TaskStatus
 
 from aiovirt.engine.host import Host
-from aiovirt.engine.local import LocalEngine
 from aiovirt.engine.paths import Folders, PathLike, Role, find_folders
 from aiovirt.engine.seam import Engine
 from aiovirt.engine.uri import Address, default_uri, parse_uri
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
 
     from aiovirt.engine.holder import Holder
     from aiovirt.engine.journal import Opened
+    from aiovirt.engine.local import LocalEngine
     from aiovirt.engine.store import Store
     from aiovirt.model.record import RunRecord
     from aiovirt.system.listener import Listener
@@ -110,6 +110,7 @@ class Connection:
 async def _open_test(address: Address, stack: AsyncExitStack) -> LocalEngine:
     from aiovirt.drivers.test.devices import TestDevices
     from aiovirt.drivers.test.driver import TestDriver, first_domain
+    from aiovirt.engine.local import LocalEngine
 
     engine = LocalEngine(address.uri, Bus(host=uuid4(), new_waker=new_waker), None)
     tasks = await _enter(stack, engine)
@@ -124,6 +125,7 @@ async def _hold(address: Address, folders: Folders, stack: AsyncExitStack) -> Lo
     """The engine, in this process."""
     from aiovirt.drivers.qemu.driver import QemuDriver
     from aiovirt.engine.journal import open_journal
+    from aiovirt.engine.local import LocalEngine
     from aiovirt.engine.store import Store
     from aiovirt.hostdev.source import HostDevices
 
@@ -178,7 +180,7 @@ def _bus(host: UUID, opened: Opened) -> Bus:
 def _tell_start(engine: LocalEngine, opened: Opened) -> None:
     engine.publish(opened.started)
     if opened.failure:
-        engine.publish(JournalDegraded(why=opened.failure))
+        engine.publish(JournalDegraded(why=opened.failure.encode(errors="backslashreplace").decode()))
 
 
 def _why_anew(started: HostStarted) -> str | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import overload
 
-from aiovirt.domainxml.nodedev import nodedev_xml
 from aiovirt.engine.seam import Engine
 from aiovirt.events.state import HostState
 from aiovirt.hostdev import ports
@@ -125,6 +124,8 @@ class Devices:
 
     async def xml(self, device: Netdev | PCIDevice) -> str:
         """The device as libvirt's nodedev XML (https://libvirt.org/formatnode.html). Raises NoSuchDevice, SystemFailure."""
+        from aiovirt.domainxml.nodedev import nodedev_xml
+
         details = await self._engine.call(orders.AskDetails(subject=device.subject))
         return nodedev_xml(device, details, self._state.pci)
 

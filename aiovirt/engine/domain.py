@@ -59,35 +59,36 @@ class Domain:
     @property
     def name(self) -> str:
         """Its name."""
-        return self._view.name
+        return self.view.name
 
     @property
     def id(self) -> int | None:
         """Its number while active, else None."""
-        return self._view.id
+        return self.view.id
 
     @property
     def is_persistent(self) -> bool:
         """Whether it has a definition that outlives its run."""
-        return self._view.persistent
+        return self.view.persistent
 
     @property
     def is_active(self) -> bool:
         """Whether a process stands behind it."""
-        return self._view.is_active
+        return self.view.is_active
 
     @property
     def state(self) -> DomainState:
         """Its state."""
-        return self._view.state
+        return self.view.state
 
     @property
     def status(self) -> DomainStatus:
         """State, reason, monitor health and as_of, in one consistent reading."""
-        return self._view.status
+        return self.view.status
 
     @property
-    def _view(self) -> DomainView:
+    def view(self) -> DomainView:
+        """All of the above in one consistent reading."""
         try:
             return self._engine.bus.state.domains[self._uuid]
         except KeyError:

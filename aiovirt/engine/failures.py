@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import aiovirt.errors
 from aiovirt.errors import Error, ErrorCode, ErrorDomain
@@ -52,7 +52,7 @@ def error_of(failure: Failure) -> Error:
     else:
         error = kind.__new__(kind)
         for name, value in more.items():
-            setattr(error, name, tuple(value) if isinstance(value, list) else value)
+            setattr(error, name, tuple(cast("list[object]", value)) if isinstance(value, list) else value)
     Error.__init__(error, failure.message, code=_code(failure.code), domain=_domain(failure.domain), subject=failure.subject)
     return error
 

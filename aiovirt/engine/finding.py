@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import AsyncExitStack
-from typing import Final
+from types import TracebackType
+from typing import Final, Self
 
 import anyio
 from anyio import to_thread
@@ -28,6 +29,8 @@ __all__ = ["IDLE", "find_engine"]
 
 PATIENCE: Final = 10.0
 """Seconds for which a holder that does not answer, as it just begins or ends, is waited for."""
+FIRST_LOOK: Final = 0.02
+LAST_LOOK: Final = 0.5
 IDLE: Final = 120
 """Seconds without clients and guests after which an engine that was started here leaves."""
 
@@ -39,24 +42,59 @@ async def find_engine(address: Address, folders: Folders, stack: AsyncExitStack,
     SystemFailure.
     """
     await to_thread.run_sync(_prepare, folders)
-    if role is Role.HOLDER or address.path == "/embed":
-        if held := await _lock(folders, stack):
-            raise held
-        return None
-    patience, started, held = anyio.current_time() + PATIENCE, False, None
-    with await to_thread.run_sync(FolderWatch, folders.runtime, IN_CLOSE_WRITE | IN_CREATE | IN_MOVED_TO) as changes:
+    insists, started = role is Role.HOLDER or address.path == "/embed", False
+    held: HostHeld | None = None
+    async with _Waiting(folders) as waiting:
         while True:
-            if (attached := await _attach(address, folders, stack, patience)) is not None:
+            if not insists and (attached := await _attach(address, folders, stack, waiting.until)) is not None:
                 return attached
-            if role is Role.ANY and (held := await _lock(folders, stack)) is None:
-                return None
-            if role is Role.ATTACHED and not started and (held := await to_thread.run_sync(_look, folders)) is None:
-                await _start(address, folders)
+            if role is not Role.ATTACHED or insists:
+                if (held := await _lock(folders, stack)) is None:
+                    return None
+                if insists and held.pid is not None:
+                    raise held
+            elif not started and (held := await to_thread.run_sync(_look, folders)) is None:
+                await shielded(_start(address, folders))
                 started = True
-            with anyio.CancelScope(deadline=patience) as waiting:
-                await changes.names()
-            if waiting.cancelled_caught:
+            if not await waiting.news():
                 raise held or NoConnect(f"no engine could be started for {address.uri}: see {folders.logs}/engine.log")
+
+
+class _Waiting:
+    """Waits for what happens in the runtime folder, up to a point in time.
+
+    A lock is told of just before it is free, and a queue that has room again not at all: so it is looked again after a
+    while in any case, later each time.
+    """
+
+    def __init__(self, folders: Folders) -> None:
+        self.until = anyio.current_time() + PATIENCE
+        self._folder = folders.runtime
+        self._pause = FIRST_LOOK
+        self._watch: list[FolderWatch] = []
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        for watch in self._watch:
+            watch.close()
+
+    async def news(self) -> bool:
+        """Returns when there may be news, or False when it is too late for any."""
+        if not self._watch:  # most who come find somebody, or nobody, at once
+            await shielded(to_thread.run_sync(self._begin))
+            return True
+        with anyio.CancelScope(deadline=min(self.until, anyio.current_time() + self._pause)) as quiet:
+            await self._watch[0].names()
+        self._pause = min(2 * self._pause, LAST_LOOK) if quiet.cancelled_caught else FIRST_LOOK
+        return anyio.current_time() < self.until
+
+    def _begin(self) -> None:
+        try:
+            self._watch.append(FolderWatch(self._folder, IN_CLOSE_WRITE | IN_CREATE | IN_MOVED_TO))
+        except OSError as error:
+            raise SystemFailure(f"cannot wait for the engine of {self._folder}: {error.strerror}") from error
 
 
 def _prepare(folders: Folders) -> None:
@@ -87,9 +125,13 @@ async def _lock(folders: Folders, stack: AsyncExitStack) -> HostHeld | None:
 
 
 async def _release(locks: list[FileLock]) -> None:
+    await shielded(to_thread.run_sync(_release_all, locks))
+
+
+def _release_all(locks: list[FileLock]) -> None:
     """The first one last: it tells who waits that the host is free."""
     for lock in reversed(locks):
-        await shielded(to_thread.run_sync(lock.release))
+        lock.release()
 
 
 def _look(folders: Folders) -> HostHeld | None:
@@ -134,7 +176,12 @@ async def _start(address: Address, folders: Folders) -> None:
     """Starts an engine that outlives this process; it leaves when nobody needs it."""
     argv = [sys.executable, "-m", "aiovirt", "-c", address.uri, "engine", "--idle", str(IDLE)]
     try:
-        process = await spawn(argv, log=folders.logs / "engine.log", environment=os.environ)
+        process = await spawn(argv, log=folders.logs / "engine.log", environment=_environment())
     except OSError as error:
         raise SystemFailure(f"cannot start an engine: {error.strerror}") from error
     process.close()
+
+
+def _environment() -> dict[str, str]:
+    """Ours, without what our own service manager told us for ourselves."""
+    return {name: value for name, value in os.environ.items() if name not in {"NOTIFY_SOCKET", "LISTEN_PID", "LISTEN_FDS"}}

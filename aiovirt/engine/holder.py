@@ -15,7 +15,7 @@ from typing import Final, Self
 import anyio
 from anyio import to_thread
 
-from aiovirt.engine.client import Client, Place, news_frame
+from aiovirt.engine.client import BATCH, Client, Place, news_frame
 from aiovirt.engine.local import LocalEngine
 from aiovirt.errors import AccessDenied, SystemFailure
 from aiovirt.events.feed import Events
@@ -26,12 +26,10 @@ from aiovirt.system.carrier import Carrier
 from aiovirt.system.listener import Listener
 from aiovirt.system.log import get_logger
 
-__all__ = ["BACKLOG", "BATCH", "Holder"]
+__all__ = ["BACKLOG", "Holder"]
 
 BACKLOG: Final = 1024
 """Processes that may wait to be let in."""
-BATCH: Final = 256
-"""Events in one message at most."""
 log = get_logger("engine")
 
 
@@ -101,6 +99,8 @@ class Holder:
             self._changed.set()
             try:
                 await client.run()
+            except Exception as error:
+                log.error("a client could not be served", pid=pid, exc_info=error)
             finally:
                 self.clients.discard(client)
                 self._changed.set()
@@ -116,7 +116,7 @@ class Holder:
                 is_idle = not self.clients and not any(view.is_active for view in self._engine.bus.state.domains.values())
                 with anyio.move_on_after(seconds if is_idle else None) as quiet:
                     await self._changed.wait()
-                if quiet.cancelled_caught:
+                if quiet.cancelled_caught and not self._changed.is_set():
                     return
 
     async def _watch_guests(self) -> None:

@@ -70,7 +70,7 @@ class Folders(Struct, frozen=True):
     @property
     def place(self) -> tuple[str, str]:
         """What tells an engine's host from another one's: (config, state)."""
-        return str(self.config), str(self.state)
+        return _text(self.config), _text(self.state)
 
     @property
     def locks(self) -> tuple[Path, ...]:
@@ -107,3 +107,7 @@ def _places(address: Address, environment: Mapping[str, str]) -> dict[str, Path]
         "state": Path(environment.get("XDG_STATE_HOME") or home / ".local/state") / "aiovirt",
         "runtime": Path(runtime) / "aiovirt" if runtime else cache / "aiovirt/run",
     }
+
+
+def _text(path: Path) -> str:
+    return os.fsencode(path).decode(errors="backslashreplace")

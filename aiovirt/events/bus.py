@@ -189,7 +189,7 @@ class Bus:
                 force_setattr(event, "cursor", self.chain.cursor(position))
                 self.folded.renumber(before, event)
         if not self.closed:
-            self.publish(JournalDegraded(why=why))
+            self.publish(JournalDegraded(why=why.encode(errors="backslashreplace").decode()))
 
     def close(self) -> None:
         """Ends every stream: what is still kept is read out, then HostGone follows."""

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import errno
-import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 import anyio
-import structlog
 from msgspec import structs
 
 from aiovirt.errors import SystemFailure
@@ -15,12 +13,13 @@ from aiovirt.events.types import DeviceEvent
 from aiovirt.hostdev.functions import Functions, described
 from aiovirt.hostdev.turns import Bell
 from aiovirt.model.pci import PCIDevice
+from aiovirt.system.log import get_logger
 from aiovirt.system.pci import PCIBus
 from aiovirt.wire.uevent import Uevent
 
 __all__ = ["PCIWatch"]
 
-_log = structlog.wrap_logger(logging.getLogger("aiovirt.hostdev"))
+_log = get_logger("hostdev")
 
 
 class PCIWatch:

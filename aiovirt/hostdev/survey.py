@@ -10,16 +10,15 @@ from __future__ import annotations
 
 import errno
 import itertools
-import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
-import structlog
 from msgspec import structs
 
 from aiovirt.errors import NoSuchDevice, ProtocolError, SystemFailure
 from aiovirt.hostdev.links import ATTRIBUTES, Survey, reading_of_link, reading_of_sysfs
 from aiovirt.model.netdev import Netdev
+from aiovirt.system.log import get_logger
 from aiovirt.system.netlink import GENERIC, ROUTE, Conversations, NetlinkChannel, Overrun
 from aiovirt.system.sysfs import Sysfs
 from aiovirt.wire import ethtool, rtnetlink
@@ -37,7 +36,7 @@ Known = Callable[[int], Netdev | None]
 Modes = Mapping[int, LinkModes] | None
 """What drivers say of their links, or None where the kernel did not tell."""
 
-_log = structlog.wrap_logger(logging.getLogger("aiovirt.hostdev"))
+_log = get_logger("hostdev")
 _sequence = itertools.count(1)
 
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
 
-import structlog
 from anyio.lowlevel import checkpoint
 from msgspec import structs
 
@@ -18,12 +16,13 @@ from aiovirt.hostdev.functions import Functions
 from aiovirt.hostdev.links import Links
 from aiovirt.hostdev.turns import Bell, one_turn
 from aiovirt.system.background import Background
+from aiovirt.system.log import get_logger
 from aiovirt.system.netlink import Overrun
 from aiovirt.system.udev import UdevMonitor, UdevWord, read_database
 
 __all__ = ["UdevWatch"]
 
-_log = structlog.wrap_logger(logging.getLogger("aiovirt.hostdev"))
+_log = get_logger("hostdev")
 _RENAMING: Final = "ID_RENAMING"  # its rules have run, and its name is not the last one yet: udev says more after the move
 _NOW: Final = sys.maxsize  # what its database says is about the device of now
 

@@ -15,7 +15,6 @@ A watch may go on from what one before it knew: all that its first inventory tel
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
@@ -23,7 +22,6 @@ from time import monotonic
 from typing import Final
 
 import anyio
-import structlog
 from anyio import TASK_STATUS_IGNORED, move_on_after
 from anyio.abc import TaskStatus
 from anyio.lowlevel import checkpoint
@@ -41,6 +39,7 @@ from aiovirt.hostdev.udev import UdevWatch
 from aiovirt.model.netdev import Netdev
 from aiovirt.model.pci import PCIDevice
 from aiovirt.system.background import Background
+from aiovirt.system.log import get_logger
 from aiovirt.system.netlink import KOBJECT_UEVENT, RECEIVE_BUFFER, ROUTE, RTNLGRP_LINK, UEVENT_KERNEL, NetlinkSocket, Overrun
 from aiovirt.system.pci import PCIBus
 from aiovirt.system.sysfs import Attachment, Sysfs
@@ -63,7 +62,7 @@ MOST_HEARD: Final = 65_536
 
 _ASK_AT_ONCE: Final = 64  # devices a question is about
 
-_log = structlog.wrap_logger(logging.getLogger("aiovirt.hostdev"))
+_log = get_logger("hostdev")
 
 
 class Watch:

@@ -2,18 +2,14 @@
 
 What comes is handed on as it comes, on the loop's thread. What is sent goes to the kernel at once, or
 it is not sent: whoever has more waits until :meth:`Carrier.run` says that there is room. A line the
-kernel took part of is kept, and sent on before anything else. Paths too long for ``sun_path`` are
-reached through their folder's descriptor.
+kernel took part of is kept, and sent on before anything else.
 """
 
 from __future__ import annotations
 
 import array
-import os
 import socket
-import struct
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Final, Protocol, Self
 
@@ -21,15 +17,12 @@ from anyio import to_thread
 
 from aiovirt.system.background import shielded
 from aiovirt.system.seam import here
+from aiovirt.system.sockets import connect_now, peer_of
 
-__all__ = ["BACKLOG", "ByteCarrier", "Carrier", "connect_now", "connect_unix", "listen_unix"]
+__all__ = ["ByteCarrier", "Carrier", "connect_unix"]
 
 CHUNK: Final = 16 * 1024
 """Bytes read at once: what is made of them is over before others on the loop notice."""
-SUN_PATH: Final = 100
-BACKLOG: Final = 8
-"""Clients that may wait to be taken."""
-_UCRED: Final = struct.Struct("=iII")  # pid, uid, gid (unix(7), SO_PEERCRED)
 
 
 class ByteCarrier(Protocol):
@@ -65,9 +58,8 @@ class Carrier:
 
     @property
     def peer(self) -> tuple[int, int]:
-        """(pid, uid) of who is on the far side: of a client when it connected, of a server when it began to listen."""
-        pid, uid, _ = _UCRED.unpack(self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
-        return int(pid), int(uid)
+        """(pid, uid) of the far side: see :func:`aiovirt.system.sockets.peer_of`."""
+        return peer_of(self._socket)
 
     def close(self) -> None:
         """Ends the conversation; leaving the block closes the socket."""
@@ -133,47 +125,3 @@ async def connect_unix(path: str) -> Carrier:
             sock.close()
         raise
     return Carrier(connected[0])
-
-
-def connect_now(path: str) -> socket.socket:
-    """A non-blocking socket, connected; raises OSError. Looks paths up: for threads."""
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-    try:
-        sock.setblocking(False)
-        with _reachable(path) as short:
-            sock.connect(short)
-    except BaseException:
-        sock.close()
-        raise
-    return sock
-
-
-def listen_unix(path: str, *, backlog: int = BACKLOG) -> socket.socket:
-    """A listening socket at ``path``, mode 0600, in place of any that was there. Blocks: for threads."""
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-    try:
-        with _reachable(path) as short:
-            folder, name = os.path.split(short)
-            new = os.path.join(folder, f".{name}.{os.getpid()}")
-            os.fchmod(sock.fileno(), 0o600)  # the mode that bind gives the file
-            sock.bind(new)
-            sock.listen(backlog)
-            os.rename(new, short)  # whoever sees it there is let in
-    except BaseException:
-        sock.close()
-        raise
-    return sock
-
-
-@contextmanager
-def _reachable(path: str) -> Iterator[str]:
-    """A name of at most ``sun_path`` bytes for ``path``."""
-    if len(os.fsencode(path)) <= SUN_PATH:
-        yield path
-        return
-    folder, name = os.path.split(path)
-    handle = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        yield f"/proc/self/fd/{handle}/{name}"
-    finally:
-        os.close(handle)

@@ -130,7 +130,7 @@ class FileLock:
         os.pwrite(self._handle, f"{os.getpid()}\n".encode(), 0)
 
     def look(self) -> None:
-        """Raises as :meth:`acquire`, and takes nothing."""
+        """Raises as :meth:`acquire`, and takes nothing. In its moment nobody acquires it: who tries is told of a holder without a pid."""
         os.close(self._lock(os.O_RDONLY))
 
     def _lock(self, access: int) -> int:
@@ -139,7 +139,7 @@ class FileLock:
         except OSError as error:
             raise SystemFailure(f"cannot lock {self._path}: {error.strerror}") from error
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(handle, (fcntl.LOCK_SH if access == os.O_RDONLY else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except OSError as error:
             holder = os.read(handle, 32).decode(errors="replace").strip()
             os.close(handle)

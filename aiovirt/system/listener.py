@@ -16,11 +16,13 @@ from typing import Final, Self
 
 import anyio
 
-from aiovirt.system.carrier import BACKLOG, Carrier, connect_now, listen_unix
+from aiovirt.system.carrier import Carrier
+from aiovirt.system.sockets import BACKLOG, connect_now, listen_unix
 
 __all__ = ["Connection", "Listener"]
 
-_CROWDED: Final = frozenset({errno.EMFILE, errno.ENFILE})
+PAUSE: Final = 0.1
+_CROWDED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
 class Connection:
@@ -108,14 +110,20 @@ class Listener:
             except OSError as error:
                 if error.errno not in _CROWDED:
                     raise
-            self._turn_away()
+            if not self._turn_away():
+                with anyio.move_on_after(PAUSE):  # nothing tells when there is a descriptor again
+                    await anyio.sleep_forever()
 
-    def _turn_away(self) -> None:
-        """A client that is left in the queue would be found there again at once, and for ever."""
+    def _turn_away(self) -> bool:
+        """A client that is left in the queue would be found there again at once, and for ever. Returns whether one was taken."""
         self._spare.close()
+        taken = False
         with suppress(OSError):
             self._socket.accept()[0].close()
-        self._spare = _new_spare()
+            taken = True
+        with suppress(OSError):
+            self._spare = _new_spare()
+        return taken
 
     def close(self) -> None:
         """Takes the file away, if it is still this one, and nobody more."""

@@ -1,19 +1,74 @@
-"""Loggers of the house: structlog over the standard library's, silent until somebody configures them."""
+"""Loggers of the house: structlog over the standard library's, silent until somebody configures them.
+
+structlog takes longer to load than all else that a command line needs, so it is loaded with the first line that is wanted.
+"""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-import structlog
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger
 
-__all__ = ["Logger", "get_logger"]
-
-Logger = structlog.typing.FilteringBoundLogger
+__all__ = ["Logger", "get_logger", "on_first_line"]
 
 logging.getLogger("aiovirt").addHandler(logging.NullHandler())  # else Python itself prints warnings to stderr
 
+_configure: list[Callable[[], None]] = []
+
+
+class Logger:
+    """structlog's logger ``aiovirt.<room>``: keys are bound with ``bind``, and rendered as structlog is configured to."""
+
+    def __init__(self, name: str, **keys: object) -> None:
+        self._plain = logging.getLogger(name)
+        self._keys = keys
+        self._bound: FilteringBoundLogger | None = None
+
+    def bind(self, **keys: object) -> Logger:
+        """The same, with these keys in every line."""
+        return Logger(self._plain.name, **self._keys, **keys)
+
+    def debug(self, event: str, **keys: object) -> None:
+        """A line for who looks closely."""
+        if self._plain.isEnabledFor(logging.DEBUG):
+            self._logger.debug(event, **keys)
+
+    def info(self, event: str, **keys: object) -> None:
+        """A line about what goes its way."""
+        if self._plain.isEnabledFor(logging.INFO):
+            self._logger.info(event, **keys)
+
+    def warning(self, event: str, **keys: object) -> None:
+        """A line about what somebody may have to look after."""
+        if self._plain.isEnabledFor(logging.WARNING):
+            self._logger.warning(event, **keys)
+
+    def error(self, event: str, **keys: object) -> None:
+        """A line about what is not as it should be; ``exc_info`` is the exception that tells it."""
+        if self._plain.isEnabledFor(logging.ERROR):
+            self._logger.error(event, **keys)
+
+    @property
+    def _logger(self) -> FilteringBoundLogger:
+        if self._bound is not None:
+            return self._bound
+        import structlog
+
+        while _configure:
+            _configure.pop()()
+        bound: FilteringBoundLogger = structlog.wrap_logger(self._plain).bind(**self._keys)
+        self._bound = bound
+        return bound
+
 
 def get_logger(room: str) -> Logger:
-    """The logger ``aiovirt.<room>``: keys are bound with ``bind``, and rendered as structlog is configured to."""
-    logger: Logger = structlog.wrap_logger(logging.getLogger(f"aiovirt.{room}"))
-    return logger
+    """The logger ``aiovirt.<room>``."""
+    return Logger(f"aiovirt.{room}")
+
+
+def on_first_line(configure: Callable[[], None]) -> None:
+    """Calls ``configure()``, which may use structlog, before the first line is written."""
+    _configure[:] = [configure]

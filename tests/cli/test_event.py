@@ -216,7 +216,7 @@ async def test_it_leaves_nothing_waiting(host: aiovirt.Host) -> None:
 
 
 class Elsewhere:
-    """Stands in for ``aiovirt.connect``: a host with a past, which may be over already."""
+    """Stands in for a connection: a host with a past, which may be over already."""
 
     def __init__(self, prepare: Callable[[aiovirt.Host], None], *, ended: bool) -> None:
         self._real = aiovirt.connect("test:///default")
@@ -236,12 +236,12 @@ class Elsewhere:
 
 
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], elsewhere: Elsewhere, *arguments: str) -> tuple[int, str, str]:
-    def connect(uri: str | None) -> AbstractAsyncContextManager[aiovirt.Host]:
+    def connect(uri: str | None, _given: object, _role: object) -> AbstractAsyncContextManager[aiovirt.Host]:
         assert uri == "test:///default"
         return elsewhere
 
     monkeypatch.setattr("aiovirt.cli.main._configure_logs", lambda: None)
-    monkeypatch.setattr(aiovirt, "connect", connect)
+    monkeypatch.setattr("aiovirt.engine.connect.Connection", connect)
     status = main(["-c", "test:///default", "event", *arguments])
     said = capsys.readouterr()
     return status, said.out, said.err

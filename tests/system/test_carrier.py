@@ -12,7 +12,8 @@ import anyio
 import pytest
 from anyio import to_thread
 
-from aiovirt.system.carrier import CHUNK, Carrier, connect_unix, listen_unix
+from aiovirt.system.carrier import CHUNK, Carrier, connect_unix
+from aiovirt.system.sockets import listen_unix
 
 pytestmark = pytest.mark.anyio
 

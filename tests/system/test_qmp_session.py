@@ -26,8 +26,9 @@ from aiovirt.drivers.qemu import commands
 from aiovirt.drivers.qemu.monitor import Lane, Late, Listener, Monitor
 from aiovirt.drivers.qemu.window import WINDOW
 from aiovirt.errors import CommandFailed, ConnectionLost, Error, InvalidArgument, OrderTimeout, ProtocolError, ReplyTooLong
-from aiovirt.system.carrier import Carrier, connect_unix, listen_unix
+from aiovirt.system.carrier import Carrier, connect_unix
 from aiovirt.system.deadlines import Deadlines
+from aiovirt.system.sockets import listen_unix
 from aiovirt.wire.qmp import QMPEvent
 from aiovirt.wire.qmp.messages import LINE_LIMIT
 from aiovirt.wire.qmp.protocol import DEFAULT_LIMIT

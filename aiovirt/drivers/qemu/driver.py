@@ -36,10 +36,11 @@ from aiovirt.model.record import RunRecord
 from aiovirt.model.spec import DomainSpec, VirtType
 from aiovirt.system import files, process
 from aiovirt.system.background import shielded
-from aiovirt.system.carrier import connect_unix, listen_unix
+from aiovirt.system.carrier import connect_unix
 from aiovirt.system.deadlines import Deadlines
 from aiovirt.system.inotify import IN_MODIFY, FolderWatch
 from aiovirt.system.log import get_logger
+from aiovirt.system.sockets import listen_unix
 from aiovirt.wire.qmp.protocol import DEFAULT_LIMIT
 
 __all__ = ["QemuDriver"]

@@ -16,6 +16,7 @@ from msgspec import Raw, Struct
 from aiovirt.errors import ProtocolError
 from aiovirt.model import orders
 from aiovirt.model.orders import AnyRequest, Request
+from aiovirt.model.view import DomainView
 
 __all__ = [
     "CLIENT_LIMIT",
@@ -30,10 +31,12 @@ __all__ = [
     "Failure",
     "FromClient",
     "FromEngine",
+    "Glance",
     "Hello",
     "News",
     "Past",
     "SeekPast",
+    "Seen",
     "Welcome",
     "decode_from_client",
     "decode_from_engine",
@@ -68,6 +71,13 @@ class Hello(Struct, frozen=True, tag="hello"):
 
     version: int
     program: str = ""
+    place: tuple[str, str] | None = None
+
+
+class Glance(Struct, frozen=True, tag="glance"):
+    """Instead of Hello, by one who wants to know what domains there are and no more; answered with :class:`Seen`."""
+
+    version: int
     place: tuple[str, str] | None = None
 
 
@@ -115,6 +125,13 @@ class Welcome(Struct, frozen=True, tag="welcome"):
     state: bytes
 
 
+class Seen(Struct, frozen=True, tag="seen"):
+    """Every domain as of the event ``cursor``."""
+
+    cursor: str
+    domains: tuple[DomainView, ...]
+
+
 class News(Struct, frozen=True, tag="news"):
     """The next events, none left out."""
 
@@ -154,8 +171,8 @@ class Past(Struct, frozen=True, tag="events"):
     first: int
 
 
-FromClient: TypeAlias = Hello | Ask | Cancel | SeekPast
-FromEngine: TypeAlias = Welcome | News | Epochs | Answer | Failure | Past
+FromClient: TypeAlias = Hello | Glance | Ask | Cancel | SeekPast
+FromEngine: TypeAlias = Welcome | Seen | News | Epochs | Answer | Failure | Past
 
 _READS: Final = frozenset({orders.AskXML, orders.AskDetails, orders.Enumerate, orders.Refresh, orders.ReadPhysPortId, SeekPast})
 _encoder: Final = msgspec.msgpack.Encoder()

@@ -1,0 +1,70 @@
+"""Unix sockets by their paths. Everything here looks paths up, and blocks for as long: for threads, or where no loop runs.
+
+Paths too long for ``sun_path`` are reached through their folder's descriptor.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+__all__ = ["BACKLOG", "connect_now", "listen_unix", "peer_of"]
+
+SUN_PATH: Final = 100
+BACKLOG: Final = 8
+"""Clients that may wait to be taken."""
+_UCRED: Final = struct.Struct("=iII")  # pid, uid, gid (unix(7), SO_PEERCRED)
+
+
+def peer_of(sock: socket.socket) -> tuple[int, int]:
+    """(pid, uid) of who is on the far side: of a client when it connected, of a server when it began to listen."""
+    pid, uid, _ = _UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
+    return int(pid), int(uid)
+
+
+def connect_now(path: str) -> socket.socket:
+    """A non-blocking socket, connected; raises OSError. Looks paths up: for threads."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    try:
+        sock.setblocking(False)
+        with _reachable(path) as short:
+            sock.connect(short)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def listen_unix(path: str, *, backlog: int = BACKLOG) -> socket.socket:
+    """A listening socket at ``path``, mode 0600, in place of any that was there. Blocks: for threads."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    try:
+        with _reachable(path) as short:
+            folder, name = os.path.split(short)
+            new = os.path.join(folder, f".{name}.{os.getpid()}")
+            os.fchmod(sock.fileno(), 0o600)  # the mode that bind gives the file
+            sock.bind(new)
+            sock.listen(backlog)
+            os.rename(new, short)  # whoever sees it there is let in
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+@contextmanager
+def _reachable(path: str) -> Iterator[str]:
+    """A name of at most ``sun_path`` bytes for ``path``."""
+    if len(os.fsencode(path)) <= SUN_PATH:
+        yield path
+        return
+    folder, name = os.path.split(path)
+    handle = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{handle}/{name}"
+    finally:
+        os.close(handle)
