@@ -33,6 +33,10 @@ _HOME: Final = {
     "nodedev-info": "nodedevs",
     "nodedev-dumpxml": "nodedevs",
     "nodedev-event": "nodedevs",
+    "qemu-monitor-command": "monitors",
+    "qemu-monitor-event": "monitors",
+    "qmp-proxy": "monitors",
+    "log": "monitors",
     "engine": "engine",
     "demo": "demo",
 }

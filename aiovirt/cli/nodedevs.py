@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import datetime
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 import anyio
 
 from aiovirt import Host
-from aiovirt.cli.output import Output, netdev_fields
+from aiovirt.cli.output import Output, netdev_fields, stamp
 from aiovirt.cli.streams import until_interrupted
 from aiovirt.domainxml.nodedev_names import COMPUTER, bus_name, nodedev_name, nodedev_parent
 from aiovirt.errors import AmbiguousDevice, InvalidArgument, NoSuchDevice
@@ -328,7 +327,7 @@ def _said(event: Event, args: argparse.Namespace, out: Output) -> list[str]:
     news = [(kind, words) for kind, words in _news(event) if args.event in {None, kind}]
     if out.json:
         return [encode(event).decode()] if news else []
-    time = f"{_stamp(event.time)}: " if args.timestamp else ""
+    time = f"{stamp(event.time)}: " if args.timestamp else ""
     return [time + words for _, words in news]
 
 
@@ -357,9 +356,3 @@ def _names(event: Event) -> tuple[str | None, str | None]:
             return bus_name(event.device), bus_name(event.device)
         case _:
             return None, None
-
-
-def _stamp(time_ns: int) -> str:
-    """virsh's: UTC, to the millisecond."""
-    time = datetime.datetime.fromtimestamp(time_ns // 1_000_000 / 1000, tz=datetime.UTC)
-    return f"{time:%Y-%m-%d %H:%M:%S}.{time.microsecond // 1000:03}+0000"

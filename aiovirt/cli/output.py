@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 import sys
 import time
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from aiovirt.model.netdev import Netdev
     from aiovirt.model.view import DomainView
 
-__all__ = ["Output", "netdev_fields", "view_fields"]
+__all__ = ["Output", "netdev_fields", "stamp", "view_fields"]
 
 _COLOURS: Final = {"dim": "2", "bold": "1", "green": "32", "red": "31", "yellow": "33", "blue": "34", "cyan": "36", "magenta": "35"}
 _KINDS: Final = {
@@ -109,6 +110,12 @@ def view_fields(view: DomainView) -> dict[str, Any]:
 def netdev_fields(device: Netdev) -> dict[str, Any]:
     """A network device as ``--json`` prints it."""
     return {name: getattr(device, name) for name in device.__struct_fields__}
+
+
+def stamp(time_ns: int) -> str:
+    """virsh's: UTC, to the millisecond."""
+    time = datetime.datetime.fromtimestamp(time_ns // 1_000_000 / 1000, tz=datetime.UTC)
+    return f"{time:%Y-%m-%d %H:%M:%S}.{time.microsecond // 1000:03}+0000"
 
 
 def _row(cells: Sequence[str], widths: Sequence[int]) -> str:

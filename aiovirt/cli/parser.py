@@ -29,6 +29,7 @@ def build_parser() -> argparse.ArgumentParser:
     _domain_verbs(verbs)
     _event_verbs(verbs)
     _device_verbs(verbs)
+    _monitor_verbs(verbs)
     return parser
 
 
@@ -127,6 +128,27 @@ def _device_verbs(verbs: Verbs[argparse.ArgumentParser]) -> None:
     which.add_argument("--event", choices=["lifecycle", "update"], help="of this type only")
     event.add_argument("--device", help="of one device: " + described)
     event.add_argument("--timestamp", action="store_true", help="each with its time")
+
+
+def _monitor_verbs(verbs: Verbs[argparse.ArgumentParser]) -> None:
+    command = _verb(verbs, "qemu-monitor-command", "give a command to a domain's QEMU, and print its answer")
+    command.add_argument("domain", help="name or uuid")
+    command.add_argument("command", nargs="+", help='{"execute": …, "arguments": …}, or with --hmp words')
+    command.add_argument("--hmp", action="store_true", help="a command of the human monitor")
+    command.add_argument("--pretty", action="store_true", help="the answer on several lines")
+    command.add_argument("--return-value", action="store_true", help="only what the answer's return has")
+    event = _verb(verbs, "qemu-monitor-event", "print what a QEMU tells when it does, as virsh does")
+    event.add_argument("--domain", help="of one domain: name or uuid")
+    event.add_argument("--event", metavar="NAME", help="of this name only")
+    event.add_argument("--regex", action="store_true", help="the name is a regular expression")
+    event.add_argument("--no-case", action="store_true", help="the name's case does not matter")
+    event.add_argument("--pretty", action="store_true", help="its data on several lines")
+    event.add_argument("--loop", action="store_true", help="go on until interrupted")
+    event.add_argument("--timestamp", action="store_true", help="each with its time")
+    proxy = _verb(verbs, "qmp-proxy", "let others speak QMP with a domain, beside the engine, until interrupted or it stops")
+    proxy.add_argument("domain", help="name or uuid")
+    proxy.add_argument("socket", help="where, a path: for qmp-shell, qmp-tui and their like")
+    _verb(verbs, "log", "print the last that a domain's QEMU has said of itself").add_argument("domain", help="name or uuid")
 
 
 _CAPABILITIES: Final = [

@@ -86,6 +86,10 @@ class Driver(Protocol):
         """A raw QMP command; raises Unsupported where there is no QMP."""
         ...
 
+    async def log(self, name: str) -> str:
+        """The last that the hypervisor has said of the domain of this name; empty where there is nothing. Raises SystemFailure."""
+        ...
+
 
 class DeviceSource(Protocol):
     """Where a host's devices come from."""

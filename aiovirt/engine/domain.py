@@ -192,6 +192,10 @@ class Domain:
 
         return QMPProxy(self._engine, self._uuid, path, timeout)
 
+    async def log(self) -> str:
+        """The last 256 KiB of what its QEMU has said on standard output and error, in this run and those before. Raises SystemFailure."""
+        return await self._engine.call(orders.AskLog(uuid=self._uuid))
+
     # -- waiting ---------------------------------------------------------------------------
 
     def expect(self, kind: type[E], *, where: Callable[[E], bool] | None = None) -> Expectation[E]:

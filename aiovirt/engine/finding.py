@@ -57,7 +57,7 @@ async def find_engine(address: Address, folders: Folders, stack: AsyncExitStack,
                 await shielded(_start(address, folders))
                 started = True
             if not await waiting.news():
-                raise held or NoConnect(f"no engine could be started for {address.uri}: see {folders.logs}/engine.log")
+                raise held or NoConnect(f"no engine could be started for {address.uri}: see {folders.engine_log}")
 
 
 class _Waiting:
@@ -176,7 +176,7 @@ async def _start(address: Address, folders: Folders) -> None:
     """Starts an engine that outlives this process; it leaves when nobody needs it."""
     argv = [sys.executable, "-m", "aiovirt", "-c", address.uri, "engine", "--idle", str(IDLE)]
     try:
-        process = await spawn(argv, log=folders.logs / "engine.log", environment=_environment())
+        process = await spawn(argv, log=folders.engine_log, environment=_environment())
     except OSError as error:
         raise SystemFailure(f"cannot start an engine: {error.strerror}") from error
     process.close()

@@ -80,6 +80,7 @@ class LocalEngine:
             orders.Destroy: self._destroy,
             orders.AskXML: self._ask_xml,
             orders.AskQMP: self._ask_qmp,
+            orders.AskLog: self._ask_log,
             orders.ReadPhysPortId: self._read_phys_port_id,
             orders.Refresh: self._refresh,
             orders.AskDetails: self._ask_details,
@@ -424,6 +425,9 @@ class LocalEngine:
     async def _ask_qmp(self, request: orders.AskQMP) -> bytes:
         entry = self._active(request)
         return await self.driver.qmp(entry.uuid, request.command, request.arguments, timeout=request.timeout)
+
+    async def _ask_log(self, request: orders.AskLog) -> str:
+        return await self.driver.log(self.entries.get(request.uuid).name)
 
     async def _read_phys_port_id(self, request: orders.ReadPhysPortId) -> str | None:
         return await self.devices.read_phys_port_id(request.name)

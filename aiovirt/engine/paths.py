@@ -59,6 +59,11 @@ class Folders(Struct, frozen=True):
         return self.state / "log"
 
     @property
+    def engine_log(self) -> Path:
+        """What an engine says that was started for others."""
+        return self.state / "engine.log"
+
+    @property
     def sockets(self) -> Path:
         return self.runtime / "qemu"
 

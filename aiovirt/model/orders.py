@@ -18,6 +18,7 @@ __all__ = [
     "DEFAULT_TIMEOUT",
     "AnyRequest",
     "AskDetails",
+    "AskLog",
     "AskQMP",
     "AskXML",
     "Create",
@@ -113,6 +114,12 @@ class AskQMP(Request[bytes], frozen=True, kw_only=True, tag=True):
     arguments: bytes = b"{}"
 
 
+class AskLog(Request[str], frozen=True, kw_only=True, tag=True):
+    """The last that a domain's QEMU has said of itself, in this run and those before."""
+
+    uuid: UUID
+
+
 class AskDetails(Request[DeviceDetails], frozen=True, kw_only=True, tag=True):
     """What the inventory does not keep of one device (``netdev/<id>``, ``pci/<address>``), read now."""
 
@@ -149,6 +156,7 @@ AnyRequest: TypeAlias = (
     | Destroy
     | AskXML
     | AskQMP
+    | AskLog
     | AskDetails
     | Enumerate
     | Refresh

@@ -51,6 +51,7 @@ REQUESTS: list[AnyRequest] = [
     orders.Destroy(uuid=ONE),
     orders.AskXML(uuid=ONE, inactive=True),
     orders.AskQMP(uuid=ONE, command="query-status", arguments=b'{"a": 1}'),
+    orders.AskLog(uuid=ONE),
     orders.AskDetails(subject="netdev/2.1"),
     orders.Enumerate(subsystem="usb"),
     orders.Refresh(subject="netdev/2.1"),
@@ -147,6 +148,7 @@ def test_an_answer_is_of_the_type_that_was_asked_for(request_: Request[Any], val
 def test_reads_have_a_lane_of_their_own() -> None:
     assert {type(request).__name__ for request in REQUESTS if is_read(request)} == {
         "AskXML",
+        "AskLog",
         "AskDetails",
         "Enumerate",
         "Refresh",

@@ -6,6 +6,7 @@ is shared between guests but the table that finds them.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from pathlib import Path
@@ -47,6 +48,8 @@ __all__ = ["QemuDriver"]
 
 LOG_LIMIT: Final = 1024 * 1024
 LOG_TAIL: Final = 2000
+LOG_SHOWN: Final = 256 * 1024
+"""Bytes of a log that are shown when it is asked for."""
 ADOPT_TIMEOUT: Final = 5.0
 logger = get_logger("qemu")
 
@@ -244,6 +247,13 @@ class QemuDriver:
         answer = await monitor.execute(command, _plain(arguments), returns=msgspec.Raw, timeout=left)
         return bytes(answer)
 
+    async def log(self, name: str) -> str:
+        """The end of its log, and of the one before where that is short."""
+        try:
+            return await to_thread.run_sync(_last_words, self.log_path(name))
+        except OSError as error:
+            raise SystemFailure(f"cannot read the log of {name}: {error.strerror}") from error
+
     def _guest(self, uuid: UUID) -> Guest:
         try:
             return self._guests[uuid]
@@ -280,6 +290,18 @@ def _find_emulator(spec: DomainSpec) -> str:
     if found is None:
         raise SystemFailure(f"{wanted} is not installed (on Debian: apt-get install qemu-system-x86)")
     return found
+
+
+def _last_words(log: Path) -> str:
+    said = b""
+    for path in (log, log.with_name(log.name + ".1")):
+        with contextlib.suppress(FileNotFoundError), files.open_regular(path) as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - (LOG_SHOWN - len(said))))
+            said = file.read(LOG_SHOWN - len(said)) + said
+        if len(said) >= LOG_SHOWN:
+            break
+    return said.decode(errors="backslashreplace")
 
 
 def _tail(log: Path, begin: int) -> str:

@@ -93,6 +93,10 @@ class TestDriver:
         """There is no QMP here."""
         raise Unsupported("a domain of test:///default has no QMP monitor")
 
+    async def log(self, name: str) -> str:
+        """Nothing is ever said."""
+        return ""
+
     # -- misbehaviour, for aiovirt.testing.control -----------------------------------------------
 
     def crash(self, uuid: UUID) -> None:

@@ -174,7 +174,9 @@ class Past(Struct, frozen=True, tag="events"):
 FromClient: TypeAlias = Hello | Glance | Ask | Cancel | SeekPast
 FromEngine: TypeAlias = Welcome | Seen | News | Epochs | Answer | Failure | Past
 
-_READS: Final = frozenset({orders.AskXML, orders.AskDetails, orders.Enumerate, orders.Refresh, orders.ReadPhysPortId, SeekPast})
+_READS: Final = frozenset(
+    {orders.AskXML, orders.AskLog, orders.AskDetails, orders.Enumerate, orders.Refresh, orders.ReadPhysPortId, SeekPast}
+)
 _encoder: Final = msgspec.msgpack.Encoder()
 _client_decoder: Final[msgspec.msgpack.Decoder[FromClient]] = msgspec.msgpack.Decoder(FromClient)
 _engine_decoder: Final[msgspec.msgpack.Decoder[FromEngine]] = msgspec.msgpack.Decoder(FromEngine)

@@ -1,0 +1,120 @@
+"""The verbs that speak with QEMU itself, or let others do so: ``qemu-monitor-command``, ``qemu-monitor-event``, ``qmp-proxy``, ``log``."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Callable
+from typing import Any
+
+import anyio
+import msgspec
+
+from aiovirt.cli.output import Output, stamp
+from aiovirt.cli.streams import until_interrupted
+from aiovirt.engine.host import Host
+from aiovirt.errors import InvalidArgument
+from aiovirt.events import DomainQMP
+from aiovirt.events.words import plain
+from aiovirt.model.orders import DEFAULT_TIMEOUT
+from aiovirt.model.state import DomainState
+
+__all__ = ["log", "qemu_monitor_command", "qemu_monitor_event", "qmp_proxy"]
+
+_INDENT = 2
+
+
+class _Command(msgspec.Struct, forbid_unknown_fields=True):
+    """What is said to a monitor; an ``id`` is for the session that is not the user's here."""
+
+    execute: str
+    arguments: dict[str, Any] | None = None
+    id: Any = None
+
+
+async def qemu_monitor_command(host: Host, args: argparse.Namespace, out: Output) -> None:
+    """``qemu-monitor-command DOMAIN COMMAND… [--hmp] [--pretty] [--return-value]``"""
+    domain, words = host.domain(args.domain), " ".join(args.command)
+    timeout = DEFAULT_TIMEOUT if args.timeout is None else float(args.timeout)
+    if args.hmp:
+        said = await domain.qmp("human-monitor-command", {"command-line": words}, timeout=timeout)
+        out.line(str(said).replace("\r\n", "\n").rstrip("\n"))
+        return
+    command = _read(words)
+    answer = await domain.qmp(command.execute, command.arguments, timeout=timeout)
+    out.line(_json(answer if args.return_value else {"return": answer}, pretty=args.pretty))
+
+
+async def qemu_monitor_event(host: Host, args: argparse.Namespace, out: Output) -> None:
+    """``qemu-monitor-event [--domain D] [--event NAME] [--regex] [--no-case] [--pretty] [--loop] [--timestamp]``"""
+    subject, count = host.domain(args.domain) if args.domain else None, 0
+    wanted = _wanted(args)
+    try:
+        with anyio.fail_after(args.timeout):
+            async with until_interrupted(), host.events.subscribe(DomainQMP, subject=subject) as events:
+                async for event in events:
+                    if wanted(event.event):
+                        count += 1
+                        if out.json:
+                            out.event(event)
+                        else:
+                            out.line(_line(event, args))
+                        if not args.loop:
+                            return
+    finally:
+        if not out.json:
+            out.line(f"events received: {count}")
+
+
+async def qmp_proxy(host: Host, args: argparse.Namespace, out: Output) -> None:
+    """``qmp-proxy DOMAIN SOCKET``"""
+    domain = host.domain(args.domain)
+    async with until_interrupted(), domain.qmp_proxy(args.socket):
+        if out.json:
+            out.object({"domain": domain.name, "uuid": domain.uuid, "socket": args.socket})
+        else:
+            out.line(f"Speaking QMP for domain '{domain.name}' at {args.socket}; Ctrl-C ends")
+        await domain.wait_for_state(DomainState.SHUTOFF)
+
+
+async def log(host: Host, args: argparse.Namespace, out: Output) -> None:
+    """``log DOMAIN``"""
+    domain = host.domain(args.domain)
+    said = await domain.log()
+    if out.json:
+        out.object({"name": domain.name, "uuid": domain.uuid, "log": said})
+        return
+    for line in said.splitlines():
+        out.line(plain(line))
+
+
+def _read(words: str) -> _Command:
+    try:
+        return msgspec.json.decode(words, type=_Command)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        raise InvalidArgument(f'not a QMP command ({{"execute": …}}), nor asked for with --hmp: {error}') from error
+
+
+def _wanted(args: argparse.Namespace) -> Callable[[str], bool]:
+    """By its name, or by a regular expression that is found in it."""
+    flags = re.IGNORECASE if args.no_case else re.NOFLAG
+    text: str = args.event or ""
+    try:
+        pattern = re.compile(text if args.regex else f"{re.escape(text)}\\Z" if text else "", flags)
+    except re.error as error:
+        raise InvalidArgument(f"{text!r} is no regular expression: {error}") from error
+    return lambda name: (pattern.search if args.regex else pattern.match)(name) is not None
+
+
+def _line(event: DomainQMP, args: argparse.Namespace) -> str:
+    """virsh's."""
+    seconds, nanoseconds = divmod(event.source_time or event.time, 10**9)
+    details = _json(event.data, pretty=args.pretty) if event.data else "<null>"
+    if args.timestamp:
+        return f"{stamp(event.time)}: event {event.event} for domain '{plain(event.name)}': {details}"
+    return f"event {event.event} at {seconds}.{nanoseconds // 1000:06} for domain '{plain(event.name)}': {details}"
+
+
+def _json(value: object, *, pretty: bool) -> str:
+    line = msgspec.json.encode(value)
+    return (msgspec.json.format(line, indent=_INDENT) if pretty else line).decode()
