@@ -53,9 +53,9 @@ class Terminals:
     @property
     def attached(self) -> int:
         """How many processes are."""
-        path = str(self.lock.with_name("engine.sock"))
+        path = f"{self.lock.with_name('.engine.sock')}."  # it had when it was bound
         lines = [line.split() for line in Path("/proc/net/unix").read_text().splitlines()]
-        return len([words for words in lines if words[-1] == path and words[5] == "03"])
+        return len([words for words in lines if words[-1].startswith(path) and words[5] == "03"])
 
     @property
     def engine(self) -> int:
