@@ -6,12 +6,13 @@ decides what a state is and never publishes: it says what happened, and the engi
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 from uuid import UUID
 
 from anyio.abc import TaskStatus
 
+from aiovirt.errors import Error
 from aiovirt.events.types import Event
 from aiovirt.model.busdevice import BusDevice
 from aiovirt.model.details import DeviceDetails
@@ -54,10 +55,10 @@ class Driver(Protocol):
         nothing is left running.
         """
 
-    async def find(self, run: RunRecord, spec: DomainSpec) -> RunRecord | None:
-        """Takes hold of the process of a guest that was left running; asks the kernel only.
+    async def find(self, runs: Sequence[tuple[RunRecord, DomainSpec]]) -> dict[UUID, RunRecord | Error]:
+        """Takes hold of the processes of guests that were left running; asks the kernel only.
 
-        Returns its record, complete. Reports EXITED, and returns None, when it has ended.
+        Returns the record of each that is there, complete, or why it cannot be held. Reports EXITED for those that have ended.
         """
         ...
 

@@ -159,9 +159,8 @@ async def _hold(address: Address, folders: Folders, stack: AsyncExitStack) -> Lo
     _tell_start(engine, opened)
     engine.take_up(loaded)
     await tasks.start(_watch_devices, engine)
-    for run, spec in loaded.runs:
-        if await engine.meet_again(run, spec):
-            tasks.start_soon(_go_on, engine, run)
+    for run in await engine.meet_again(loaded.runs):
+        tasks.start_soon(_go_on, engine, run)
     return engine
 
 

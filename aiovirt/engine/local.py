@@ -7,7 +7,7 @@ waits for none.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar
 from uuid import UUID, uuid4
@@ -395,18 +395,18 @@ class LocalEngine:
         except Error as error:
             log.info("a guest was not ended", domain=str(uuid), error=str(error))
 
-    async def meet_again(self, run: RunRecord, spec: DomainSpec) -> bool:
-        """Finds a guest that was left running; returns whether it is there. Nothing about it keeps the others from being found."""
-        try:
-            found = await self.driver.find(run, spec)
-        except (Error, OSError) as error:
-            self.monitor(run.uuid, MonitorHealth.DEGRADED, str(error))
-            return False
-        if found is not None:
-            self.entries.get(run.uuid).run = found
-            self.entries.get(run.uuid).is_held = True
-            self._note_run(self.entries.get(run.uuid))
-        return found is not None
+    async def meet_again(self, runs: Sequence[tuple[RunRecord, DomainSpec]]) -> list[RunRecord]:
+        """Finds guests that were left running; returns those that are there. Nothing about one keeps the others from being found."""
+        met: list[RunRecord] = []
+        for uuid, found in (await self.driver.find(runs)).items():
+            if isinstance(found, Error):
+                self.monitor(uuid, MonitorHealth.DEGRADED, str(found))
+                continue
+            entry = self.entries.get(uuid)
+            entry.run, entry.is_held = found, True
+            self._note_run(entry)
+            met.append(found)
+        return met
 
     def is_back(self, uuid: UUID) -> None:
         """All that this guest did while no engine was there is told; what comes now is news."""

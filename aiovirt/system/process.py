@@ -126,12 +126,8 @@ def _environment() -> dict[str, str]:
     return {"PATH": os.defpath, "LC_ALL": "C"} | kept
 
 
-async def adopt(identity: ProcessId) -> Process | None:
-    """The process that was ``identity``, or None when it has ended, or runs in another boot."""
-    return await to_thread.run_sync(_adopt, identity)
-
-
-def _adopt(identity: ProcessId) -> Process | None:
+def adopt(identity: ProcessId) -> Process | None:
+    """The process that was ``identity``, or None when it has ended, or runs in another boot. Blocks: for threads."""
     if identity.boot_id != boot_id():
         return None
     try:
@@ -147,12 +143,8 @@ def _adopt(identity: ProcessId) -> Process | None:
     return None
 
 
-async def find_by_words(words: tuple[str, ...]) -> ProcessId | None:
-    """The process that has ``words`` in a row in its command line, or None."""
-    return await to_thread.run_sync(_find_by_words, words)
-
-
-def _find_by_words(words: tuple[str, ...]) -> ProcessId | None:
+def find_by_words(words: tuple[str, ...]) -> ProcessId | None:
+    """The process that has ``words`` in a row in its command line, or None. Blocks: for threads."""
     wanted = b"".join(os.fsencode(word) + b"\0" for word in words)
     for folder in Path("/proc").iterdir():
         if not folder.name.isdecimal() or int(folder.name) == os.getpid():

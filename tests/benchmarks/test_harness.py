@@ -183,9 +183,11 @@ def test_a_promise_that_cannot_be_held_against_anything_is_refused(text: str, co
 
 
 def test_the_projects_promises_are_in_order() -> None:
-    from benchmarks import bench_burst, bench_events, bench_hostdev, bench_qmp
+    from benchmarks import bench_burst, bench_engine, bench_events, bench_hostdev, bench_qmp
 
-    benches = {bench.name: bench for bench in (bench_burst.BENCH, bench_events.BENCH, bench_hostdev.BENCH, bench_qmp.BENCH)}
+    benches = {
+        bench.name: bench for bench in (bench_burst.BENCH, bench_engine.BENCH, bench_events.BENCH, bench_hostdev.BENCH, bench_qmp.BENCH)
+    }
     promises = read_promises(FILE.read_text(encoding="utf-8"), benches)
     assert {one.bench for one in promises} == set(benches)
     assert len({msgspec.structs.replace(one, at_most=1.0) for one in promises}) == len(promises)
@@ -283,6 +285,20 @@ def test_a_bench_runs(bench: str, case: str, metrics: set[str]) -> None:
 def test_ten_thousand_sessions_open_and_answer(backend: str) -> None:
     which = ["--contender", "aiovirt", "--backend", backend, "--case", "10,000 sessions", "--quick"]
     assert set(msgspec.json.decode(run("bench_qmp", *which))) == {"cpu", "wall", "peer", "open", "memory"}
+
+
+@pytest.mark.parametrize(
+    ("case", "contender", "backend", "metrics"),
+    [
+        ("a query-status", "attached", "trio", {"wall", "cpu", "memory"}),
+        ("an event of QEMU", "local", "asyncio", {"p50", "p99", "memory"}),
+        ("500 idle clients", "aiovirt", "uvloop", {"bytes", "memory"}),
+        ("aiovirt list", "aiovirt", "none", {"wall", "memory"}),
+    ],
+)
+def test_an_engine_is_measured(case: str, contender: str, backend: str, metrics: set[str]) -> None:
+    lane = ["--contender", contender, "--backend", backend, "--case", case, "--quick"]
+    assert set(msgspec.json.decode(run("bench_engine", *lane))) == metrics
 
 
 def test_a_burst_is_heard_to_its_end() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import anyio
 import pytest
+from anyio import to_thread
 from msgspec.structs import replace
 
 from aiovirt.system.process import ExitStatus, adopt, spawn
@@ -56,30 +57,30 @@ async def test_closing_lets_it_live_and_adopting_finds_it(tmp_path: Path) -> Non
     async with await spawn(["/bin/sleep", "600"], log=tmp_path / "log") as process:
         identity = process.identity
     os.kill(identity.pid, 0)
-    found = await adopt(identity)
+    found = await to_thread.run_sync(adopt, identity)
     assert found is not None
     async with found:
         found.send_signal(signal.SIGKILL)
         with anyio.fail_after(20):
             await found.wait()
-    assert await adopt(identity) is None
+    assert await to_thread.run_sync(adopt, identity) is None
 
 
 async def test_another_process_of_that_pid_is_not_adopted(tmp_path: Path) -> None:
     async with await spawn(["/bin/sleep", "600"], log=tmp_path / "log") as process:
         identity = process.identity
-        assert await adopt(replace(identity, start_time=identity.start_time - 1)) is None
-        assert await adopt(replace(identity, boot_id="another")) is None
+        assert await to_thread.run_sync(adopt, replace(identity, start_time=identity.start_time - 1)) is None
+        assert await to_thread.run_sync(adopt, replace(identity, boot_id="another")) is None
         process.send_signal(signal.SIGKILL)
         await process.wait()
-        assert await adopt(identity) is None
+        assert await to_thread.run_sync(adopt, identity) is None
 
 
 async def test_a_name_with_parentheses(tmp_path: Path) -> None:
     odd = tmp_path / "a) R (b"
     odd.symlink_to("/bin/sleep")
     async with await spawn([str(odd), "600"], log=tmp_path / "log") as process:
-        found = await adopt(process.identity)
+        found = await to_thread.run_sync(adopt, process.identity)
         assert found is not None
         found.close()
         process.send_signal(signal.SIGKILL)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 from uuid import UUID
@@ -190,16 +191,19 @@ class QemuDriver:
 
     # -- finding again ---------------------------------------------------------------------
 
-    async def find(self, run: RunRecord, spec: DomainSpec) -> RunRecord | None:
+    async def find(self, runs: Sequence[tuple[RunRecord, DomainSpec]]) -> dict[UUID, RunRecord | Error]:
         """By boot id, pid and start time; by the uuid on its command line where the pid was not known when we ended."""
-        identity = run.process or await process.find_by_words(("-uuid", str(run.uuid)))
-        found = await process.adopt(identity) if identity else None
-        if found is None:
-            await self._sweep(run)
-            self._sink.fact(run.uuid, Fact.EXITED)
-            return None
-        guest = await self._hold(replace(run, process=found.identity), spec, found)
-        return guest.run
+        held: dict[UUID, RunRecord | Error] = {}
+        looked = await shielded(to_thread.run_sync(_look_for_all, [run for run, _ in runs]))
+        for (run, spec), found in zip(runs, looked, strict=True):
+            if isinstance(found, process.Process):
+                held[run.uuid] = (await self._hold(replace(run, process=found.identity), spec, found)).run
+            elif found is not None:
+                held[run.uuid] = SystemFailure(f"its process cannot be held: {found.strerror or found}", subject=f"domain/{run.uuid}")
+            else:
+                await self._sweep(run)
+                self._sink.fact(run.uuid, Fact.EXITED)
+        return held
 
     async def reconnect(self, uuid: UUID) -> None:
         """Opens its monitor, asks who and how it is, and reports that."""
@@ -290,6 +294,19 @@ def _find_emulator(spec: DomainSpec) -> str:
     if found is None:
         raise SystemFailure(f"{wanted} is not installed (on Debian: apt-get install qemu-system-x86)")
     return found
+
+
+def _look_for_all(runs: Sequence[RunRecord]) -> list[process.Process | OSError | None]:
+    """What is found of each; None for one that has ended."""
+    return [_look_for(run) for run in runs]
+
+
+def _look_for(run: RunRecord) -> process.Process | OSError | None:
+    try:
+        identity = run.process or process.find_by_words(("-uuid", str(run.uuid)))
+        return process.adopt(identity) if identity else None
+    except OSError as error:
+        return error
 
 
 def _last_words(log: Path) -> str:

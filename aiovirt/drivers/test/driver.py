@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from uuid import UUID
 
 import anyio.lowlevel
 from msgspec.structs import replace
 
 from aiovirt.drivers.door import Save, Sink
-from aiovirt.errors import ConfigUnsupported, ConnectionLost, OrderTimeout, Unsupported
+from aiovirt.errors import ConfigUnsupported, ConnectionLost, Error, OrderTimeout, Unsupported
 from aiovirt.model.lifecycle import Fact
 from aiovirt.model.record import RunRecord
 from aiovirt.model.spec import DomainSpec, VirtType
@@ -53,9 +54,9 @@ class TestDriver:
         if not paused:
             self._sink.fact(run.uuid, Fact.RESUMED)
 
-    async def find(self, run: RunRecord, spec: DomainSpec) -> RunRecord | None:
+    async def find(self, runs: Sequence[tuple[RunRecord, DomainSpec]]) -> dict[UUID, RunRecord | Error]:
         """Nothing in memory outlives its process."""
-        return None
+        return {}
 
     async def reconnect(self, uuid: UUID) -> None:
         """There is never one to speak with again."""
