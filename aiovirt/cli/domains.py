@@ -19,6 +19,7 @@ from aiovirt.model.orders import DEFAULT_TIMEOUT
 from aiovirt.model.units import KiB
 
 __all__ = [
+    "autostart",
     "create",
     "define",
     "describe",
@@ -112,6 +113,14 @@ async def reset(host: Host, args: Arguments, out: Output) -> None:
     _tell(out, domain, "reset", f"Domain '{domain.name}' was reset")
 
 
+async def autostart(host: Host, args: Arguments, out: Output) -> None:
+    """``autostart DOMAIN [--disable]``"""
+    domain = host.domain(args.domain)
+    await domain.set_autostart(not args.disable, timeout=_timeout(args))
+    marked = "unmarked" if args.disable else "marked"
+    _tell(out, domain, f"{marked} as autostarted", f"Domain '{domain.name}' {marked} as autostarted")
+
+
 async def dumpxml(host: Host, args: Arguments, out: Output) -> None:
     """``dumpxml DOMAIN [--inactive]``"""
     domain = host.domain(args.domain)
@@ -133,9 +142,9 @@ async def dominfo(host: Host, args: Arguments, out: Output) -> None:
     await settle(host)
     domain = host.domain(args.domain)
     known = describe(domain)
-    spec = await domain.spec()
+    spec, started = await domain.spec(), await domain.autostart()
     if out.json:
-        out.object({**known, "vcpus": spec.vcpus, "memory": spec.memory, "type": spec.type})
+        out.object({**known, "vcpus": spec.vcpus, "memory": spec.memory, "type": spec.type, "autostart": started})
         return
     out.fields(
         {
@@ -148,6 +157,7 @@ async def dominfo(host: Host, args: Arguments, out: Output) -> None:
             "Max memory": f"{spec.memory // KiB} KiB",
             "Used memory": f"{spec.memory // KiB} KiB",
             "Persistent": "yes" if known["persistent"] else "no",
+            "Autostart": "enable" if started else "disable",
             "Monitor": str(known["monitor"] or "-"),
         }
     )

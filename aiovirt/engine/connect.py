@@ -124,6 +124,7 @@ async def _open_test(address: Address, stack: AsyncExitStack) -> LocalEngine:
 async def _hold(address: Address, folders: Folders, stack: AsyncExitStack) -> LocalEngine:
     """The engine, in this process."""
     from aiovirt.drivers.qemu.driver import QemuDriver
+    from aiovirt.engine import upkeep
     from aiovirt.engine.journal import open_journal
     from aiovirt.engine.local import LocalEngine
     from aiovirt.engine.store import Store
@@ -161,6 +162,8 @@ async def _hold(address: Address, folders: Folders, stack: AsyncExitStack) -> Lo
     await tasks.start(_watch_devices, engine)
     for run in await engine.meet_again(loaded.runs):
         tasks.start_soon(_go_on, engine, run)
+    tasks.start_soon(upkeep.follow_edits, engine, store)
+    tasks.start_soon(upkeep.autostart, engine, store)
     return engine
 
 

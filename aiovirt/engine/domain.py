@@ -136,6 +136,10 @@ class Domain:
         """Forgets its definition; one that runs goes on, transient."""
         await self._engine.call(orders.Undefine(uuid=self._uuid, timeout=timeout))
 
+    async def set_autostart(self, enabled: bool = True, *, timeout: float = DEFAULT_TIMEOUT) -> None:  # noqa: FBT001, FBT002 - as libvirt has it
+        """Whether it is started with the host: by the first engine after each boot. Raises OperationInvalid for a transient domain."""
+        await self._engine.call(orders.SetAutostart(uuid=self._uuid, enabled=enabled, timeout=timeout))
+
     # -- questions -------------------------------------------------------------------------
 
     async def xml(self, *, inactive: bool = False) -> str:
@@ -191,6 +195,10 @@ class Domain:
         from aiovirt.engine.proxy import QMPProxy
 
         return QMPProxy(self._engine, self._uuid, path, timeout)
+
+    async def autostart(self) -> bool:
+        """Whether it is started with the host."""
+        return await self._engine.call(orders.AskAutostart(uuid=self._uuid))
 
     async def log(self) -> str:
         """The last 256 KiB of what its QEMU has said on standard output and error, in this run and those before. Raises SystemFailure."""

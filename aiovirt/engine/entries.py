@@ -31,6 +31,7 @@ class Entry:
         self.live: DomainSpec | None = None
         self.run: RunRecord | None = None
         self.id: int | None = None
+        self.autostart = False  # it is started with the host
         self.is_absent = False  # what is learned of it happened while no engine was there
         self.is_held = False  # it was left running, and its process was found alive
         self._turn = anyio.Lock()
@@ -113,6 +114,10 @@ class Entries:
         except KeyError:
             raise NoSuchDomain(f"no domain has the uuid {uuid}", subject=f"domain/{uuid}") from None
 
+    def named(self, name: str) -> Entry | None:
+        """The entry of this name, or None."""
+        return next((entry for entry in self._all.values() if entry.name == name), None)
+
     def add(self, entry: Entry) -> Entry:
         """Takes it in."""
         self._all[entry.uuid] = entry
@@ -131,7 +136,7 @@ class Entries:
     def claim(self, spec: DomainSpec) -> Entry:
         """The entry for a definition, new or the one it is to replace; raises DomainExists when its name or uuid is another's."""
         assert spec.uuid is not None
-        named = next((entry for entry in self._all.values() if entry.name == spec.name), None)
+        named = self.named(spec.name)
         if named is not None and named.uuid != spec.uuid:
             raise DomainExists(f"domain {spec.name!r} already exists with uuid {named.uuid}", subject=named.subject)
         known = self._all.get(spec.uuid)

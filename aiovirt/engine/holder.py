@@ -113,11 +113,17 @@ class Holder:
             background.group.start_soon(self._watch_guests)
             while True:
                 self._changed = anyio.Event()
-                is_idle = not self.clients and not any(view.is_active for view in self._engine.bus.state.domains.values())
+                is_idle = not self.clients and not self._is_needed
                 with anyio.move_on_after(seconds if is_idle else None) as quiet:
                     await self._changed.wait()
                 if quiet.cancelled_caught and not self._changed.is_set():
                     return
+
+    @property
+    def _is_needed(self) -> bool:
+        """Whether a guest runs, or is to be started with the host."""
+        views = self._engine.bus.state.domains.values()
+        return any(view.is_active for view in views) or any(entry.autostart for entry in self._engine.entries)
 
     async def _watch_guests(self) -> None:
         async with Events(self._engine.bus).subscribe(DomainLifecycle) as news:

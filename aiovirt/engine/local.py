@@ -14,6 +14,7 @@ from uuid import UUID, uuid4
 
 import anyio
 from anyio import to_thread
+from anyio.lowlevel import checkpoint
 from msgspec.structs import replace
 
 from aiovirt.drivers.door import DeviceSource, Driver
@@ -65,6 +66,7 @@ class LocalEngine:
         self._store = store
         self._events = Events(bus)
         self._last_id = 0
+        self._defining = anyio.Lock()  # the files of definitions, and what is known of them, change together
         self._closing = False
         self._calls: set[anyio.CancelScope] = set()
         self._call_ended = anyio.Event()
@@ -72,6 +74,8 @@ class LocalEngine:
             orders.Define: self._define,
             orders.Create: self._create,
             orders.Undefine: self._undefine,
+            orders.SetAutostart: self._set_autostart,
+            orders.AskAutostart: self._ask_autostart,
             orders.Start: self._start,
             orders.Suspend: self._suspend,
             orders.Resume: self._resume,
@@ -145,6 +149,7 @@ class LocalEngine:
         before = dict(self.bus.folded.domains)
         for spec in loaded.definitions:
             entry = self.entries.add(Entry(_uuid_of(spec), spec.name, config=spec))
+            entry.autostart = spec.name in loaded.autostart
             view = before.get(entry.uuid)
             if view is None or not view.persistent or view.name != spec.name:
                 self._tell_missed(entry, Lifecycle.DEFINED, Detail.UPDATED if view else Detail.ADDED)
@@ -281,14 +286,46 @@ class LocalEngine:
 
     async def _keep(self, entry: Entry, spec: DomainSpec) -> None:
         """The file and the state, one with the other."""
-        if self._store:
-            await self._store.put_definition(spec.name, await to_thread.run_sync(_render, spec, None))
+        async with self._defining:
+            if self._store:
+                await self._store.put_definition(spec.name, await to_thread.run_sync(_render, spec, None))
+            self._defined(entry, spec)
+
+    def _defined(self, entry: Entry, spec: DomainSpec) -> None:
         detail = Detail.UPDATED if entry.config else Detail.ADDED
         entry.config = spec
         view = self.bus.folded.domains.get(entry.uuid)
         state, reason = (view.state, view.reason) if view else (DomainState.SHUTOFF, Reason.UNKNOWN)
         self._publish_step(entry, Step(Lifecycle.DEFINED, detail, state, reason), cause=entry.cause)
         self._note_run(entry)
+
+    async def edited(self, name: str) -> None:
+        """The file of this definition may have been written or taken away by somebody else; what cannot be used is left alone."""
+        assert self._store is not None
+        async with self._defining:
+            try:
+                spec = await self._store.read_definition(name)
+                entry = self.entries.named(name)
+                if spec is None:
+                    if entry is not None and entry.config is not None:
+                        self._undefined(entry)
+                elif entry is None or entry.config != spec:
+                    self.driver.check(spec)
+                    self._defined(self.entries.claim(spec), spec)
+            except Error as error:
+                log.error("a definition is left alone", name=name, error=str(error))
+
+    async def _set_autostart(self, request: orders.SetAutostart) -> None:
+        entry = self.entries.get(request.uuid)
+        if entry.config is None:
+            raise OperationInvalid("a transient domain cannot be started with the host", subject=entry.subject)
+        if self._store:
+            await shielded(self._store.set_autostart(entry.name, enabled=request.enabled))
+        entry.autostart = request.enabled
+
+    async def _ask_autostart(self, request: orders.AskAutostart) -> bool:
+        await checkpoint()
+        return self.entries.get(request.uuid).autostart
 
     async def _undefine(self, request: orders.Undefine) -> None:
         entry = self.entries.get(request.uuid)
@@ -299,9 +336,13 @@ class LocalEngine:
             await shielded(self._forget(entry))
 
     async def _forget(self, entry: Entry) -> None:
-        if self._store:
-            await self._store.drop_definition(entry.name)
-        entry.config = None
+        async with self._defining:
+            if self._store:
+                await self._store.drop_definition(entry.name)
+            self._undefined(entry)
+
+    def _undefined(self, entry: Entry) -> None:
+        entry.config, entry.autostart = None, False
         view = self.bus.folded.domains[entry.uuid]
         self._publish_step(entry, Step(Lifecycle.UNDEFINED, Detail.REMOVED, view.state, view.reason), cause=entry.cause)
         self._note_run(entry)

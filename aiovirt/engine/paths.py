@@ -43,6 +43,16 @@ class Folders(Struct, frozen=True):
         return self.config / "qemu"
 
     @property
+    def autostarts(self) -> Path:
+        """Links to the definitions of domains that are to be started with the host."""
+        return self.definitions / "autostart"
+
+    @property
+    def autostart_mark(self) -> Path:
+        """There once they were, in this boot."""
+        return self.runtime / "autostarted"
+
+    @property
     def runs(self) -> Path:
         return self.state / "run"
 
@@ -84,7 +94,7 @@ class Folders(Struct, frozen=True):
 
     def all(self) -> tuple[Path, ...]:
         """Every folder that has to be there, outer ones first."""
-        return self.config, self.definitions, self.state, self.runs, self.logs, self.runtime, self.sockets
+        return self.config, self.definitions, self.autostarts, self.state, self.runs, self.logs, self.runtime, self.sockets
 
 
 def find_folders(address: Address, environment: Mapping[str, str], given: Mapping[str, PathLike | None]) -> Folders:

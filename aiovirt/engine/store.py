@@ -6,6 +6,7 @@ else. Changes of one kind are written one after another, the newest of each doma
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, TypeVarTuple
@@ -31,12 +32,13 @@ log = get_logger("engine")
 
 
 class Loaded(msgspec.Struct, frozen=True):
-    """What was on disk: each definition, each run with the spec it runs, and the names and uuids not to be touched."""
+    """What was on disk: each definition, each run with its spec, what is not to be touched, and what is to be started."""
 
     definitions: tuple[DomainSpec, ...]
     runs: tuple[tuple[RunRecord, DomainSpec], ...]
     unreadable: frozenset[str]
     unread_runs: frozenset[str]
+    autostart: frozenset[str] = frozenset()
 
 
 class Store:
@@ -66,9 +68,38 @@ class Store:
             await _on_disk(files.write_whole, self._definition(name), xml.encode())
 
     async def drop_definition(self, name: str) -> None:
-        """Forgets a definition."""
+        """Forgets a definition, and that it was to be started."""
         async with self._lock:
+            await _on_disk(files.remove, self._autostart(name))
             await _on_disk(files.remove, self._definition(name))
+
+    async def read_definition(self, name: str) -> DomainSpec | None:
+        """The definition of this name as its file has it now; None where there is none. Raises Error for one that cannot be used."""
+        try:
+            spec = await to_thread.run_sync(_read_definition, self._definition(name))
+        except Error:
+            self._unreadable |= {name}
+            raise
+        self._unreadable -= {name}
+        return spec
+
+    async def set_autostart(self, name: str, *, enabled: bool) -> None:
+        """Whether a definition is to be started with the host; raises SystemFailure."""
+        async with self._lock:
+            await _on_disk(_link if enabled else files.remove, self._autostart(name))
+
+    @property
+    def folder(self) -> Path:
+        """Where the definitions are, each in a file of its name."""
+        return self._folders.definitions
+
+    async def first_in_this_boot(self) -> bool:
+        """Whether no engine of this host has asked that before, since it was booted; raises SystemFailure."""
+        mark = self._folders.autostart_mark
+        if await to_thread.run_sync(mark.exists):
+            return False
+        await _on_disk(files.write_whole, mark, b"")
+        return True
 
     # -- runs ------------------------------------------------------------------------------
 
@@ -128,17 +159,16 @@ class Store:
         definitions = tuple(self._load_definitions(unreadable))
         unread: set[str] = set()
         runs = tuple(self._load_runs(unread))
-        return Loaded(definitions, runs, frozenset(unreadable), frozenset(unread))
+        autostart = frozenset(path.stem for path in self._folders.autostarts.glob("*.xml"))
+        return Loaded(definitions, runs, frozenset(unreadable), frozenset(unread), autostart)
 
     def _load_definitions(self, unreadable: set[str]) -> Iterator[DomainSpec]:
-        from aiovirt.domainxml import parse
-
         seen: dict[UUID, str] = {}
         for path in sorted(self._folders.definitions.glob("*.xml")):
             try:
-                spec = parse(files.read_bounded(path, LIMIT))
-                if spec.uuid is None or spec.name != path.stem:
-                    raise SystemFailure(f"it must have a uuid and the name {path.stem!r}")
+                spec = _read_definition(path)
+                if spec is None or spec.uuid is None:
+                    continue  # it went meanwhile
                 if spec.uuid in seen:
                     raise SystemFailure(f"its uuid is that of {seen[spec.uuid]!r}")
                 seen[spec.uuid] = spec.name
@@ -167,6 +197,29 @@ class Store:
 
     def _definition(self, name: str) -> Path:
         return self._folders.definitions / f"{name}.xml"
+
+    def _autostart(self, name: str) -> Path:
+        return self._folders.autostarts / f"{name}.xml"
+
+
+def _read_definition(path: Path) -> DomainSpec | None:
+    from aiovirt.domainxml import parse
+
+    try:
+        spec = parse(files.read_bounded(path, LIMIT))
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise SystemFailure(f"{path}: {error.strerror}") from error
+    if spec.uuid is None or spec.name != path.stem:
+        raise SystemFailure(f"{path}: it must have a uuid and the name {path.stem!r}")
+    return spec
+
+
+def _link(path: Path) -> None:
+    with contextlib.suppress(FileExistsError):
+        path.symlink_to(f"../{path.name}")
+    files.sync_folder(path.parent)
 
 
 async def _on_disk(work: Callable[[*Ts], None], *arguments: *Ts) -> None:

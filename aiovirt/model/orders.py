@@ -17,6 +17,7 @@ from aiovirt.model.details import DeviceDetails
 __all__ = [
     "DEFAULT_TIMEOUT",
     "AnyRequest",
+    "AskAutostart",
     "AskDetails",
     "AskLog",
     "AskQMP",
@@ -31,6 +32,7 @@ __all__ = [
     "Request",
     "Reset",
     "Resume",
+    "SetAutostart",
     "Shutdown",
     "Start",
     "Suspend",
@@ -83,6 +85,18 @@ class Destroy(DomainOrder, frozen=True, kw_only=True, tag=True):
 
 class Undefine(DomainOrder, frozen=True, kw_only=True, tag=True):
     """Forget its definition; one that runs goes on as a transient domain."""
+
+
+class SetAutostart(DomainOrder, frozen=True, kw_only=True, tag=True):
+    """Whether a defined domain is started with the host."""
+
+    enabled: bool = True
+
+
+class AskAutostart(Request[bool], frozen=True, kw_only=True, tag=True):
+    """Whether a domain is started with the host."""
+
+    uuid: UUID
 
 
 class Define(Request[UUID], frozen=True, kw_only=True, tag=True):
@@ -148,6 +162,8 @@ AnyRequest: TypeAlias = (
     Define
     | Create
     | Undefine
+    | SetAutostart
+    | AskAutostart
     | Start
     | Suspend
     | Resume

@@ -43,6 +43,8 @@ REQUESTS: list[AnyRequest] = [
     orders.Define(xml="<domain/>"),
     orders.Create(xml="<domain/>", paused=True, autodestroy=True),
     orders.Undefine(uuid=ONE),
+    orders.SetAutostart(uuid=ONE, enabled=False),
+    orders.AskAutostart(uuid=ONE),
     orders.Start(uuid=ONE, paused=True, timeout=0.5),
     orders.Suspend(uuid=ONE),
     orders.Resume(uuid=ONE),
@@ -149,6 +151,7 @@ def test_reads_have_a_lane_of_their_own() -> None:
     assert {type(request).__name__ for request in REQUESTS if is_read(request)} == {
         "AskXML",
         "AskLog",
+        "AskAutostart",
         "AskDetails",
         "Enumerate",
         "Refresh",

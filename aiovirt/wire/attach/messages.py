@@ -175,7 +175,16 @@ FromClient: TypeAlias = Hello | Glance | Ask | Cancel | SeekPast
 FromEngine: TypeAlias = Welcome | Seen | News | Epochs | Answer | Failure | Past
 
 _READS: Final = frozenset(
-    {orders.AskXML, orders.AskLog, orders.AskDetails, orders.Enumerate, orders.Refresh, orders.ReadPhysPortId, SeekPast}
+    {
+        orders.AskXML,
+        orders.AskLog,
+        orders.AskAutostart,
+        orders.AskDetails,
+        orders.Enumerate,
+        orders.Refresh,
+        orders.ReadPhysPortId,
+        SeekPast,
+    }
 )
 _encoder: Final = msgspec.msgpack.Encoder()
 _client_decoder: Final[msgspec.msgpack.Decoder[FromClient]] = msgspec.msgpack.Decoder(FromClient)

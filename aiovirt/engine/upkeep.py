@@ -1,0 +1,65 @@
+"""What an engine does by itself: it starts what is to be started with the host, and notices definitions that others edit."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import anyio
+from anyio import to_thread
+
+from aiovirt.engine.entries import Entry
+from aiovirt.engine.local import LocalEngine
+from aiovirt.engine.store import Store
+from aiovirt.errors import Error
+from aiovirt.model import orders
+from aiovirt.system.inotify import IN_CLOSE_WRITE, IN_DELETE, IN_MOVED_FROM, IN_MOVED_TO, FolderWatch
+from aiovirt.system.log import get_logger
+
+__all__ = ["autostart", "follow_edits"]
+
+AT_ONCE: Final = 4
+"""Guests that are started side by side."""
+
+log = get_logger("engine")
+
+
+async def autostart(engine: LocalEngine, store: Store) -> None:
+    """Once in each boot, starts the domains that are to be; what fails is reported, one by one, and keeps no other from starting."""
+    due = [entry for entry in engine.entries if entry.autostart]
+    try:
+        if not due or not await store.first_in_this_boot():
+            return
+    except Error as error:
+        log.error("nothing is started with the host", error=str(error))
+        return
+    limit = anyio.CapacityLimiter(AT_ONCE)
+    async with anyio.create_task_group() as tasks:
+        for entry in sorted(due, key=lambda entry: entry.name):
+            tasks.start_soon(_start, engine, entry, limit)
+
+
+async def _start(engine: LocalEngine, entry: Entry, limit: anyio.CapacityLimiter) -> None:
+    async with limit:
+        if engine.state_of(entry.uuid).is_active:
+            return
+        try:
+            await engine.call(orders.Start(uuid=entry.uuid))
+        except Error as error:
+            log.error("a domain could not be started with the host", domain=entry.name, error=str(error))
+
+
+async def follow_edits(engine: LocalEngine, store: Store) -> None:
+    """Takes in what others write to the folder of the definitions, until cancelled."""
+    try:
+        with await to_thread.run_sync(FolderWatch, store.folder, IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE) as watch:
+            while True:
+                for name in sorted(_all_of(engine) if "" in (names := await watch.names()) else names):
+                    if name.endswith(".xml") and not name.startswith("."):
+                        await engine.edited(name.removesuffix(".xml"))
+    except OSError as error:
+        log.error("definitions that are edited are seen by the next engine only", error=str(error))
+
+
+def _all_of(engine: LocalEngine) -> set[str]:
+    """The kernel had to leave some out: it may have been any."""
+    return {f"{entry.name}.xml" for entry in engine.entries}

@@ -1,0 +1,138 @@
+"""What an engine does by itself: domains that are started with the host, and definitions that others edit."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from uuid import UUID
+
+import anyio
+import pytest
+
+import aiovirt
+from aiovirt import DomainState, Host
+from aiovirt.domainxml import render
+from aiovirt.events import Detail, DomainLifecycle, Lifecycle
+from tests.system.conftest import PATIENCE, Place
+
+pytestmark = pytest.mark.anyio
+
+
+def definition(place: Place, name: str) -> Path:
+    return place.folder / f"engine/config/qemu/{name}.xml"
+
+
+async def next_of(host: Host, kind: Lifecycle, name: str, after: str) -> DomainLifecycle:
+    with anyio.fail_after(PATIENCE):
+        async with host.events.subscribe(DomainLifecycle, after=after) as events:
+            while not ((event := await events.receive()).kind is kind and event.name == name):
+                pass
+            return event
+
+
+async def booted(place: Place) -> None:
+    """The runtime folder is empty after a boot."""
+    await anyio.Path(place.folder / "engine/runtime/autostarted").unlink(missing_ok=True)
+
+
+async def test_what_is_marked_is_started_once_in_each_boot(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    async with aiovirt.connect(place.uri) as host:
+        for name in ("one", "two", "bad", "not"):
+            domain = await host.define(place.spec(name, **({"emulator": "/no/such"} if name == "bad" else {})))
+            if name != "not":
+                await domain.set_autostart()
+            assert await domain.autostart() is (name != "not")
+        await host.domain("two").set_autostart(enabled=False)
+        await host.domain("two").set_autostart(enabled=True)
+    await booted(place)
+    for starts in (True, False):
+        async with aiovirt.connect(place.uri) as host:
+            if starts:
+                for name in ("one", "two"):
+                    await host.domain(name).wait_for_state(DomainState.RUNNING)
+                with anyio.fail_after(PATIENCE):
+                    while "bad" not in caplog.text:
+                        await anyio.lowlevel.checkpoint()
+                assert "could not be started with the host" in caplog.text
+            assert [domain.name for domain in host.domains(active=True)] == (["one", "two"] if starts else [])
+            for domain in host.domains(active=True):
+                await domain.destroy()
+            await anyio.wait_all_tasks_blocked()
+
+
+async def test_who_is_forgotten_is_not_started(place: Place) -> None:
+    async with aiovirt.connect(place.uri) as host:
+        domain = await host.define(place.spec())
+        await domain.set_autostart()
+        link = place.folder / "engine/config/qemu/autostart/tiny.xml"
+        assert link.resolve() == definition(place, "tiny")
+        await domain.undefine()
+        assert not link.is_symlink()
+        transient = await host.create(place.spec("t"), paused=True)
+        with pytest.raises(aiovirt.OperationInvalid, match="transient"):
+            await transient.set_autostart()
+        await transient.destroy()
+
+
+async def test_our_own_writing_is_nobodys_edit(place: Place) -> None:
+    async with aiovirt.connect(place.uri) as host, host.events.subscribe(DomainLifecycle) as events:
+        domain = await host.define(place.spec())
+        await host.define(render(await domain.spec()))
+        await domain.undefine()
+        marker = await host.define(place.spec("marker"))
+        heard = [await events.receive() for _ in range(4)]
+        assert [(event.name, event.kind) for event in heard] == [
+            ("tiny", Lifecycle.DEFINED),
+            ("tiny", Lifecycle.DEFINED),
+            ("tiny", Lifecycle.UNDEFINED),
+            ("marker", Lifecycle.DEFINED),
+        ]
+        assert host.domains() == [marker]
+
+
+async def test_a_definition_that_somebody_writes_is_there(place: Place) -> None:
+    async with aiovirt.connect(place.uri) as host:
+        domain = await host.define(place.spec())
+        before = host.events.cursor
+        path = definition(place, "tiny")
+        path.write_text(path.read_text().replace("1</vcpu>", "2</vcpu>"))
+        event = await next_of(host, Lifecycle.DEFINED, "tiny", before)
+        assert (event.detail, event.cause) == (Detail.UPDATED, None)
+        assert (await domain.spec()).vcpus == 2
+        new = (await domain.xml()).replace("<name>tiny</name>", "<name>new</name>").replace(str(domain.uuid), str(UUID(int=77)))
+        definition(place, "new").write_text(new)
+        event = await next_of(host, Lifecycle.DEFINED, "new", before)
+        assert event.detail is Detail.ADDED
+        definition(place, "new").unlink()
+        await next_of(host, Lifecycle.UNDEFINED, "new", before)
+        assert [domain.name for domain in host.domains()] == ["tiny"]
+        await domain.start(paused=True)
+        path.unlink()
+        await next_of(host, Lifecycle.UNDEFINED, "tiny", before)
+        assert (domain.is_active, domain.is_persistent) == (True, False)
+        await domain.destroy()
+
+
+async def test_a_definition_that_is_edited_badly_is_reported_with_its_line_and_left_alone(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.ERROR)
+    async with aiovirt.connect(place.uri) as host:
+        domain = await host.define(place.spec())
+        other = await host.define(place.spec("other"))
+        path, good = definition(place, "tiny"), definition(place, "tiny").read_text()
+        bad = good.replace("</memory>", "</memry>")
+        path.write_text(bad)
+        with anyio.fail_after(PATIENCE):
+            while "left alone" not in caplog.text:
+                await anyio.lowlevel.checkpoint()
+        assert "line" in caplog.text
+        assert (await domain.spec()).vcpus == 1
+        with pytest.raises(aiovirt.DomainExists, match="cannot be read"):
+            await host.define(render(await domain.spec()))
+        assert path.read_text() == bad
+        await other.undefine()
+        before = host.events.cursor
+        path.write_text(good.replace("1</vcpu>", "3</vcpu>"))
+        await next_of(host, Lifecycle.DEFINED, "tiny", before)
+        assert (await domain.spec()).vcpus == 3
