@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,17 @@ def list(views: Iterable[DomainView], args: argparse.Namespace, out: Output) -> 
     else:
         rows = [(str(line["id"] or "-"), str(line["name"]), state_words(line)) for line in found]
         out.table(("Id", "Name", "State"), rows)
+        if not rows:
+            _point_to_libvirt()
+
+
+def _point_to_libvirt() -> None:
+    """Who looks for guests here may have them there."""
+    from aiovirt.system.commandlines import count_by_words
+
+    if (count := count_by_words("qemu-", "/libvirt/")) > 0:
+        guests = "1 guest" if count == 1 else f"{count} guests"
+        print(f"note: libvirt has {guests} running on this machine, which are not aiovirt's: see virsh list", file=sys.stderr)
 
 
 def domstate(views: Iterable[DomainView], args: argparse.Namespace, out: Output) -> None:

@@ -233,3 +233,11 @@ def test_every_verb_has_its_function() -> None:
     for verb in {parser.get_default("verb") for parser in verbs.values()}:
         module = import_module(f"aiovirt.cli.{_HOME.get(verb, 'domains')}")
         assert callable(getattr(module, verb.replace("-", "_")))
+
+
+def test_an_empty_list_points_to_libvirts_guests(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("aiovirt.system.commandlines.count_by_words", lambda name, part: {("qemu-", "/libvirt/"): 2}[name, part])
+    assert main(["-c", "test:///default", "list", "--inactive"]) == 0
+    assert capsys.readouterr().err == "note: libvirt has 2 guests running on this machine, which are not aiovirt's: see virsh list\n"
+    assert main(["-c", "test:///default", "list", "--all"]) == 0
+    assert capsys.readouterr().err == ""

@@ -272,3 +272,20 @@ async def test_an_emulator_that_talks_garbage(place: Place) -> None:
             await host.create(replace(place.spec(), emulator=str(talker)))
         assert host.domains() == []
     assert await swept(place)
+
+
+@pytest.mark.parametrize(("words", "whose"), [(["--nothing"], "another engine's"), (["-D", "/var/lib/libvirt/qemu"], "libvirt's")])
+async def test_no_guest_runs_twice(place: Place, words: list[str], whose: str) -> None:
+    """Whoever has started it: what tells is the uuid on its command line."""
+    async with aiovirt.connect(place.uri) as host:
+        domain = await host.define(place.spec())
+        script = "import sys; print(flush=True); sys.stdin.read()"
+        async with await anyio.open_process([sys.executable, "-c", script, "-uuid", str(domain.uuid), *words]) as other:
+            assert other.stdout is not None
+            await other.stdout.receive()
+            with pytest.raises(aiovirt.OperationFailed, match=f"process {other.pid}, which is {whose}"):
+                await domain.start()
+            assert domain.state is DomainState.SHUTOFF
+            other.terminate()
+        await domain.start(paused=True)
+        await domain.destroy()

@@ -28,6 +28,7 @@ from aiovirt.errors import (
     Error,
     GuestFailed,
     InvalidArgument,
+    OperationFailed,
     OperationInvalid,
     OrderTimeout,
     ProtocolError,
@@ -39,6 +40,7 @@ from aiovirt.model.spec import DomainSpec, VirtType
 from aiovirt.system import files, process
 from aiovirt.system.background import shielded
 from aiovirt.system.carrier import connect_unix
+from aiovirt.system.commandlines import has_word
 from aiovirt.system.deadlines import Deadlines
 from aiovirt.system.inotify import IN_MODIFY, FolderWatch
 from aiovirt.system.log import get_logger
@@ -101,6 +103,7 @@ class QemuDriver:
     async def start(self, run: RunRecord, spec: DomainSpec, *, paused: bool, save: Save, timeout: float) -> None:
         """Raises GuestFailed with its log's last lines when QEMU ends first, OrderTimeout when it does not get ready."""
         emulator = await to_thread.run_sync(_find_emulator, spec)
+        await to_thread.run_sync(_refuse_twice, run)
         log = self.log_path(run.name)
         run = replace(run, monitor=str(self._run_dir / f"{run.uuid}.monitor"))
         await save(run)
@@ -294,6 +297,14 @@ def _find_emulator(spec: DomainSpec) -> str:
     if found is None:
         raise SystemFailure(f"{wanted} is not installed (on Debian: apt-get install qemu-system-x86)")
     return found
+
+
+def _refuse_twice(run: RunRecord) -> None:
+    """Raises OperationFailed when a QEMU with this uuid runs already, whoever has started it: two would ruin each other's disks."""
+    other = process.find_by_words(("-uuid", str(run.uuid)))
+    if other is not None:
+        whose = "libvirt's" if has_word(other.pid, "/libvirt/") else "another engine's"
+        raise OperationFailed(f"it runs already, as process {other.pid}, which is {whose}", subject=f"domain/{run.uuid}")
 
 
 def _look_for_all(runs: Sequence[RunRecord]) -> list[process.Process | OSError | None]:
