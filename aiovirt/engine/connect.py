@@ -146,6 +146,7 @@ async def _hold(address: Address, folders: Folders, stack: AsyncExitStack) -> Lo
     driver = QemuDriver(engine, tasks, run_dir=folders.sockets, log_dir=folders.logs)
     await driver.open()
     tasks.start_soon(driver.bound_logs)
+    tasks.start_soon(driver.watch_monitors)
     goes_on = opened.started.resumed and opened.state.boot_id == boot != ""
     begins = None if goes_on else _why_anew(opened.started)
     engine.driver = driver

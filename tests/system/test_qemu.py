@@ -305,6 +305,35 @@ async def test_a_guest_whose_monitor_is_gone_is_degraded_and_alive(place: Place)
         assert state_of(domain) is DomainState.SHUTOFF
 
 
+@pytest.mark.parametrize("by", ["what comes to the folder", "an order"])
+async def test_a_guest_whose_monitor_is_back_is_spoken_to_again(place: Place, by: str) -> None:
+    async with aiovirt.connect(place.uri) as host:
+        domain = await host.define(place.spec())
+        await domain.start()
+    folder = place.folder / "engine/runtime/qemu"
+    aside = folder.rename(folder.with_name("aside"))
+    async with aiovirt.connect(place.uri) as host:
+        domain = host.domain("tiny")
+        async with host.events.subscribe(DomainEvent) as news:
+            while health_of(domain) is not MonitorHealth.DEGRADED:
+                await news.receive()
+            if by == "an order":
+                folder.rmdir()
+                aside.rename(folder)  # nothing comes to the folder that is watched
+                await domain.suspend()
+                assert state_of(domain) is DomainState.PAUSED
+            else:
+                monitor = next(aside.glob("*.monitor"))
+                monitor.rename(folder / monitor.name)
+            while health_of(domain) is not MonitorHealth.CONNECTED:
+                await news.receive()
+        await domain.destroy()
+
+
+def health_of(domain: aiovirt.Domain) -> MonitorHealth | None:
+    return domain.status.monitor
+
+
 async def test_one_process_holds_a_host(place: Place) -> None:
     async with aiovirt.connect(place.uri):
         with pytest.raises(aiovirt.HostHeld) as held:

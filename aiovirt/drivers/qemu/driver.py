@@ -42,7 +42,7 @@ from aiovirt.system.background import shielded
 from aiovirt.system.carrier import connect_unix
 from aiovirt.system.commandlines import has_word
 from aiovirt.system.deadlines import Deadlines
-from aiovirt.system.inotify import IN_MODIFY, FolderWatch
+from aiovirt.system.inotify import IN_CREATE, IN_MODIFY, IN_MOVED_TO, FolderWatch
 from aiovirt.system.log import get_logger
 from aiovirt.system.sockets import listen_unix
 from aiovirt.wire.qmp.protocol import DEFAULT_LIMIT
@@ -210,12 +210,34 @@ class QemuDriver:
 
     async def reconnect(self, uuid: UUID) -> None:
         """Opens its monitor, asks who and how it is, and reports that."""
-        if (guest := self._guests.get(uuid)) is None:
+        guest = self._guests.get(uuid)
+        if guest is None or guest.is_met:
             return
+        with guest.trying():
+            try:
+                await guest.meet_again(await connect_unix(guest.run.monitor), ADOPT_TIMEOUT)
+            except (Error, OSError) as error:
+                guest.give_up(error)
+
+    async def watch_monitors(self) -> None:
+        """Tries guests again that could not be spoken to, when a socket comes to where theirs was, until cancelled."""
         try:
-            await guest.meet_again(await connect_unix(guest.run.monitor), ADOPT_TIMEOUT)
-        except (Error, OSError) as error:
-            guest.give_up(error)
+            with await to_thread.run_sync(FolderWatch, self._run_dir, IN_CREATE | IN_MOVED_TO) as watch:
+                while True:
+                    names = await watch.names()
+                    for uuid, guest in self._guests.items():
+                        if guest.is_unreached and not names.isdisjoint({"", f"{uuid}.monitor"}):
+                            self._tasks.start_soon(self.reconnect, uuid)
+        except OSError as error:
+            logger.error("guests that cannot be spoken to are tried again on demand only", error=str(error))
+
+    async def _reached(self, uuid: UUID, timeout: float) -> Guest:
+        """The guest, with which speaking was tried once more where it could not be done."""
+        guest = self._guest(uuid)
+        if guest.is_unreached:
+            with anyio.move_on_after(timeout):
+                await self.reconnect(uuid)
+        return guest
 
     # -- orders ----------------------------------------------------------------------------
 
@@ -226,19 +248,24 @@ class QemuDriver:
 
     async def suspend(self, uuid: UUID, *, timeout: float) -> None:
         """QMP ``stop``."""
-        await self._guest(uuid).execute(commands.stop, timeout)
+        await self._execute(uuid, commands.stop, timeout)
 
     async def resume(self, uuid: UUID, *, timeout: float) -> None:
         """QMP ``cont``."""
-        await self._guest(uuid).execute(commands.cont, timeout)
+        await self._execute(uuid, commands.cont, timeout)
 
     async def shutdown(self, uuid: UUID, *, timeout: float) -> None:
         """QMP ``system_powerdown``: the ACPI power button."""
-        await self._guest(uuid).execute(commands.system_powerdown, timeout)
+        await self._execute(uuid, commands.system_powerdown, timeout)
 
     async def reset(self, uuid: UUID, *, timeout: float) -> None:
         """QMP ``system_reset``."""
-        await self._guest(uuid).execute(commands.system_reset, timeout)
+        await self._execute(uuid, commands.system_reset, timeout)
+
+    async def _execute(self, uuid: UUID, order: commands.Order, timeout: float) -> None:
+        until = anyio.current_time() + timeout
+        guest = await self._reached(uuid, timeout)
+        await guest.execute(order, max(until - anyio.current_time(), 0.001))
 
     async def destroy(self, uuid: UUID, *, timeout: float) -> None:
         """Ends the process, politely first; it needs no monitor."""
@@ -249,7 +276,7 @@ class QemuDriver:
     async def qmp(self, uuid: UUID, command: str, arguments: bytes, *, timeout: float) -> bytes:
         """Any command; the answer is its ``return`` as JSON."""
         until = anyio.current_time() + timeout
-        monitor = await self._guest(uuid).usable_monitor(timeout)
+        monitor = await (await self._reached(uuid, timeout)).usable_monitor(timeout)
         left = until - anyio.current_time()
         answer = await monitor.execute(command, _plain(arguments), returns=msgspec.Raw, timeout=left)
         return bytes(answer)

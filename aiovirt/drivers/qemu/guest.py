@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import anyio
@@ -65,6 +66,7 @@ class Guest:
         self._deadlines = deadlines
         self._reply_limit = reply_limit
         self._ended = ended
+        self.is_met = False  # a session with it is being opened, after it was found
         self._asking = 0  # how often it is being asked how it is, since something was answered late
         self._settled = anyio.Event()
         self._quiet = anyio.Event()  # the monitor has nothing more to say
@@ -110,6 +112,21 @@ class Guest:
             self.monitor = None
             carrier.close()
             raise
+
+    @contextmanager
+    def trying(self) -> Iterator[None]:
+        """A session is being opened within the block, and none beside it: orders wait for what comes of it."""
+        self.is_met, self.tried = True, anyio.Event()
+        try:
+            yield
+        finally:
+            self.is_met = False
+            self.tried.set()
+
+    @property
+    def is_unreached(self) -> bool:
+        """Whether opening a session has failed, or the last one has ended: then it can be tried again."""
+        return self.tried.is_set() and not self.is_met and not self.exited.is_set() and (self.monitor is None or self.monitor_ended)
 
     async def _adopt(self, monitor: Monitor) -> None:
         answer = await commands.query_uuid(monitor, timeout=POLICY_TIMEOUT)
