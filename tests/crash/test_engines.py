@@ -6,8 +6,11 @@ One host with ten guests goes through all of it, a kill after the other: each en
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
+import shutil
+import signal
 import tempfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -196,3 +199,74 @@ def test_every_guest_outlives_every_engine(seed: int) -> None:
         place = Place(Path(folder))
         program: Callable[[], Awaitable[None]] = lambda: life(place, random.Random(seed))  # noqa: E731, S311 - a script of orders
         anyio.run(program, backend=["asyncio", "trio"][seed % 2])
+
+
+# -- what else may go wrong between two engines ------------------------------------------------
+
+
+async def left_behind(place: Place) -> dict[str, int]:
+    """Four guests whose engine was killed: name -> pid."""
+    async with engine_of(place) as process, place.attach() as host:
+        for name in ("g0", "g1", "g2", "g3"):
+            domain = await host.define(place.spec(name))
+            await domain.start(paused=True)
+        process.kill()
+        await process.wait()
+    records = [json.loads(path.read_bytes()) for path in (place.folder / "engine/state/run").glob("*.json")]
+    return {record["name"]: record["process"]["pid"] for record in records}
+
+
+def delete_the_runtime_folder(place: Place, _: dict[str, int]) -> set[str]:
+    """As who empties /run: with it all sockets are gone."""
+    shutil.rmtree(place.folder / "engine/runtime")
+    return {"g0", "g1", "g2", "g3"}
+
+
+def delete_a_monitor(place: Place, pids: dict[str, int]) -> set[str]:
+    (words,) = [(Path(f"/proc/{pids['g1']}/cmdline").read_bytes()).split(b"\0")]
+    uuid = words[words.index(b"-uuid") + 1].decode()
+    (place.folder / f"engine/runtime/qemu/{uuid}.monitor").unlink()
+    return {"g1"}
+
+
+def stop_a_guest(_: Place, pids: dict[str, int]) -> set[str]:
+    os.kill(pids["g2"], signal.SIGSTOP)
+    return {"g2"}
+
+
+def tear_a_record(place: Place, pids: dict[str, int]) -> set[str]:
+    (path,) = [path for path in (place.folder / "engine/state/run").glob("*.json") if json.loads(path.read_bytes())["name"] == "g3"]
+    path.write_bytes(path.read_bytes()[:40])
+    return {"g3"} if pids else set()
+
+
+def nothing(_: Place, __: dict[str, int]) -> set[str]:
+    return set()
+
+
+@pytest.mark.parametrize("mischief", [nothing, delete_the_runtime_folder, delete_a_monitor, stop_a_guest, tear_a_record])
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_no_guest_is_killed_for_what_is_wrong_around_it(
+    backend: str, mischief: Callable[[Place, dict[str, int]], set[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aiovirt.drivers.qemu.driver.ADOPT_TIMEOUT", 0.5)
+
+    async def program() -> None:
+        pids = await left_behind(place)
+        hurt = mischief(place, pids)
+        async with place.attach() as host:
+            await until(
+                host, lambda: {domain.status.monitor for domain in host.domains()} <= {MonitorHealth.CONNECTED, MonitorHealth.DEGRADED}
+            )
+            assert {domain.name for domain in host.domains() if domain.status.monitor is MonitorHealth.DEGRADED} == hurt
+            assert all(domain.is_active for domain in host.domains())
+            for name in pids.keys() - hurt:
+                await host.domain(name).resume()
+                await host.domain(name).destroy()
+        for name in hurt:
+            os.kill(pids[name], signal.SIGCONT)
+            os.kill(pids[name], signal.SIGKILL)  # they were alive to the end
+
+    with tempfile.TemporaryDirectory(prefix="aiovirt-") as folder:
+        place = Place(Path(folder))
+        anyio.run(program, backend=backend)
