@@ -31,6 +31,7 @@ GUEST: Final = """
   <os><type arch='x86_64' machine='pc'>hvm</type></os>
   <devices><controller type='usb' model='none'/><memballoon model='none'/></devices>
 </domain>"""
+NODEDEV: Final = "libvirt_driver_nodedev.so"
 _SYSTEMS: Final = ("/etc/libvirt", "/var/lib/libvirt", "/var/cache/libvirt", "/var/log/libvirt")
 QUESTION: Final = '{"execute":"query-status"}'
 
@@ -72,7 +73,10 @@ def nodedev_daemon() -> Iterator[str]:
         Path(folder).mkdir(exist_ok=True)
         subprocess.run(["mount", "-t", "tmpfs", "tmpfs", folder], check=True)
     Path("/etc/libvirt/libvirtd.conf").write_text('auth_unix_rw = "none"\n', encoding="ascii")  # else it asks polkit
-    with _listening(Path("/run"), {"PATH": os.environ["PATH"]}, {}):
+    alone = Path("/run/libvirt-drivers")  # the others need users and modules that may not be there
+    alone.mkdir()
+    (alone / NODEDEV).symlink_to(next(Path("/usr").glob(f"lib*/**/libvirt/connection-driver/{NODEDEV}")))
+    with _listening(Path("/run"), {"PATH": os.environ["PATH"], "LIBVIRT_DRIVER_DIR": str(alone)}, {}):
         yield "nodedev:///system"
 
 
