@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from aiovirt.model import orders as every_order
 from aiovirt.model.lifecycle import Fact, belongs, step
 from aiovirt.model.orders import (
+    AskAutostart,
     AskDetails,
+    AskLog,
     AskQMP,
     AskXML,
     Create,
@@ -22,6 +24,7 @@ from aiovirt.model.orders import (
     Request,
     Reset,
     Resume,
+    SetAutostart,
     Shutdown,
     Start,
     Suspend,
@@ -129,22 +132,25 @@ _ORDERS: dict[str, Request[object] | None] = {
     "Rf": Refresh(subject=""),
     "Dt": AskDetails(subject=""),
     "En": Enumerate(subsystem=""),
+    "Lg": AskLog(uuid=U),
+    "Aa": AskAutostart(uuid=U),
+    "As": SetAutostart(uuid=U),
     "no": None,
 }
 _DOING = {
-    Fact.LAUNCHED: "         St Sp Cr  .  .  .  .  .  .  .  .  .  .  .  .  .  .",
-    Fact.PAUSED: "            .  .  . Su  .  .  .  .  .  .  .  .  .  .  .  .  .",
-    Fact.RESUMED: "          St Sp Cr  . Rm  .  .  .  .  .  .  .  .  .  .  .  .",
-    Fact.GUEST_POWEROFF: "    .  .  .  .  . Sh  .  .  .  .  .  .  .  .  .  .  .",
-    Fact.HOST_POWEROFF: "     .  .  .  .  . Sh Rt De  .  .  .  .  .  .  .  .  .",
-    Fact.RESET: "             .  .  .  .  .  . Rt  .  .  .  .  .  .  .  .  .  .",
-    Fact.WATCHDOG: "          .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .",
-    Fact.IO_ERROR: "          .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .",
-    Fact.PANICKED: "          .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .",
-    Fact.PM_SUSPENDED: "      .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .",
-    Fact.PM_SUSPENDED_DISK: " .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .",
-    Fact.WOKEN: "             .  .  .  . Rm  .  .  .  .  .  .  .  .  .  .  .  .",
-    Fact.EXITED: "            .  .  .  .  .  . Rt De  .  .  .  .  .  .  .  .  .",
+    Fact.LAUNCHED: "         St Sp Cr  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .",
+    Fact.PAUSED: "            .  .  . Su  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .",
+    Fact.RESUMED: "          St Sp Cr  . Rm  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .",
+    Fact.GUEST_POWEROFF: "    .  .  .  .  . Sh  .  .  .  .  .  .  .  .  .  .  .  .  .  .",
+    Fact.HOST_POWEROFF: "     .  .  .  .  . Sh Rt De  .  .  .  .  .  .  .  .  .  .  .  .",
+    Fact.RESET: "             .  .  .  .  .  . Rt  .  .  .  .  .  .  .  .  .  .  .  .  .",
+    Fact.WATCHDOG: "          .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .",
+    Fact.IO_ERROR: "          .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .",
+    Fact.PANICKED: "          .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .",
+    Fact.PM_SUSPENDED: "      .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .",
+    Fact.PM_SUSPENDED_DISK: " .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .",
+    Fact.WOKEN: "             .  .  .  . Rm  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .",
+    Fact.EXITED: "            .  .  .  .  .  . Rt De  .  .  .  .  .  .  .  .  .  .  .  .",
 }
 
 
