@@ -164,7 +164,7 @@ async def _hold(address: Address, folders: Folders, stack: AsyncExitStack) -> Lo
     for run in await engine.meet_again(loaded.runs):
         tasks.start_soon(_go_on, engine, run)
     tasks.start_soon(upkeep.follow_edits, engine, store)
-    tasks.start_soon(upkeep.autostart, engine, store)
+    tasks.start_soon(upkeep.autostart, engine, store, boot)
     return engine
 
 

@@ -259,7 +259,7 @@ class LocalEngine:
 
     def _forget_unless_wanted(self, entry: Entry) -> None:
         """An entry is there for a definition, a run, or an order that is about to make it one."""
-        wanted = entry.config or self.state_of(entry.uuid).is_active or isinstance(entry.order, orders.Define | orders.Create)
+        wanted = entry.config or self.state_of(entry.uuid).is_active or isinstance(entry.order, _MAKE)
         if not wanted:
             self.entries.drop(entry)
 
@@ -311,17 +311,23 @@ class LocalEngine:
                         self._undefined(entry)
                 elif entry is None or entry.config != spec:
                     self.driver.check(spec)
-                    self._defined(self.entries.claim(spec), spec)
+                    entry = self.entries.claim(spec)
+                    entry.autostart = await self._store.is_autostarted(name)
+                    self._defined(entry, spec)
             except Error as error:
+                self._store.leave_alone(name)
                 log.error("a definition is left alone", name=name, error=str(error))
 
     async def _set_autostart(self, request: orders.SetAutostart) -> None:
-        entry = self.entries.get(request.uuid)
-        if entry.config is None:
-            raise OperationInvalid("a transient domain cannot be started with the host", subject=entry.subject)
-        if self._store:
-            await shielded(self._store.set_autostart(entry.name, enabled=request.enabled))
-        entry.autostart = request.enabled
+        await shielded(self._mark(self.entries.get(request.uuid), enabled=request.enabled))
+
+    async def _mark(self, entry: Entry, *, enabled: bool) -> None:
+        async with self._defining:
+            if entry.config is None:
+                raise OperationInvalid("a transient domain cannot be started with the host", subject=entry.subject)
+            if self._store:
+                await self._store.set_autostart(entry.name, enabled=enabled)
+            entry.autostart = enabled
 
     async def _ask_autostart(self, request: orders.AskAutostart) -> bool:
         await checkpoint()
@@ -359,11 +365,14 @@ class LocalEngine:
 
     async def _start(self, request: orders.Start) -> None:
         entry = self.entries.get(request.uuid)
-        async with entry.turn(request) as turn:
-            self.entries.check(entry)
-            if entry.config is None or self.state_of(entry.uuid).is_active:
-                raise OperationInvalid("the domain is already running", subject=entry.subject)
-            await self._boot(entry, entry.config, request, turn)
+        try:
+            async with entry.turn(request) as turn:
+                self.entries.check(entry)
+                if entry.config is None or self.state_of(entry.uuid).is_active:
+                    raise OperationInvalid("the domain is already running", subject=entry.subject)
+                await self._boot(entry, entry.config, request, turn)
+        finally:
+            self._forget_unless_wanted(entry)  # its definition may have been taken away meanwhile
 
     async def _create(self, request: orders.Create) -> UUID:
         spec = await self._read(request.xml)
@@ -443,7 +452,9 @@ class LocalEngine:
             if isinstance(found, Error):
                 self.monitor(uuid, MonitorHealth.DEGRADED, str(found))
                 continue
-            entry = self.entries.get(uuid)
+            entry = self.entries.find(uuid)
+            if entry is None or not self.state_of(uuid).is_active:
+                continue  # it ended while others were looked for
             entry.run, entry.is_held = found, True
             self._note_run(entry)
             met.append(found)
@@ -538,6 +549,8 @@ def _lifecycle(*kinds: Lifecycle) -> Callable[[DomainEvent], bool]:
     return lambda event: isinstance(event, DomainLifecycle) and event.kind in kinds
 
 
+_MAKE: Final = (orders.Define, orders.Create, orders.Start)
+"""Orders that are about to make a domain what is there."""
 _STARTED: Final = _lifecycle(Lifecycle.STARTED)
 _SUSPENDED: Final = _lifecycle(Lifecycle.SUSPENDED)
 _RESUMED: Final = _lifecycle(Lifecycle.RESUMED)

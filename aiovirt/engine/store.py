@@ -68,20 +68,30 @@ class Store:
             await _on_disk(files.write_whole, self._definition(name), xml.encode())
 
     async def drop_definition(self, name: str) -> None:
-        """Forgets a definition, and that it was to be started."""
+        """Forgets a definition, and that it was to be started; raises SystemFailure, also where its file was edited badly."""
+        if name in self._unreadable:
+            raise SystemFailure(f"{self._definition(name)} cannot be read; mend it or move it away first")
         async with self._lock:
             await _on_disk(files.remove, self._autostart(name))
             await _on_disk(files.remove, self._definition(name))
 
     async def read_definition(self, name: str) -> DomainSpec | None:
         """The definition of this name as its file has it now; None where there is none. Raises Error for one that cannot be used."""
-        try:
-            spec = await to_thread.run_sync(_read_definition, self._definition(name))
-        except Error:
-            self._unreadable |= {name}
-            raise
+        spec = await to_thread.run_sync(_read_definition, self._definition(name))
         self._unreadable -= {name}
         return spec
+
+    def leave_alone(self, name: str) -> None:
+        """What is in the file of this name cannot be used, and is nobody's to write over but who has written it."""
+        self._unreadable |= {name}
+
+    async def names(self) -> set[str]:
+        """The names of all that are files now."""
+        return await to_thread.run_sync(lambda: {path.stem for path in self.folder.glob("*.xml")})
+
+    async def is_autostarted(self, name: str) -> bool:
+        """Whether the definition of this name is marked to be started with the host."""
+        return await to_thread.run_sync(self._autostart(name).is_symlink)
 
     async def set_autostart(self, name: str, *, enabled: bool) -> None:
         """Whether a definition is to be started with the host; raises SystemFailure."""
@@ -93,12 +103,17 @@ class Store:
         """Where the definitions are, each in a file of its name."""
         return self._folders.definitions
 
-    async def first_in_this_boot(self) -> bool:
+    async def first_in_this_boot(self, boot_id: str) -> bool:
         """Whether no engine of this host has asked that before, since it was booted; raises SystemFailure."""
         mark = self._folders.autostart_mark
-        if await to_thread.run_sync(mark.exists):
-            return False
-        await _on_disk(files.write_whole, mark, b"")
+        try:
+            if await to_thread.run_sync(files.read_bounded, mark, LIMIT) == boot_id.encode():
+                return False
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise SystemFailure(f"{mark}: {error.strerror}") from error
+        await _on_disk(files.write_whole, mark, boot_id.encode())
         return True
 
     # -- runs ------------------------------------------------------------------------------

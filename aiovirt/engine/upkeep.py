@@ -23,11 +23,11 @@ AT_ONCE: Final = 4
 log = get_logger("engine")
 
 
-async def autostart(engine: LocalEngine, store: Store) -> None:
+async def autostart(engine: LocalEngine, store: Store, boot_id: str) -> None:
     """Once in each boot, starts the domains that are to be; what fails is reported, one by one, and keeps no other from starting."""
     due = [entry for entry in engine.entries if entry.autostart]
     try:
-        if not due or not await store.first_in_this_boot():
+        if not await store.first_in_this_boot(boot_id):
             return
     except Error as error:
         log.error("nothing is started with the host", error=str(error))
@@ -44,22 +44,29 @@ async def _start(engine: LocalEngine, entry: Entry, limit: anyio.CapacityLimiter
             return
         try:
             await engine.call(orders.Start(uuid=entry.uuid))
-        except Error as error:
+        except (Error, OSError) as error:
             log.error("a domain could not be started with the host", domain=entry.name, error=str(error))
 
 
 async def follow_edits(engine: LocalEngine, store: Store) -> None:
-    """Takes in what others write to the folder of the definitions, until cancelled."""
+    """Takes in what others write to the folder of the definitions, until cancelled; at first, what they wrote before it is watched."""
     try:
         with await to_thread.run_sync(FolderWatch, store.folder, IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE) as watch:
+            changed = {""}
             while True:
-                for name in sorted(_all_of(engine) if "" in (names := await watch.names()) else names):
-                    if name.endswith(".xml") and not name.startswith("."):
-                        await engine.edited(name.removesuffix(".xml"))
+                there = await store.names()
+                names = _every(engine) | there if "" in changed else {name.removesuffix(".xml") for name in changed if _is_definition(name)}
+                for name in sorted(names, key=lambda name: (name in there, name)):  # who was renamed has gone first
+                    await engine.edited(name)
+                changed = await watch.names()
     except OSError as error:
         log.error("definitions that are edited are seen by the next engine only", error=str(error))
 
 
-def _all_of(engine: LocalEngine) -> set[str]:
-    """The kernel had to leave some out: it may have been any."""
-    return {f"{entry.name}.xml" for entry in engine.entries}
+def _every(engine: LocalEngine) -> set[str]:
+    """What is known: the kernel may have had to leave some out."""
+    return {entry.name for entry in engine.entries if entry.config is not None}
+
+
+def _is_definition(name: str) -> bool:
+    return name.endswith(".xml") and not name.startswith(".")

@@ -61,9 +61,10 @@ def remove(path: Path) -> None:
 def read_bounded(path: Path, limit: int) -> bytes:
     """The file's bytes; raises SystemFailure when there are more than ``limit`` or it is none, OSError as usual."""
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise SystemFailure(f"{path} is not a file")
     with open(handle, "rb") as file:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise SystemFailure(f"{path} is not a file")
         data = file.read(limit + 1)
     if len(data) > limit:
         raise SystemFailure(f"{path} is larger than {limit} bytes")

@@ -14,7 +14,8 @@ from typing import Final
 
 __all__ = ["BACKLOG", "connect_now", "listen_unix", "peer_of"]
 
-SUN_PATH: Final = 100
+SUN_PATH: Final = 88
+"""Bytes of a path that is used as it is: with what is added to it for a moment it has to fit in 107."""
 BACKLOG: Final = 8
 """Clients that may wait to be taken."""
 _UCRED: Final = struct.Struct("=iII")  # pid, uid, gid (unix(7), SO_PEERCRED)
@@ -48,8 +49,12 @@ def listen_unix(path: str, *, backlog: int = BACKLOG) -> socket.socket:
             new = os.path.join(folder, f".{name}.{os.getpid()}")
             os.fchmod(sock.fileno(), 0o600)  # the mode that bind gives the file
             sock.bind(new)
-            sock.listen(backlog)
-            os.rename(new, short)  # whoever sees it there is let in
+            try:
+                sock.listen(backlog)
+                os.rename(new, short)  # whoever sees it there is let in
+            except BaseException:
+                os.unlink(new)
+                raise
     except BaseException:
         sock.close()
         raise

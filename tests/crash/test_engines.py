@@ -11,6 +11,8 @@ import os
 import random
 import shutil
 import signal
+import subprocess
+import sys
 import tempfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -270,3 +272,29 @@ def test_no_guest_is_killed_for_what_is_wrong_around_it(
     with tempfile.TemporaryDirectory(prefix="aiovirt-") as folder:
         place = Place(Path(folder))
         anyio.run(program, backend=backend)
+
+
+# -- beginning at once -------------------------------------------------------------------------
+
+ROUNDS = 3 if POINTS <= 10 else POINTS
+BOTH = """
+import anyio, aiovirt, sys
+async def main():
+    folders = {f"{name}_dir": f"{sys.argv[1]}/{name}" for name in ("config", "state", "runtime")}
+    async with aiovirt.connect("qemu:///session", **folders) as host:
+        print(type(host.engine).__name__, flush=True)
+        await anyio.to_thread.run_sync(sys.stdin.read)
+anyio.run(main)
+"""
+
+
+def test_of_those_that_begin_at_once_one_holds_and_the_others_attach() -> None:
+    with tempfile.TemporaryDirectory(prefix="aiovirt-") as folder:
+        for _ in range(ROUNDS):
+            command = [sys.executable, "-c", BOTH, str(Path(folder, "engine"))]
+            started = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(4)]
+            said = [process.stdout.readline() for process in started if process.stdout]
+            assert sorted(said) == ["AttachedEngine\n"] * 3 + ["LocalEngine\n"]
+            for process in started:
+                process.communicate()
+                assert process.returncode == 0

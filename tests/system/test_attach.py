@@ -7,7 +7,6 @@ import os
 import signal
 import socket
 import stat
-import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -438,27 +437,6 @@ async def test_answers_that_nobody_takes_are_bounded(place: Place, held: Connect
 
 
 # -- finding one another -----------------------------------------------------------------------
-
-BOTH = """
-import anyio, aiovirt, sys
-async def main():
-    folders = {f"{name}_dir": f"{sys.argv[1]}/{name}" for name in ("config", "state", "runtime")}
-    async with aiovirt.connect("qemu:///session", **folders) as host:
-        print(type(host.engine).__name__, flush=True)
-        await anyio.to_thread.run_sync(sys.stdin.read)
-anyio.run(main)
-"""
-
-
-async def test_of_those_that_start_at_once_one_holds_and_the_others_attach(place: Place) -> None:
-    for _ in range(3):
-        command = [sys.executable, "-c", BOTH, str(place.folder / "engine")]
-        started = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(4)]
-        said = [await anyio.to_thread.run_sync(process.stdout.readline) for process in started if process.stdout]
-        assert sorted(said) == ["AttachedEngine\n"] * 3 + ["LocalEngine\n"]
-        for process in started:
-            process.communicate()
-            assert process.returncode == 0
 
 
 async def test_one_waits_for_a_holder_that_is_just_ending(place: Place) -> None:

@@ -107,7 +107,10 @@ class QemuDriver:
         log = self.log_path(run.name)
         run = replace(run, monitor=str(self._run_dir / f"{run.uuid}.monitor"))
         await save(run)
-        begin = await to_thread.run_sync(files.rotate, log, LOG_LIMIT)
+        try:
+            begin = await to_thread.run_sync(files.rotate, log, LOG_LIMIT)
+        except OSError as error:
+            raise SystemFailure(f"cannot use the log {log}: {error.strerror}") from error
         guest: Guest | None = None
         try:
             guest = await shielded(self._launch(run, spec, emulator, log))
@@ -173,7 +176,10 @@ class QemuDriver:
         """The error to raise: of a QEMU that ended, how it did and what it said last; of one that talks garbage, that."""
         if guest is None or isinstance(error, TimeoutError) or not isinstance(error, OSError | ProtocolError):
             return error
-        words = await to_thread.run_sync(_tail, log, begin)
+        try:
+            words = await to_thread.run_sync(_tail, log, begin)
+        except OSError as failure:
+            words = f"its log cannot be read: {failure.strerror}"
         how = f"{guest.status}: {_complaint(words)}" if guest.ended_by_itself else f"could not be spoken to: {error}"
         return GuestFailed(f"QEMU {how}", log=words, subject=f"domain/{guest.run.uuid}")
 
@@ -215,7 +221,11 @@ class QemuDriver:
             return
         with guest.trying():
             try:
-                await guest.meet_again(await connect_unix(guest.run.monitor), ADOPT_TIMEOUT)
+                carrier = await connect_unix(guest.run.monitor)
+                if guest.exited.is_set():
+                    async with carrier:
+                        return
+                await guest.meet_again(carrier, ADOPT_TIMEOUT)
             except (Error, OSError) as error:
                 guest.give_up(error)
 
