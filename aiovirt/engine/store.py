@@ -85,6 +85,11 @@ class Store:
         """What is in the file of this name cannot be used, and is nobody's to write over but who has written it."""
         self._unreadable |= {name}
 
+    @property
+    def left_alone(self) -> frozenset[str]:
+        """The names of those that could not be used."""
+        return self._unreadable
+
     async def names(self) -> set[str]:
         """The names of all that are files now."""
         return await to_thread.run_sync(lambda: {path.stem for path in self.folder.glob("*.xml")})

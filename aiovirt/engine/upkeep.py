@@ -52,13 +52,14 @@ async def follow_edits(engine: LocalEngine, store: Store) -> None:
     """Takes in what others write to the folder of the definitions, until cancelled; at first, what they wrote before it is watched."""
     try:
         with await to_thread.run_sync(FolderWatch, store.folder, IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE) as watch:
-            changed = {""}
+            there = await store.names()
+            names = (_every(engine) | there) - store.left_alone
             while True:
-                there = await store.names()
-                names = _every(engine) | there if "" in changed else {name.removesuffix(".xml") for name in changed if _is_definition(name)}
                 for name in sorted(names, key=lambda name: (name in there, name)):  # who was renamed has gone first
                     await engine.edited(name)
                 changed = await watch.names()
+                there = await store.names()
+                names = _every(engine) | there if "" in changed else {name.removesuffix(".xml") for name in changed if _is_definition(name)}
     except OSError as error:
         log.error("definitions that are edited are seen by the next engine only", error=str(error))
 

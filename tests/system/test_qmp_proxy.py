@@ -165,7 +165,7 @@ class Shell:
 
 
 @asynccontextmanager
-async def shell(place: Place, path: str, *options: str) -> AsyncIterator[Shell]:
+async def shell(place: Place, path: str, *options: str, may_fail: bool = False) -> AsyncIterator[Shell]:
     environment = {**os.environ, "HOME": str(place.folder), "PYTHONUNBUFFERED": "1"}
     async with await anyio.open_process([TOOLS / "qmp-shell", *options, path], env=environment, stderr=subprocess.STDOUT) as process:
         try:
@@ -224,7 +224,8 @@ async def test_qmp_shell_with_the_human_monitor(place: Place, guest: aiovirt.Dom
 
 
 async def test_qmp_shell_ends_with_the_guest(host: aiovirt.Host, place: Place, guest: aiovirt.Domain, path: str) -> None:
-    async with guest.qmp_proxy(path), shell(place, path) as user:
+    # To end while the far side does is a failure to qmp-shell.
+    async with guest.qmp_proxy(path), shell(place, path, may_fail=True) as user:
         await user.read_until("(QEMU) ")
         async with host.events.subscribe(DomainLifecycle, subject=guest) as events:
             assert json.loads(await user.type("quit")) == {"return": {}}
