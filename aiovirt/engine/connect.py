@@ -143,7 +143,7 @@ async def _hold(address: Address, folders: Folders, stack: AsyncExitStack) -> Lo
     tasks.start_soon(store.write_runs)
     if opened.journal:
         tasks.start_soon(opened.journal.keep, bus)
-    driver = QemuDriver(engine, tasks, run_dir=folders.sockets, log_dir=folders.logs)
+    driver = QemuDriver(engine, tasks, run_dir=folders.sockets, log_dir=folders.logs, lock_dir=folders.guests)
     await driver.open()
     tasks.start_soon(driver.bound_logs)
     tasks.start_soon(driver.watch_monitors)

@@ -32,11 +32,15 @@ class Role(Enum):
 
 
 class Folders(Struct, frozen=True):
-    """``config`` has the definitions, ``state`` run records and logs, ``runtime`` sockets and the lock."""
+    """``config`` has the definitions, ``state`` run records and logs, ``runtime`` sockets and the lock.
+
+    ``guests`` has a lock for each uuid that runs: all engines of one user share it, wherever their other folders are.
+    """
 
     config: Path
     state: Path
     runtime: Path
+    guests: Path
 
     @property
     def definitions(self) -> Path:
@@ -94,7 +98,7 @@ class Folders(Struct, frozen=True):
 
     def all(self) -> tuple[Path, ...]:
         """Every folder that has to be there, outer ones first."""
-        return self.config, self.definitions, self.autostarts, self.state, self.runs, self.logs, self.runtime, self.sockets
+        return self.config, self.definitions, self.autostarts, self.state, self.runs, self.logs, self.runtime, self.sockets, self.guests
 
 
 def find_folders(address: Address, environment: Mapping[str, str], given: Mapping[str, PathLike | None]) -> Folders:
@@ -106,7 +110,7 @@ def find_folders(address: Address, environment: Mapping[str, str], given: Mappin
             places[which] = Path(moved)
         if not places[which].is_absolute() or "\0" in os.fspath(places[which]):
             raise InvalidArgument(f"the {which} folder must be an absolute path, not {os.fspath(places[which])!r}")
-    return Folders(**places)
+    return Folders(**places, guests=_guests(environment))
 
 
 def _places(address: Address, environment: Mapping[str, str]) -> dict[str, Path]:
@@ -122,6 +126,14 @@ def _places(address: Address, environment: Mapping[str, str]) -> dict[str, Path]
         "state": Path(environment.get("XDG_STATE_HOME") or home / ".local/state") / "aiovirt",
         "runtime": Path(runtime) / "aiovirt" if runtime else cache / "aiovirt/run",
     }
+
+
+def _guests(environment: Mapping[str, str]) -> Path:
+    """Where there is one for this user: it must not depend on what moves an engine's own folders."""
+    if os.geteuid() == 0:
+        return Path("/run/aiovirt-guests")
+    home = Path(environment.get("HOME") or "/")
+    return Path(environment.get("XDG_RUNTIME_DIR") or home / ".cache") / "aiovirt-guests"
 
 
 def _text(path: Path) -> str:

@@ -10,12 +10,11 @@ import contextlib
 import os
 import select
 import signal
-import socket
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Protocol, Self
 
 import anyio
 from anyio import to_thread
@@ -24,9 +23,15 @@ from msgspec import Struct
 from aiovirt.model.record import ProcessId
 from aiovirt.system.identity import boot_id
 
-__all__ = ["ExitStatus", "Process", "adopt", "find_by_words", "spawn"]
+__all__ = ["ExitStatus", "HasFileno", "Process", "adopt", "find_by_words", "spawn"]
 
 _START_TIME: Final = 19  # of the fields of /proc/PID/stat that follow the command's name
+
+
+class HasFileno(Protocol):
+    """An open file, or a socket."""
+
+    def fileno(self) -> int: ...
 
 
 class ExitStatus(Struct, frozen=True):
@@ -84,16 +89,14 @@ class Process:
         self.close()
 
 
-async def spawn(
-    argv: Sequence[str], *, log: Path, keep: Sequence[socket.socket] = (), environment: Mapping[str, str] | None = None
-) -> Process:
+async def spawn(argv: Sequence[str], *, log: Path, keep: Sequence[HasFileno] = (), environment: Mapping[str, str] | None = None) -> Process:
     """Starts ``argv`` in a session of its own, so that no terminal's Ctrl-C reaches it.
 
     Its standard input is empty, its output is appended to the file ``log``; of our descriptors it
     gets only ``keep``, under the same numbers, and of our environment little, unless it is given one.
     Raises OSError when it cannot be started.
     """
-    return await to_thread.run_sync(_spawn, tuple(argv), log, tuple(sock.fileno() for sock in keep), environment or _environment())
+    return await to_thread.run_sync(_spawn, tuple(argv), log, tuple(kept.fileno() for kept in keep), environment or _environment())
 
 
 def _spawn(argv: tuple[str, ...], log: Path, keep: tuple[int, ...], environment: Mapping[str, str]) -> Process:

@@ -289,3 +289,28 @@ async def test_no_guest_runs_twice(place: Place, words: list[str], whose: str) -
             other.terminate()
         await domain.start(paused=True)
         await domain.destroy()
+
+
+async def test_of_two_engines_that_start_one_guest_one_does(place: Place) -> None:
+    """Engines that share no folder, at the same moment."""
+    other = Place(place.folder / "other")
+    other.folder.mkdir()
+    uuid = UUID(int=4711)
+    async with aiovirt.connect(place.uri) as one, aiovirt.connect(other.uri) as two:
+        for _ in range(3):
+            refused: list[str] = []
+
+            async def start(host: aiovirt.Host, name: str, refused: list[str] = refused) -> None:
+                try:
+                    await host.create(place.spec(name, uuid=uuid), paused=True)
+                except aiovirt.OperationFailed as error:
+                    refused.append(str(error))
+
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(start, one, "here")
+                tasks.start_soon(start, two, "there")
+            assert len(refused) == 1
+            assert "runs already" in refused[0]
+            assert len([*one.domains(), *two.domains()]) == 1
+            for domain in [*one.domains(), *two.domains()]:
+                await domain.destroy()

@@ -9,9 +9,10 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 from uuid import UUID
 
 import anyio
@@ -60,17 +61,21 @@ logger = get_logger("qemu")
 class QemuDriver:
     """Guests as QEMU processes.
 
-    ``run_dir`` has their monitors' sockets, ``log_dir`` their logs; both exist. The guests' watching
+    ``run_dir`` has their monitors' sockets, ``log_dir`` their logs, and ``lock_dir`` a lock for each uuid, which all engines of
+    this user share; all exist. The guests' watching
     tasks live in ``tasks``. ``reply_limit`` is the largest QMP message that is read, in bytes.
     """
 
     name = "qemu"
 
-    def __init__(self, sink: Sink, tasks: TaskGroup, *, run_dir: Path, log_dir: Path, reply_limit: int = DEFAULT_LIMIT) -> None:
+    def __init__(  # noqa: PLR0913 - a folder for each kind of file
+        self, sink: Sink, tasks: TaskGroup, *, run_dir: Path, log_dir: Path, lock_dir: Path, reply_limit: int = DEFAULT_LIMIT
+    ) -> None:
         self._sink = sink
         self._tasks = tasks
         self._run_dir = run_dir
         self._log_dir = log_dir
+        self._lock_dir = lock_dir
         self._guests: dict[UUID, Guest] = {}
         self._has_kvm = False
         self._deadlines = Deadlines()
@@ -103,35 +108,46 @@ class QemuDriver:
     async def start(self, run: RunRecord, spec: DomainSpec, *, paused: bool, save: Save, timeout: float) -> None:
         """Raises GuestFailed with its log's last lines when QEMU ends first, OrderTimeout when it does not get ready."""
         emulator = await to_thread.run_sync(_find_emulator, spec)
-        await to_thread.run_sync(_refuse_twice, run)
-        log = self.log_path(run.name)
-        run = replace(run, monitor=str(self._run_dir / f"{run.uuid}.monitor"))
-        await save(run)
-        try:
-            begin = await to_thread.run_sync(files.rotate, log, LOG_LIMIT)
-        except OSError as error:
-            raise SystemFailure(f"cannot use the log {log}: {error.strerror}") from error
-        guest: Guest | None = None
-        try:
-            guest = await shielded(self._launch(run, spec, emulator, log))
-            await save(guest.run)
-            await self._bring_up(guest, paused=paused, timeout=timeout)
-        except BaseException as error:
-            # A launch that was held off from being cancelled has left its guest here all the same.
-            guest = guest or self._guests.get(run.uuid)
-            if guest is not None:
-                await shielded(self._abandon(guest))
-            explained = await shielded(self._explained(error, guest, log, begin))
-            if explained is error:
-                raise
-            raise explained from error
+        async with self._locked(run) as lock:
+            log = self.log_path(run.name)
+            run = replace(run, monitor=str(self._run_dir / f"{run.uuid}.monitor"))
+            await save(run)
+            try:
+                begin = await to_thread.run_sync(files.rotate, log, LOG_LIMIT)
+            except OSError as error:
+                raise SystemFailure(f"cannot use the log {log}: {error.strerror}") from error
+            guest: Guest | None = None
+            try:
+                guest = await shielded(self._launch(run, spec, emulator, log, lock))
+                await save(guest.run)
+                await self._bring_up(guest, paused=paused, timeout=timeout)
+            except BaseException as error:
+                # A launch that was held off from being cancelled has left its guest here all the same.
+                guest = guest or self._guests.get(run.uuid)
+                if guest is not None:
+                    await shielded(self._abandon(guest))
+                explained = await shielded(self._explained(error, guest, log, begin))
+                if explained is error:
+                    raise
+                raise explained from error
 
-    async def _launch(self, run: RunRecord, spec: DomainSpec, emulator: str, log: Path) -> Guest:
+    @asynccontextmanager
+    async def _locked(self, run: RunRecord) -> AsyncIterator[BinaryIO]:
+        """The lock of its uuid: its process takes it over, and has it as long as it lives. Raises OperationFailed."""
+        taken: list[BinaryIO] = []
+        try:
+            await shielded(to_thread.run_sync(lambda: taken.append(_lock_once(self._lock_dir, run))))
+            yield taken[0]
+        finally:
+            for lock in taken:
+                lock.close()
+
+    async def _launch(self, run: RunRecord, spec: DomainSpec, emulator: str, log: Path, lock: BinaryIO) -> Guest:
         """The process and the task that watches over it."""
-        started = await self._spawn(run, spec, emulator, log)
+        started = await self._spawn(run, spec, emulator, log, lock)
         return await self._hold(replace(run, process=started.identity), spec, started)
 
-    async def _spawn(self, run: RunRecord, spec: DomainSpec, emulator: str, log: Path) -> process.Process:
+    async def _spawn(self, run: RunRecord, spec: DomainSpec, emulator: str, log: Path, lock: BinaryIO) -> process.Process:
         """The process, with the listening end of its monitor in its hands only."""
         try:
             listener = await to_thread.run_sync(listen_unix, run.monitor)
@@ -139,7 +155,7 @@ class QemuDriver:
             raise SystemFailure(f"cannot make the monitor's socket {run.monitor}: {error.strerror or error}") from error
         try:
             argv = command_line.command_line(spec, run.uuid, emulator=emulator, monitor_fd=listener.fileno())
-            return await process.spawn(argv, log=log, keep=[listener])
+            return await process.spawn(argv, log=log, keep=[listener, lock])
         except OSError as error:
             raise GuestFailed(f"cannot start {emulator}: {error.strerror}") from error
         finally:
@@ -336,12 +352,25 @@ def _find_emulator(spec: DomainSpec) -> str:
     return found
 
 
-def _refuse_twice(run: RunRecord) -> None:
-    """Raises OperationFailed when a QEMU with this uuid runs already, whoever has started it: two would ruin each other's disks."""
+def _lock_once(folder: Path, run: RunRecord) -> BinaryIO:
+    """The lock of a guest's uuid, to be held by its process.
+
+    Raises OperationFailed when a QEMU with this uuid runs already, whoever has started it: two would ruin each other's disks.
+    """
+    try:
+        lock = files.lock_for_good(folder / str(run.uuid))
+    except OSError as error:
+        raise SystemFailure(f"cannot lock {folder / str(run.uuid)}: {error.strerror}") from error
     other = process.find_by_words(("-uuid", str(run.uuid)))
+    if lock is not None and other is None:
+        return lock
+    if lock is not None:
+        lock.close()
+    words = "another engine's"
     if other is not None:
-        whose = "libvirt's" if has_word(other.pid, "/libvirt/") else "another engine's"
-        raise OperationFailed(f"it runs already, as process {other.pid}, which is {whose}", subject=f"domain/{run.uuid}")
+        whose = "libvirt's" if has_word(other.pid, "/libvirt/") else words
+        words = f"process {other.pid}, which is {whose}"
+    raise OperationFailed(f"it runs already, as {words}", subject=f"domain/{run.uuid}")
 
 
 def _look_for_all(runs: Sequence[RunRecord]) -> list[process.Process | OSError | None]:
