@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import anyio
 from anyio import to_thread
-from anyio.lowlevel import checkpoint
 from msgspec.structs import replace
 
 from aiovirt.drivers.door import DeviceSource, Driver
+from aiovirt.engine.definitions import Definitions, render_xml
 from aiovirt.engine.entries import Entries, Entry, Turn
 from aiovirt.engine.store import Loaded, Store
 from aiovirt.errors import Error, HostGone, InvalidArgument, OperationInvalid, OrderTimeout
@@ -42,7 +42,6 @@ from aiovirt.model.record import RunRecord
 from aiovirt.model.spec import DomainSpec
 from aiovirt.model.state import Detail, DomainState, Lifecycle, MonitorHealth, Reason
 from aiovirt.model.view import DomainView
-from aiovirt.system.background import shielded
 from aiovirt.system.log import get_logger
 
 __all__ = ["LocalEngine"]
@@ -66,16 +65,16 @@ class LocalEngine:
         self._store = store
         self._events = Events(bus)
         self._last_id = 0
-        self._defining = anyio.Lock()  # the files of definitions, and what is known of them, change together
+        self.definitions = Definitions(self, store)
         self._closing = False
         self._calls: set[anyio.CancelScope] = set()
         self._call_ended = anyio.Event()
         self._handlers: dict[type[Request[Any]], Callable[[Any], Awaitable[Any]]] = {
-            orders.Define: self._define,
+            orders.Define: self.definitions.define,
             orders.Create: self._create,
-            orders.Undefine: self._undefine,
-            orders.SetAutostart: self._set_autostart,
-            orders.AskAutostart: self._ask_autostart,
+            orders.Undefine: self.definitions.undefine,
+            orders.SetAutostart: self.definitions.set_autostart,
+            orders.AskAutostart: self.definitions.ask_autostart,
             orders.Start: self._start,
             orders.Suspend: self._suspend,
             orders.Resume: self._resume,
@@ -169,7 +168,7 @@ class LocalEngine:
         if not self.state_of(run.uuid).is_active:
             unfinished = run.state is DomainState.SHUTOFF
             state, reason = (DomainState.PAUSED, Reason.STARTING_UP) if unfinished else (run.state, run.reason)
-            self._publish_step(entry, Step(Lifecycle.STARTED, Detail.BOOTED, state, reason))
+            self.publish_step(entry, Step(Lifecycle.STARTED, Detail.BOOTED, state, reason))
         self.monitor(run.uuid, MonitorHealth.STALLED, "not heard since the engine before ended")
 
     def _let_go(self, view: DomainView, loaded: Loaded) -> None:
@@ -192,7 +191,7 @@ class LocalEngine:
         was, reason = (view.state, view.reason) if view else (DomainState.SHUTOFF, Reason.UNKNOWN)
         before, entry.is_absent = (entry.is_absent, entry.id), True
         entry.id = view.id if view else None
-        self._publish_step(entry, Step(kind, detail, state or was, reason if state is None else Reason.UNKNOWN))
+        self.publish_step(entry, Step(kind, detail, state or was, reason if state is None else Reason.UNKNOWN))
         entry.is_absent, entry.id = before
 
     # -- news (the Sink) ---------------------------------------------------------------------
@@ -206,13 +205,13 @@ class LocalEngine:
         if fact is Fact.EXITED and entry.is_held:
             entry.is_absent = False  # it was alive when this engine began, so its end is news
         for moved in step(self.state_of(uuid), fact, entry.order):
-            self._publish_step(entry, moved, source_time, cause)
+            self.publish_step(entry, moved, source_time, cause)
         if fact is Fact.RESET:
             self.publish(DomainReboot(uuid=uuid, name=entry.name, by_guest=by_guest, source_time=source_time, cause=cause))
         if fact is Fact.EXITED:
             self._ended(entry)
         else:
-            self._note_run(entry)
+            self.note_run(entry)
 
     def monitor(self, uuid: UUID, health: MonitorHealth, why: str) -> None:
         """Publishes a change of a monitor's health. See :class:`aiovirt.drivers.door.Sink`."""
@@ -231,7 +230,7 @@ class LocalEngine:
         view = self.bus.folded.domains.get(uuid)
         return view.state if view else DomainState.SHUTOFF
 
-    def _publish_step(self, entry: Entry, moved: Step, source_time: int | None = None, cause: str | None = None) -> None:
+    def publish_step(self, entry: Entry, moved: Step, source_time: int | None = None, cause: str | None = None) -> None:
         self.publish(
             DomainLifecycle(
                 uuid=entry.uuid,
@@ -253,113 +252,22 @@ class LocalEngine:
         entry.live, entry.run, entry.id = None, None, None
         entry.is_absent = entry.is_held = False
         entry.ended()
-        self._forget_unless_wanted(entry)
+        self.forget_unless_wanted(entry)
         if self._store:
             self._store.note_run(entry.uuid, None)
 
-    def _forget_unless_wanted(self, entry: Entry) -> None:
+    def forget_unless_wanted(self, entry: Entry) -> None:
         """An entry is there for a definition, a run, or an order that is about to make it one."""
         wanted = entry.config or self.state_of(entry.uuid).is_active or isinstance(entry.order, _MAKE)
         if not wanted:
             self.entries.drop(entry)
 
-    def _note_run(self, entry: Entry) -> None:
+    def note_run(self, entry: Entry) -> None:
         view = self.bus.folded.domains.get(entry.uuid)
         if entry.run is None or view is None or self._store is None:
             return
         entry.run = replace(entry.run, state=view.state, reason=view.reason, persistent=view.persistent)
         self._store.note_run(entry.uuid, entry.run)
-
-    # -- definitions -------------------------------------------------------------------------
-
-    async def _define(self, request: orders.Define) -> UUID:
-        spec = await self._read(request.xml)
-        while True:
-            entry = self.entries.claim(spec)
-            try:
-                async with entry.turn(request):
-                    if self.entries.find(entry.uuid) is entry:
-                        await shielded(self._keep(entry, spec))
-                        return entry.uuid
-            finally:
-                self._forget_unless_wanted(entry)
-
-    async def _keep(self, entry: Entry, spec: DomainSpec) -> None:
-        """The file and the state, one with the other."""
-        async with self._defining:
-            if self._store:
-                await self._store.put_definition(spec.name, await to_thread.run_sync(_render, spec, None))
-            self._defined(entry, spec)
-
-    def _defined(self, entry: Entry, spec: DomainSpec) -> None:
-        detail = Detail.UPDATED if entry.config else Detail.ADDED
-        entry.config = spec
-        view = self.bus.folded.domains.get(entry.uuid)
-        state, reason = (view.state, view.reason) if view else (DomainState.SHUTOFF, Reason.UNKNOWN)
-        self._publish_step(entry, Step(Lifecycle.DEFINED, detail, state, reason), cause=entry.cause)
-        self._note_run(entry)
-
-    async def edited(self, name: str) -> None:
-        """The file of this definition may have been written or taken away by somebody else; what cannot be used is left alone."""
-        assert self._store is not None
-        async with self._defining:
-            try:
-                spec = await self._store.read_definition(name)
-                entry = self.entries.named(name)
-                if spec is None:
-                    if entry is not None and entry.config is not None:
-                        self._undefined(entry)
-                elif entry is None or entry.config != spec:
-                    self.driver.check(spec)
-                    entry = self.entries.claim(spec)
-                    entry.autostart = await self._store.is_autostarted(name)
-                    self._defined(entry, spec)
-            except Error as error:
-                self._store.leave_alone(name)
-                log.error("a definition is left alone", name=name, error=str(error))
-
-    async def _set_autostart(self, request: orders.SetAutostart) -> None:
-        await shielded(self._mark(self.entries.get(request.uuid), enabled=request.enabled))
-
-    async def _mark(self, entry: Entry, *, enabled: bool) -> None:
-        async with self._defining:
-            if entry.config is None:
-                raise OperationInvalid("a transient domain cannot be started with the host", subject=entry.subject)
-            if self._store:
-                await self._store.set_autostart(entry.name, enabled=enabled)
-            entry.autostart = enabled
-
-    async def _ask_autostart(self, request: orders.AskAutostart) -> bool:
-        await checkpoint()
-        return self.entries.get(request.uuid).autostart
-
-    async def _undefine(self, request: orders.Undefine) -> None:
-        entry = self.entries.get(request.uuid)
-        async with entry.turn(request):
-            self.entries.check(entry)
-            if entry.config is None:
-                raise OperationInvalid("a transient domain has no definition to forget", subject=entry.subject)
-            await shielded(self._forget(entry))
-
-    async def _forget(self, entry: Entry) -> None:
-        async with self._defining:
-            if self._store:
-                await self._store.drop_definition(entry.name)
-            self._undefined(entry)
-
-    def _undefined(self, entry: Entry) -> None:
-        entry.config, entry.autostart = None, False
-        view = self.bus.folded.domains[entry.uuid]
-        self._publish_step(entry, Step(Lifecycle.UNDEFINED, Detail.REMOVED, view.state, view.reason), cause=entry.cause)
-        self._note_run(entry)
-        self._forget_unless_wanted(entry)
-
-    async def _read(self, xml: str) -> DomainSpec:
-        """The spec, with its uuid; raises XMLInvalid, ConfigUnsupported."""
-        spec = await to_thread.run_sync(_parse, xml)
-        spec = spec if spec.uuid else replace(spec, uuid=uuid4())
-        self.driver.check(spec)
-        return spec
 
     # -- running -----------------------------------------------------------------------------
 
@@ -372,17 +280,17 @@ class LocalEngine:
                     raise OperationInvalid("the domain is already running", subject=entry.subject)
                 await self._boot(entry, entry.config, request, turn)
         finally:
-            self._forget_unless_wanted(entry)  # its definition may have been taken away meanwhile
+            self.forget_unless_wanted(entry)  # its definition may have been taken away meanwhile
 
     async def _create(self, request: orders.Create) -> UUID:
-        spec = await self._read(request.xml)
+        spec = await self.definitions.read(request.xml)
         entry = self.entries.claim_new(spec)
         try:
             async with entry.turn(request) as turn:
                 self.entries.check(entry)
                 await self._boot(entry, spec, request, turn)
         finally:
-            self._forget_unless_wanted(entry)
+            self.forget_unless_wanted(entry)
         return entry.uuid
 
     async def _boot(self, entry: Entry, spec: DomainSpec, request: orders.Start | orders.Create, turn: Turn) -> None:
@@ -392,7 +300,7 @@ class LocalEngine:
             uuid=entry.uuid,
             name=entry.name,
             id=entry.id,
-            xml=await to_thread.run_sync(_render, live, None),
+            xml=await to_thread.run_sync(render_xml, live, None),
             persistent=entry.config is not None,
             autodestroy=request.autodestroy,
         )
@@ -456,7 +364,7 @@ class LocalEngine:
             if entry is None or not self.state_of(uuid).is_active:
                 continue  # it ended while others were looked for
             entry.run, entry.is_held = found, True
-            self._note_run(entry)
+            self.note_run(entry)
             met.append(found)
         return met
 
@@ -472,7 +380,7 @@ class LocalEngine:
         spec = entry.config if request.inactive else entry.live or entry.config
         if spec is None:
             raise OperationInvalid("a transient domain has no inactive definition", subject=entry.subject)
-        return await to_thread.run_sync(_render, spec, None if request.inactive else entry.id)
+        return await to_thread.run_sync(render_xml, spec, None if request.inactive else entry.id)
 
     async def _ask_qmp(self, request: orders.AskQMP) -> bytes:
         entry = self._active(request)
@@ -577,15 +485,3 @@ def _uuid_of(spec: DomainSpec) -> UUID:
     if spec.uuid is None:
         raise InvalidArgument(f"the definition of {spec.name} has no uuid")
     return spec.uuid
-
-
-def _parse(xml: str) -> DomainSpec:
-    from aiovirt.domainxml import parse
-
-    return parse(xml)
-
-
-def _render(spec: DomainSpec, number: int | None) -> str:
-    from aiovirt.domainxml import render
-
-    return render(spec, id=number)

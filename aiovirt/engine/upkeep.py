@@ -56,7 +56,7 @@ async def follow_edits(engine: LocalEngine, store: Store) -> None:
             names = (_every(engine) | there) - store.left_alone
             while True:
                 for name in sorted(names, key=lambda name: (name in there, name)):  # who was renamed has gone first
-                    await engine.edited(name)
+                    await engine.definitions.edited(name)
                 changed = await watch.names()
                 there = await store.names()
                 names = _every(engine) | there if "" in changed else {name.removesuffix(".xml") for name in changed if _is_definition(name)}

@@ -133,15 +133,18 @@ def decode(line: bytes | str) -> Event:
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise InvalidArgument(f"not an event in CloudEvents form: {_placed(str(error))}") from error
     _check_cursor(outside.id)
-    return _KINDS[type(outside)](
-        **structs.asdict(outside.data),
-        cursor=outside.id,
-        time=int(outside.timens),
-        host=UUID(outside.source.removeprefix(_HOSTS)),
-        cause=None if outside.cause is UNSET else outside.cause,
-        source_time=None if outside.sourcetime is UNSET else int(outside.sourcetime),
-        missed=outside.missed is True,
-    )
+    try:
+        return _KINDS[type(outside)](
+            **structs.asdict(outside.data),
+            cursor=outside.id,
+            time=int(outside.timens),
+            host=UUID(outside.source.removeprefix(_HOSTS)),
+            cause=None if outside.cause is UNSET else outside.cause,
+            source_time=None if outside.sourcetime is UNSET else int(outside.sourcetime),
+            missed=outside.missed is True,
+        )
+    except ValueError as error:
+        raise InvalidArgument(f"not an event in CloudEvents form: {_placed(str(error), '$.data')}") from error
 
 
 def _check_cursor(text: str) -> None:

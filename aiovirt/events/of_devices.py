@@ -262,6 +262,10 @@ class DeviceInitialized(DeviceEvent, frozen=True, kw_only=True, gc=False, tag="d
 
     weight: ClassVar[int] = 2048
 
+    def __post_init__(self) -> None:
+        if (self.netdev is None) is (self.bus_device is None):
+            raise ValueError("one device is initialized: either `netdev` or `bus_device`")
+
     @property
     def device(self) -> Netdev | BusDevice:
         device = self.netdev or self.bus_device

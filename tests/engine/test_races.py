@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 import aiovirt
 from aiovirt.drivers.test.driver import TestDriver
+from aiovirt.engine.local import LocalEngine
 from aiovirt.events import DomainLifecycle
 from aiovirt.model import orders
 from aiovirt.model.lifecycle import Fact
@@ -65,8 +66,9 @@ async def test_a_define_that_came_to_nothing_keeps_no_name(host: aiovirt.Host, m
             await host.engine.call(orders.Define(xml="", timeout=timeout))
 
     with monkeypatch.context() as patched:
-        patched.setattr(host.engine, "_keep", fail)
-        patched.setattr(host.engine, "_read", read)
+        assert isinstance(host.engine, LocalEngine)
+        patched.setattr(host.engine.definitions, "_keep", fail)
+        patched.setattr(host.engine.definitions, "read", read)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(define, aiovirt.SystemFailure, 100)
             await anyio.wait_all_tasks_blocked()

@@ -14,6 +14,7 @@ from msgspec import structs
 from aiovirt.errors import InvalidArgument
 from aiovirt.events import (
     DeviceEvent,
+    DeviceInitialized,
     DomainEvent,
     DomainQMP,
     Event,
@@ -184,6 +185,13 @@ def test_what_is_not_known_is_passed_over(event: Event, more: dict[str, object])
     said = json.loads(encode(event))
     data = {"cursor": 1, "host": None, "time": "never"} | more | said["data"]
     assert plain(decode(json.dumps(more | said | {"data": data}))) == plain(event)
+
+
+def test_an_event_of_a_device_without_one_is_refused() -> None:
+    said = json.loads(encode(DeviceInitialized(netdev=samples.netdev(), properties={}, cursor=CURSOR)))
+    for changes in ({"netdev": None}, {"bus_device": {"bus": "pci", "name": "a"}}):
+        with pytest.raises(InvalidArgument, match=r"one device is initialized: .*`\$"):
+            decode(json.dumps(said | {"data": said["data"] | changes}))
 
 
 @given(st.data(), samples.any_event)

@@ -1,0 +1,144 @@
+"""The definitions of a host: as files, as what is known of them, and as others edit them. The two change together."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from uuid import UUID, uuid4
+
+import anyio
+from anyio import to_thread
+from anyio.lowlevel import checkpoint
+from msgspec.structs import replace
+
+from aiovirt.engine.entries import Entry
+from aiovirt.engine.store import Store
+from aiovirt.errors import Error, OperationInvalid
+from aiovirt.model import orders
+from aiovirt.model.lifecycle import Step
+from aiovirt.model.spec import DomainSpec
+from aiovirt.model.state import Detail, DomainState, Lifecycle, Reason
+from aiovirt.system.background import shielded
+from aiovirt.system.log import get_logger
+
+if TYPE_CHECKING:
+    from aiovirt.engine.local import LocalEngine
+
+__all__ = ["Definitions", "parse_xml", "render_xml"]
+
+log = get_logger("engine")
+
+
+class Definitions:
+    """Those of ``engine``; ``store`` is None where nothing is kept."""
+
+    def __init__(self, engine: LocalEngine, store: Store | None) -> None:
+        self._engine = engine
+        self._store = store
+        self._changing = anyio.Lock()
+
+    async def define(self, request: orders.Define) -> UUID:
+        """Keeps a definition, once the domain's turn has come; raises XMLInvalid, ConfigUnsupported, DomainExists, SystemFailure."""
+        spec = await self.read(request.xml)
+        while True:
+            entry = self._engine.entries.claim(spec)
+            try:
+                async with entry.turn(request):
+                    if self._engine.entries.find(entry.uuid) is entry:
+                        await shielded(self._keep(entry, spec))
+                        return entry.uuid
+            finally:
+                self._engine.forget_unless_wanted(entry)
+
+    async def _keep(self, entry: Entry, spec: DomainSpec) -> None:
+        """The file and the state, one with the other."""
+        async with self._changing:
+            if self._store:
+                await self._store.put_definition(spec.name, await to_thread.run_sync(render_xml, spec, None))
+            self._defined(entry, spec)
+
+    def _defined(self, entry: Entry, spec: DomainSpec) -> None:
+        detail = Detail.UPDATED if entry.config else Detail.ADDED
+        entry.config = spec
+        view = self._engine.bus.folded.domains.get(entry.uuid)
+        state, reason = (view.state, view.reason) if view else (DomainState.SHUTOFF, Reason.UNKNOWN)
+        self._engine.publish_step(entry, Step(Lifecycle.DEFINED, detail, state, reason), cause=entry.cause)
+        self._engine.note_run(entry)
+
+    async def edited(self, name: str) -> None:
+        """The file of this definition may have been written or taken away by somebody else; what cannot be used is left alone."""
+        assert self._store is not None
+        async with self._changing:
+            try:
+                spec = await self._store.read_definition(name)
+                entry = self._engine.entries.named(name)
+                if spec is None:
+                    if entry is not None and entry.config is not None:
+                        self._undefined(entry)
+                elif entry is None or entry.config != spec:
+                    self._engine.driver.check(spec)
+                    entry = self._engine.entries.claim(spec)
+                    entry.autostart = await self._store.is_autostarted(name)
+                    self._defined(entry, spec)
+            except Error as error:
+                self._store.leave_alone(name)
+                log.error("a definition is left alone", name=name, error=str(error))
+
+    async def set_autostart(self, request: orders.SetAutostart) -> None:
+        """Marks a definition, or no longer; raises OperationInvalid where there is none, SystemFailure."""
+        await shielded(self._mark(self._engine.entries.get(request.uuid), enabled=request.enabled))
+
+    async def _mark(self, entry: Entry, *, enabled: bool) -> None:
+        async with self._changing:
+            if entry.config is None:
+                raise OperationInvalid("a transient domain cannot be started with the host", subject=entry.subject)
+            if self._store:
+                await self._store.set_autostart(entry.name, enabled=enabled)
+            entry.autostart = enabled
+
+    async def ask_autostart(self, request: orders.AskAutostart) -> bool:
+        """Whether it is marked."""
+        await checkpoint()
+        return self._engine.entries.get(request.uuid).autostart
+
+    async def undefine(self, request: orders.Undefine) -> None:
+        """Forgets a definition; raises OperationInvalid where there is none, SystemFailure."""
+        entry = self._engine.entries.get(request.uuid)
+        async with entry.turn(request):
+            self._engine.entries.check(entry)
+            if entry.config is None:
+                raise OperationInvalid("a transient domain has no definition to forget", subject=entry.subject)
+            await shielded(self._forget(entry))
+
+    async def _forget(self, entry: Entry) -> None:
+        async with self._changing:
+            if self._store:
+                await self._store.drop_definition(entry.name)
+            self._undefined(entry)
+
+    def _undefined(self, entry: Entry) -> None:
+        entry.config, entry.autostart = None, False
+        view = self._engine.bus.folded.domains[entry.uuid]
+        self._engine.publish_step(entry, Step(Lifecycle.UNDEFINED, Detail.REMOVED, view.state, view.reason), cause=entry.cause)
+        self._engine.note_run(entry)
+        self._engine.forget_unless_wanted(entry)
+
+    async def read(self, xml: str) -> DomainSpec:
+        """The spec, with its uuid; raises XMLInvalid, ConfigUnsupported."""
+        spec = await to_thread.run_sync(parse_xml, xml)
+        spec = spec if spec.uuid else replace(spec, uuid=uuid4())
+        self._engine.driver.check(spec)
+        return spec
+
+
+def parse_xml(xml: str) -> DomainSpec:
+    """See :func:`aiovirt.domainxml.parse`, which is loaded on use. Blocks: for threads."""
+    from aiovirt.domainxml import parse
+
+    return parse(xml)
+
+
+def render_xml(spec: DomainSpec, number: int | None) -> str:
+    """See :func:`aiovirt.domainxml.render`, which is loaded on use. Blocks: for threads."""
+    from aiovirt.domainxml import render
+
+    return render(spec, id=number)
