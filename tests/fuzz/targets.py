@@ -6,6 +6,7 @@ its bytes alone: where it cuts them is decided by their checksum.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import random
@@ -27,10 +28,13 @@ from aiovirt.errors import ConfigUnsupported, ProtocolError, XMLInvalid
 from aiovirt.events import decode as decode_event
 from aiovirt.events import encode as encode_event
 from aiovirt.wire import rtnetlink, uevent
+from aiovirt.wire.attach import Frames, framed
+from aiovirt.wire.attach.messages import CLIENT_LIMIT, decode_from_client, decode_from_engine, encode
 from aiovirt.wire.qmp import Breach, Message, Phase, QMPEvent, QMPProtocol, Reply
 from aiovirt.wire.qmp.messages import EDGE, decode_body, read_message
 from aiovirt.wire.rtnetlink import End, LinkMessage
 from tests.domainxml.documents import FULL, SMALL, libvirt
+from tests.wire.test_attach import FROM_CLIENT, FROM_ENGINE
 from tests.wire.test_qmp import ALLOWED
 
 __all__ = ["CORPUS", "TARGETS", "seeds"]
@@ -160,12 +164,24 @@ def domain(data: bytes) -> None:
     assert parse_domain(render(spec)) == spec
 
 
+def attach(data: bytes) -> None:
+    """What an engine hears from who is attached, and the other way round: messages, or a ProtocolError; cut or not."""
+    whole, cut = Frames(CLIENT_LIMIT), Frames(CLIENT_LIMIT)
+    parts = [data[at : at + 7] for at in range(0, len(data), 7)]
+    with contextlib.suppress(ProtocolError):  # too long
+        assert list(whole.feed(data)) == [message for part in parts for message in cut.feed(part)]
+    for message in (data, data[4:]):
+        _or_protocol_error(partial(decode_from_client, message))
+        _or_protocol_error(partial(decode_from_engine, message))
+
+
 TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
     "qmp": qmp,
     "message": message,
     "rtnetlink": links,
     "uevent": uevents,
     "domainxml": domain,
+    "attach": attach,
 }
 
 
@@ -173,6 +189,8 @@ def seeds(target: str) -> list[bytes]:
     """What its fuzzing begins with: real ones."""
     if target == "domainxml":
         return [text.encode() for text in (FULL, SMALL, libvirt("pc"), libvirt("q35"), libvirt("test-default"))]
+    if target == "attach":
+        return [framed(encode(message)) for message in (*FROM_CLIENT, *FROM_ENGINE)]
     if target == "message":
         return [line for talk in seeds("qmp") for line in talk.splitlines(keepends=True)]
     return [path.read_bytes() for path in sorted((CORPUS / target).iterdir())]

@@ -49,6 +49,8 @@ __all__ = [
 R = TypeVar("R")
 
 VERSION: Final = 1
+QUOTED: Final = 300
+"""Letters of a complaint that are passed on."""
 CLIENT_LIMIT: Final = 8 * 1024 * 1024
 """Bytes of a client's message at most: a definition's XML and a QMP command are far smaller."""
 ENGINE_LIMIT: Final = 512 * 1024 * 1024
@@ -201,7 +203,7 @@ def decode_from_client(data: bytes) -> FromClient:
     try:
         return _client_decoder.decode(data)
     except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
-        raise ProtocolError(f"a message that cannot be read: {error}") from error
+        raise ProtocolError(f"a message that cannot be read: {str(error)[:QUOTED]}") from error
 
 
 def decode_from_engine(data: bytes) -> FromEngine:
@@ -209,7 +211,7 @@ def decode_from_engine(data: bytes) -> FromEngine:
     try:
         return _engine_decoder.decode(data)
     except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
-        raise ProtocolError(f"a message that cannot be read: {error}") from error
+        raise ProtocolError(f"a message that cannot be read: {str(error)[:QUOTED]}") from error
 
 
 # -- what an answer holds ----------------------------------------------------------------------
@@ -225,7 +227,7 @@ def value_of(request: Request[R], answer: Answer) -> R:
     try:
         value: R = _decoders[type(request)].decode(answer.value)
     except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
-        raise ProtocolError(f"an answer that cannot be read: {error}") from error
+        raise ProtocolError(f"an answer that cannot be read: {str(error)[:QUOTED]}") from error
     return value
 
 
