@@ -13,7 +13,7 @@ from tests.fuzz.mutate import mutations
 from tests.fuzz.run import NAMES
 from tests.fuzz.targets import TARGETS, seeds
 
-COUNTS = {"qmp": 500, "message": 8000, "rtnetlink": 8000, "uevent": 8000, "domainxml": 2000}
+COUNTS = {"qmp": 500, "message": 8000, "rtnetlink": 8000, "uevent": 8000, "domainxml": 2000, "attach": 4000}
 
 
 def test_each_target_is_run() -> None:
