@@ -31,8 +31,10 @@ setup: setup-tests setup-lab ## set up all that is missing, for the demo and for
 demo: setup-demo ## two real guests and a hot-plugged device on one event stream, on asyncio and on trio
 	@$(PY) -m aiovirt demo
 
-test: setup-tests setup-lab lint ## all checks and all tests; those of tests/system in namespaces, those of tests/labguest in a guest
-	@$(PY) -m pytest --ignore=tests/system --ignore=tests/udev --ignore=tests/labguest
+test: setup-tests setup-lab ## all checks and all tests; those of tests/system in namespaces, those of tests/labguest in a guest
+	@mkdir -p build; { $(MAKE) --no-print-directory lint; echo $$? >build/lint.status; } >build/lint.log 2>&1 & \
+		$(PY) -m pytest --ignore=tests/system --ignore=tests/udev --ignore=tests/labguest; tests=$$?; \
+		wait; cat build/lint.log; [ "$$tests $$(cat build/lint.status)" = "0 0" ]
 	@$(PY) -m tests.lab.sandbox $(PY) -m pytest tests/system
 	@$(PY) -m tests.lab.sandbox --udev $(PY) -m pytest tests/udev
 	@$(PY) -m tests.lab.run_lab
