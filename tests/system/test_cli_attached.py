@@ -127,19 +127,19 @@ def test_three_terminals(user: Terminals) -> None:
 
 
 def test_an_engine_leaves_when_nobody_needs_it(user: Terminals) -> None:
-    with user.beside("engine", "--idle", "0.5") as engine:
+    with user.beside("engine", "--idle", "2") as engine:
         assert engine.stdout is not None
         assert "Holding qemu:///session" in engine.stdout.readline()
         define(user)
         user.run("start", "tiny")
         with pytest.raises(subprocess.TimeoutExpired):
-            engine.wait(1.5)  # a guest runs
+            engine.wait(3)  # a guest runs
         with user.beside("watch") as watch:
             assert watch.stdout is not None
             watch.stdout.readline()
             user.run("destroy", "tiny")
             with pytest.raises(subprocess.TimeoutExpired):
-                engine.wait(1.5)  # somebody watches
+                engine.wait(3)  # somebody watches
         assert engine.wait(PATIENCE) == 0
 
 
