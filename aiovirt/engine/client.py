@@ -15,6 +15,7 @@ from msgspec import Struct
 from aiovirt.engine.failures import failure_of
 from aiovirt.engine.local import LocalEngine
 from aiovirt.errors import Error, HostHeld, ProtocolError, SystemFailure
+from aiovirt.events.past import Past as Journal
 from aiovirt.events.past import PastReader
 from aiovirt.events.segment import encode_event, encode_memo
 from aiovirt.events.types import Event
@@ -90,6 +91,7 @@ class Client:
         self._answers: deque[tuple[int, bytes]] = deque()  # behind which position, and the message
         self._waiting = 0  # bytes of those
         self._calls: dict[int, _Call] = {}
+        self._under_way = {True: 0, False: 0}  # reads, and others, that were not given up
         self._owned: dict[UUID, int | None] = {}  # guests that end with it, by uuid: the number of their run
         self._readers: dict[int, PastReader] = {}
         self._behind = False  # what it is told next is being read from the journal
@@ -133,7 +135,8 @@ class Client:
                 case Ask() | SeekPast():
                     self._begin(message)
                 case Cancel():
-                    if (call := self._calls.get(message.number)) is not None:
+                    if (call := self._calls.get(message.number)) is not None and not call.scope.cancel_called:
+                        self._under_way[call.reads] -= 1
                         call.scope.cancel()
                 case _:
                     raise ProtocolError(f"a second {type(message).__name__}")
@@ -177,9 +180,9 @@ class Client:
         reads = is_read(request)
         if asked.number in self._calls or asked.number < 1:
             raise ProtocolError(f"number {asked.number} is under way already, or none")
-        under_way = sum(call.reads is reads and not call.scope.cancel_called for call in self._calls.values())
-        if under_way >= (READS_IN_FLIGHT if reads else IN_FLIGHT) or len(self._calls) >= MOST_CALLS:
+        if self._under_way[reads] >= (READS_IN_FLIGHT if reads else IN_FLIGHT) or len(self._calls) >= MOST_CALLS:
             raise ProtocolError("more is asked at once than may be")
+        self._under_way[reads] += 1
         assert self._tasks is not None
         self._calls[asked.number] = call = _Call(reads=reads, scope=anyio.CancelScope())
         self._tasks.start_soon(self._carry_out, asked, call)
@@ -196,6 +199,7 @@ class Client:
                 log.error("a call failed in a way that it should not", request=type(asked).__name__, exc_info=error)
                 answer = encode(failure_of(asked.number, Error(f"internal error: {error!r}")))
         del self._calls[asked.number]
+        self._under_way[call.reads] -= not call.scope.cancel_called
         self._reply(answer)
 
     async def _do(self, asked: Ask) -> Answer:
@@ -214,15 +218,20 @@ class Client:
             return Past(asked.number, [encode_event(event) for event in kept], bus.first)
         if bus.journal is None or position < bus.first:
             raise bus.gap(position)
-        reader = self._readers.pop(position, None) or bus.journal.read_from(position)
         try:
-            events = await reader.read()
+            events = await self._read_kept(bus.journal, position)
         except LookupError as gone:
             raise bus.gap(position) from gone
+        return Past(asked.number, [encode_event(event) for event in events], bus.first)
+
+    async def _read_kept(self, journal: Journal, position: int) -> list[Event]:
+        """Some events from ``position`` on; who goes on behind them finds its place in the file. Raises LookupError, SystemFailure."""
+        reader = self._readers.pop(position, None) or journal.read_from(position)
+        events = await reader.read()
         self._readers[position + len(events)] = reader
         if len(self._readers) > READERS:
             del self._readers[next(iter(self._readers))]
-        return Past(asked.number, [encode_event(event) for event in events], bus.first)
+        return events
 
     # -- what it is told -------------------------------------------------------------------
 
@@ -290,7 +299,7 @@ class Client:
         """What memory has lost is read from the journal; where that has lost it, too, it is hung up on, and told by its next engine."""
         journal, events = self._bus.journal, list[Event]()
         try:
-            events = await journal.read_from(self._told + 1).read() if journal is not None else []
+            events = await self._read_kept(journal, self._told + 1) if journal is not None else []
         except (LookupError, SystemFailure) as error:
             log.warning("the journal cannot be read for a client", pid=self.pid, program=self.program, why=str(error))
         if not events:

@@ -24,6 +24,7 @@ from aiovirt.engine.connect import Connection
 from aiovirt.errors import HostGone, HostHeld, NoConnect, OrderTimeout
 from aiovirt.events import DomainEvent, DomainLifecycle, Event, MonitorHealth, NetdevAdded
 from aiovirt.events.cursor import parse_cursor
+from aiovirt.events.segment import decode_event
 from aiovirt.model.netdev import Netdev
 from aiovirt.model.orders import AskXML
 from aiovirt.wire.attach import Frames, framed
@@ -107,11 +108,10 @@ def spam(host: Host, count: int, size: int = 0) -> list[Event]:
 
 async def test_it_is_the_same_host(place: Place, held: Connection) -> None:
     assert held.holder is not None
-    mine = await anyio.to_thread.run_sync(os.getpid)
     async with place.attach() as host, place.attach() as third:
         assert isinstance(host.engine, AttachedEngine)
         assert len(held.holder.clients) == 2
-        assert {client.pid for client in held.holder.clients} == {mine}
+        assert {client.pid for client in held.holder.clients} == {os.getpid()}
         domain = await host.define(place.spec())
         with anyio.fail_after(PATIENCE):
             while not third.domains():  # it is told a moment later
@@ -209,10 +209,11 @@ async def test_an_epoch_that_ends_is_told(place: Place) -> None:
             assert await again.receive() == more[0]
 
 
-async def test_a_client_that_does_not_read_harms_nobody_and_misses_nothing(place: Place) -> None:
+async def test_a_client_that_does_not_read_harms_nobody_and_misses_nothing(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     connection = aiovirt.connect(place.uri)
     async with connection as holder, place.attach() as host:
         assert connection.holder is not None
+        monkeypatch.setattr(holder.engine.bus.ring, "_budget", 500_000)  # what it has not read is soon in the journal only
         with Raw(place) as deaf:
             deaf.say(HELLO)
             with anyio.fail_after(PATIENCE):
@@ -226,7 +227,7 @@ async def test_a_client_that_does_not_read_harms_nobody_and_misses_nothing(place
                     await anyio.lowlevel.checkpoint()
                 with anyio.fail_after(PATIENCE):
                     assert [await events.receive() for _ in told] == told
-            assert stuck._told < holder.engine.bus.head
+            assert stuck._told + 1 < holder.engine.bus.ring.first
             assert stuck._waiting == 0
 
             def listen() -> list[bytes]:
@@ -239,7 +240,7 @@ async def test_a_client_that_does_not_read_harms_nobody_and_misses_nothing(place
                 return heard
 
             with anyio.fail_after(PATIENCE):
-                assert len(await anyio.to_thread.run_sync(listen)) == len(told)
+                assert [decode_event(event) for event in await anyio.to_thread.run_sync(listen)] == told
 
 
 async def test_the_end_of_the_holder_is_told_and_gone_on_from(place: Place) -> None:
@@ -292,6 +293,7 @@ async def test_cancelling_an_order_gives_it_up_there(place: Place) -> None:
                 await domain.suspend()
             assert gave_up.cancelled_caught
             assert client._calls == {}
+            assert client._under_way == {True: 0, False: 0}
             with pytest.raises(OrderTimeout) as late:
                 await domain.qmp("query-status", timeout=0.2)
             assert late.value.sent
