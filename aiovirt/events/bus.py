@@ -264,7 +264,7 @@ class Bus:
         shed: dict[str, int] = {}
         for (_, subject), gone in self.ring.shed.items():
             shed[subject] = shed.get(subject, 0) + gone.count
-        return BusStatistics(self.ring.head - self._began, self.ring.kept, self._capacity, self.index.parked, shed)
+        return BusStatistics(self.ring.head - self._began, self.ring.kept, self._capacity, self.index.waiting(), shed)
 
 
 def _make_plain(event: Event) -> None:

@@ -59,7 +59,7 @@ def make_filter(types: tuple[type[Event], ...], subject: HasSubject | str | None
     for kind in types:
         if not (isinstance(kind, type) and issubclass(kind, Event)):
             raise InvalidArgument(f"{kind!r} is not a type of event")
-    types = types or (Event,)
+    types = tuple(dict.fromkeys(types)) or (Event,)
     return Filter(types, kinds_of(types), _subject_text(subject))
 
 

@@ -8,31 +8,33 @@ families, and takes out who stands there: each is woken once.
 from __future__ import annotations
 
 from functools import cache
-from typing import Protocol
 
 from aiovirt.events.filters import Filter
 from aiovirt.events.types import Event
+from aiovirt.events.waiting import Waker
 
-__all__ = ["Index", "Parked", "Place"]
-
-
-class Parked(Protocol):
-    """A reader that waits: it is woken by the first event that its filter lets through."""
-
-    def wake(self, position: int) -> None:
-        """Read on from ``position``: nothing that came before it while parked matches. It leaves all its places."""
+__all__ = ["Index", "Place", "Sleepers"]
 
 
-class Place(set[Parked]):
-    """Who is parked for one type and subject; ``readers`` counts those that may be.
+class Sleepers(set[Waker]):
+    """Who is parked at a place, up to the event that wakes them: ``woken`` is its position then."""
 
-    ``events`` are those that match from position ``first`` to ``last``: what the last one of them to
-    look was given, and what the others are given after it. Not to be changed.
+    woken = 0
+
+
+class Place:
+    """Where those park that want one type and subject; ``readers`` counts those that may.
+
+    ``events`` are those that match from position ``first`` to before ``after``: what the last one of them
+    to look was given, and what the others are given after it. Not to be changed.
     """
 
-    readers = 0
-    first = last = 0
-    events: list[Event] = []  # noqa: RUF012 - replaced, not changed
+    __slots__ = ("after", "events", "first", "readers", "sleepers")
+
+    def __init__(self) -> None:
+        self.readers = self.first = self.after = 0
+        self.events: list[Event] = []
+        self.sleepers = Sleepers()
 
 
 class _Shelf:
@@ -50,7 +52,7 @@ class _Shelf:
 
 
 class Index:
-    """Parked readers by what they wait for; they count themselves in ``parked``."""
+    """Parked readers by what they wait for: ``parked`` counts them, each as often as it has places."""
 
     def __init__(self) -> None:
         self.parked = 0
@@ -76,28 +78,54 @@ class Index:
                 if not places[subject].readers:
                     del places[subject]
 
+    def park(self, places: tuple[Place, ...], waker: Waker) -> tuple[Sleepers, ...]:
+        """Among whom ``waker`` sleeps now, for :meth:`unpark`: the first event that is wanted at one of ``places`` wakes it."""
+        self.parked += len(places)
+        for place in places:
+            place.sleepers.add(waker)
+        return tuple([place.sleepers for place in places])
+
+    def unpark(self, among: tuple[Sleepers, ...], waker: Waker) -> int:
+        """The position to read on from, nothing before it is wanted; 0 when nothing woke it."""
+        woken = 0
+        for sleepers in among:
+            if not sleepers.woken:
+                sleepers.discard(waker)
+                self.parked -= 1
+            elif not woken or sleepers.woken < woken:
+                woken = sleepers.woken
+        return woken
+
     def wake(self, event: Event, position: int) -> None:
         """Wakes those that wait for ``event``, which is at ``position``."""
         shelves = self._of_kind.get(type(event))
         if shelves is None:
             shelves = self._shelves_of(type(event))
         for shelf in shelves:
-            if shelf.any:
-                _wake(shelf.any, position)
+            if shelf.any.sleepers:
+                self._wake(shelf.any, position)
             if shelf.subjects and (place := shelf.subjects.get(event.subject)):
-                _wake(place, position)
+                self._wake(place, position)
             if shelf.prefixes:
                 for prefix, place in shelf.prefixes.items():
-                    if place and event.subject.startswith(prefix):
-                        _wake(place, position)
+                    if place.sleepers and event.subject.startswith(prefix):
+                        self._wake(place, position)
 
     def wake_all(self, position: int) -> None:
         """Wakes everyone."""
-        everyone = self._everyone()
         for place in self._places():
-            place.clear()
-        for reader in everyone:
-            reader.wake(position)
+            self._wake(place, position)
+
+    def waiting(self) -> int:
+        """How many wait."""
+        return len({waker for place in self._places() for waker in place.sleepers}) if self.parked else 0
+
+    def _wake(self, place: Place, position: int) -> None:
+        sleepers, place.sleepers = place.sleepers, Sleepers()
+        sleepers.woken = position
+        self.parked -= len(sleepers)
+        for waker in sleepers:
+            waker.wake()
 
     def _shelf(self, kind: type[Event]) -> _Shelf:
         shelf = self._shelves.get(kind)
@@ -111,19 +139,9 @@ class Index:
         self._of_kind[kind] = found
         return found
 
-    def _everyone(self) -> set[Parked]:
-        return {reader for place in self._places() for reader in place}
-
     def _places(self) -> list[Place]:
         shelves = self._shelves.values()
         return [place for shelf in shelves for place in (shelf.any, *shelf.subjects.values(), *shelf.prefixes.values())]
-
-
-def _wake(place: Place, position: int) -> None:
-    readers = tuple(place)
-    place.clear()
-    for reader in readers:
-        reader.wake(position)
 
 
 @cache

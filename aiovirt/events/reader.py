@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from operator import length_hint
 from types import TracebackType
 from typing import Any, Final, Generic, Protocol, Self, TypeVar
@@ -22,7 +22,7 @@ from msgspec import Struct
 from aiovirt.errors import HostGone
 from aiovirt.events.bus import Bus
 from aiovirt.events.filters import Filter
-from aiovirt.events.index import Place
+from aiovirt.events.index import Place, Sleepers
 from aiovirt.events.past import PastReader
 from aiovirt.events.types import Event
 from aiovirt.events.waiting import Waker
@@ -77,7 +77,8 @@ class Stream(ObjectReceiveStream[E_co], Generic[E_co]):
         self._past: PastReader | None = None  # what is to be read before anything else
         self._places: tuple[Place, ...] = ()
         self._place: Place | None = None  # the only one, where all want the same
-        self._parked = self._reading = self._due = False
+        self._among: tuple[Sleepers, ...] = ()  # while it is parked, and until it reads on
+        self._reading = self._due = False
         self._ended: BaseException | None = RuntimeError("enter the stream first: async with … as events")
 
     # -- life ------------------------------------------------------------------------------
@@ -107,7 +108,7 @@ class Stream(ObjectReceiveStream[E_co], Generic[E_co]):
             self._next = self._position
             self._taken -= waiting
             deque(self._unread, maxlen=0)  # whoever goes through it finds nothing more
-        if self._parked:
+        if self._among:
             self._unpark()
             self._waker.wake()
         if self._places:
@@ -165,6 +166,8 @@ class Stream(ObjectReceiveStream[E_co], Generic[E_co]):
 
     def receive_nowait(self) -> E_co:
         """The next event, if memory has it; raises WouldBlock when there is none yet, else as :meth:`receive`."""
+        if self._reading:
+            raise anyio.BusyResourceError("reading from")
         while True:
             for item in self._rest:
                 return item
@@ -184,8 +187,7 @@ class Stream(ObjectReceiveStream[E_co], Generic[E_co]):
     def statistics(self) -> StreamStatistics:
         """Figures of now."""
         waiting = self._waiting
-        head = self._bus.head
-        behind = (0 if self._parked else head + 1 - self._next) + waiting
+        behind = self._bus.head + 1 - self._next_position + waiting
         return StreamStatistics(behind, self._taken - waiting)
 
     @property
@@ -195,12 +197,17 @@ class Stream(ObjectReceiveStream[E_co], Generic[E_co]):
 
     @property
     def _position(self) -> int:
-        """The position to hand out or look at next. While parked that is the next to come: the filter has seen the rest."""
+        """The position to hand out or look at next."""
+        next_position, waiting = self._next_position, self._waiting
+        return self._bus.chain.position_of(self._batch[-waiting].cursor) if waiting else next_position
+
+    @property
+    def _next_position(self) -> int:
+        """The position to look at next. While parked that is the next to come: the filter has seen the rest."""
         head = self._bus.head  # to look there may wake this stream: a write that fails is told
-        if self._parked:
-            return head + 1
-        waiting = self._waiting
-        return self._bus.chain.position_of(self._batch[-waiting].cursor) if waiting else self._next
+        if not self._among:
+            return self._next
+        return min((sleepers.woken for sleepers in self._among if sleepers.woken), default=head + 1)
 
     # -- taking ----------------------------------------------------------------------------
 
@@ -210,54 +217,65 @@ class Stream(ObjectReceiveStream[E_co], Generic[E_co]):
             raise anyio.BusyResourceError("reading from")
         self._reading = True
         try:
-            while not self._take():
+            while True:
+                if self._next > self._ring.head and not self._ended and not self._bus.closed:
+                    await self._park()
+                if self._take():
+                    return
                 if self._past is not None:
                     await self._read_past(self._past)
-                    break
+                    return
                 if self._due:
                     self._due = False
                     await anyio.lowlevel.checkpoint()
-                else:
-                    self._parked = True
-                    self._index.parked += 1
-                    for place in self._places:
-                        place.add(self)
-                    try:
-                        await self._waker.wait()
-                    finally:
-                        if self._parked:  # nobody has woken it: it was cancelled
-                            self._unpark()
         finally:
             self._reading = False
+            if self._among:
+                self._unpark()
+
+    def _park(self) -> Awaitable[object]:
+        """Returns, awaited, when there may be something to look at."""
+        self._due = False
+        if (place := self._place) is None:
+            self._among = self._index.park(self._places, self._waker)
+        else:  # the same for one place, as most have: in line, since every wake has to come by here
+            self._among = (place.sleepers,)
+            place.sleepers.add(self._waker)
+            self._index.parked += 1
+        return self._waker.wait()
 
     def _take(self) -> bool:
         """Takes what is there next, when all of before is handed out; returns whether it did.
 
         If not, and ``_due`` is set, others should have a turn first.
         """
+        if self._among:  # it was woken: there is one that reads
+            self._unpark()
         ring, first = self._ring, self._next
-        last = ring.head
-        if first > last or first < ring.first or self._ended or self._bus.unwritten:
+        if self._due or first > ring.head or first < ring.first or self._ended or self._bus.unwritten:
             return self._take_otherwise()
-        if self._due:
-            return False
         self._due = True
-        if last - first > self._reach:
-            last = first + self._reach
-        self._next = last + 1
         place = self._place
         if place is None:
-            found = self._pick(first, last)
-        elif place.first == first and place.last == last:
-            found = place.events
+            found = self._look()
+        elif place.first == first:
+            found, self._next = place.events, place.after
         else:
-            found = place.events = self._pick(first, last)
-            place.first, place.last = first, last
+            place.events = found = self._look()
+            place.first, place.after = first, self._next
         self._put(found)
         return bool(found)
 
+    def _look(self) -> list[Event]:
+        """Those of the next positions in the ring that are handed out."""
+        first, last = self._next, self._ring.head
+        if last - first > self._reach:
+            last = first + self._reach
+        self._next = last + 1
+        return self._pick(first, last)
+
     def _pick(self, first: int, last: int) -> list[Event]:
-        """Those in the ring, from ``first`` to ``last``, that are handed out."""
+        """Those at ``first`` to ``last``."""
         return self.filter.select(self._ring.span(first, last))
 
     def _take_otherwise(self) -> bool:
@@ -268,13 +286,14 @@ class Stream(ObjectReceiveStream[E_co], Generic[E_co]):
         if bus.unwritten:
             bus.write()
             return self._take()
-        if self._next > ring.head:
-            if bus.closed:
-                raise HostGone(bus.cursor)
-            self._due = False
+        if self._due and ring.first <= self._next <= ring.head:
             return False
         self._due = False
-        return self._fell_behind()
+        if self._next < ring.first:
+            return self._fell_behind()
+        if bus.closed and self._next > ring.head:
+            raise HostGone(bus.cursor)
+        return False
 
     def _holds(self, item: object) -> bool:
         """Whether ``where`` lets through what it is the turn of."""
@@ -311,25 +330,15 @@ class Stream(ObjectReceiveStream[E_co], Generic[E_co]):
 
     # -- waiting ---------------------------------------------------------------------------
 
-    def wake(self, position: int) -> None:
-        """Called by the bus: see :class:`aiovirt.events.index.Parked`."""
-        self._next = position
-        self._parked = False
-        self._index.parked -= 1
-        if self._place is None:
-            for place in self._places:
-                place.discard(self)
-        self._waker.wake()
-
     def _unpark(self) -> None:
-        head = self._bus.head
-        if not self._parked:
-            return  # to look there has woken it
-        self._next = head + 1
-        self._parked = False
-        self._index.parked -= 1
-        for place in self._places:
-            place.discard(self)
+        """It reads on where it was woken, or else behind all that is there: nothing before that is wanted."""
+        among = self._among
+        if self._place is not None and (woken := among[0].woken):
+            self._next = woken
+        else:
+            self._next = self._next_position
+            self._index.unpark(among, self._waker)
+        self._among = ()
 
     async def _read_past(self, past: PastReader) -> None:
         """Takes a batch from the journal."""

@@ -68,11 +68,12 @@ class Ring:
             assert event is not None
             key, weight = event.key, event.weight
             batch[key] = batch.get(key, 0) + (weight if weight > grain else grain)  # noqa: FURB136 - max() takes longer
+        loads, share = self._loads, self._share
         for key, weight in batch.items():
-            self._weight += weight
-            self._loads[key] = load = self._loads.get(key, 0) + weight
-            if load > self._share:
+            loads[key] = load = loads.get(key, 0) + weight
+            if load > share:
                 self._loud.add(key)
+        self._weight += sum(batch.values())
         self._weighed = self.head
         self._batches.append((self.head, batch))
         while self._weight > self._budget and len(self._batches) > 1:

@@ -21,26 +21,17 @@ class Tail:
         self._waker = bus.new_waker()
         self._places = bus.index.enter(_ALL)
         self._seen = bus.head
-        self._parked = False
 
     async def news(self) -> None:
         """Returns when something was published since it last did, or the bus is closed."""
         bus = self._bus
         if bus.ring.head == self._seen and not bus.closed:
-            self._parked = True
-            bus.index.parked += 1
-            for place in self._places:
-                place.add(self)
+            among = bus.index.park(self._places, self._waker)
             try:
                 await self._waker.wait()
             finally:
-                self._unpark()
+                bus.index.unpark(among, self._waker)
         self._seen = bus.ring.head
-
-    def wake(self, position: int) -> None:  # noqa: ARG002 - the position of what is there to be looked at
-        """Called by the bus: see :class:`aiovirt.events.index.Parked`."""
-        self._unpark()
-        self._waker.wake()
 
     def after(self, position: int, most: int) -> list[Event] | None:
         """Up to so many events that follow the one at ``position``, or None where memory has lost the first of them."""
@@ -50,10 +41,3 @@ class Tail:
         if first < self._bus.ring.first:
             return None
         return [event for event in self._bus.ring.span(first, min(head, position + most)) if event is not None]
-
-    def _unpark(self) -> None:
-        if self._parked:
-            self._parked = False
-            self._bus.index.parked -= 1
-            for place in self._places:
-                place.discard(self)

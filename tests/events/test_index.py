@@ -15,7 +15,7 @@ from aiovirt.events import (
     NetdevEvent,
 )
 from aiovirt.events.filters import Filter, make_filter
-from aiovirt.events.index import Index
+from aiovirt.events.index import Index, Sleepers
 from aiovirt.events.types import HostStarted
 from tests.events import samples
 from tests.events.samples import netdev, started
@@ -34,30 +34,33 @@ EVENTS = [
 
 
 class Reader:
-    """As a stream is: it stands in its places while it is parked."""
+    """As a stream is: its waker stands in its places while it is parked."""
 
     def __init__(self, index: Index, wanted: Filter) -> None:
+        self.index = index
         self.wanted = wanted
         self.places = index.enter(wanted)
-        self.woken: list[int] = []
-        self.parked = False
+        self.among: tuple[Sleepers, ...] = ()
+        self.wakes = 0
+
+    @property
+    def parked(self) -> bool:
+        return bool(self.among) and not any(sleepers.woken for sleepers in self.among)
 
     def park(self) -> None:
-        self.parked = True
-        for place in self.places:
-            place.add(self)
+        if not self.among:
+            self.among = self.index.park(self.places, self)
 
-    def leave_places(self) -> None:
-        self.parked = False
-        for place in self.places:
-            place.discard(self)
+    def unpark(self) -> int:
+        """Where it was woken; 0 when it was not."""
+        among, self.among = self.among, ()
+        return self.index.unpark(among, self)
 
-    def wake(self, position: int) -> None:
-        self.woken.append(position)
-        self.parked = False
-        if len(self.places) > 1:  # the place that it was woken in has let go of it
-            for place in self.places:
-                place.discard(self)
+    async def wait(self) -> None:
+        raise NotImplementedError
+
+    def wake(self) -> None:
+        self.wakes += 1
 
 
 filters = st.builds(
@@ -81,24 +84,36 @@ def test_it_wakes_whom_asking_everyone_would_wake(steps: list[tuple[str, object]
         if isinstance(what, Filter):
             readers.append(Reader(index, what))
         elif isinstance(what, Event):
+            before = {id(reader): reader.wakes for reader in readers}
             expected = [reader for reader in readers if reader.parked and reader.wanted.matches(what)]
             index.wake(what, position)
-            assert [reader for reader in readers if reader.woken[-1:] == [position]] == expected
-            assert all(reader.woken.count(position) == 1 for reader in expected)
+            assert [reader for reader in readers if reader.wakes > before[id(reader)]] == expected
+            assert all(reader.unpark() == position for reader in expected)
         elif readers and isinstance(what, int):
             reader = readers[what % len(readers)]
             if step == "park":
                 reader.park()
             else:
-                reader.leave_places()
+                reader.unpark()
             if step == "leave":
                 index.leave(reader.wanted)
                 readers.remove(reader)
-        assert len(index._everyone()) == sum(reader.parked for reader in readers)
+        assert index.waiting() == sum(reader.parked for reader in readers)
+        assert index.parked == sum(len(reader.places) for reader in readers if reader.parked)
     parked = [reader for reader in readers if reader.parked]
     index.wake_all(1000)
-    assert [reader for reader in readers if 1000 in reader.woken] == parked
-    assert not index._everyone()
+    assert [reader for reader in readers if reader.unpark() == 1000] == parked
+    assert index.waiting() == index.parked == 0
+
+
+def test_who_is_woken_twice_reads_on_where_it_was_first() -> None:
+    index = Index()
+    reader = Reader(index, make_filter((DomainReboot, DomainLifecycle), None))
+    reader.park()
+    index.wake(EVENTS[2], 1)
+    assert not reader.parked
+    index.wake(EVENTS[0], 2)
+    assert (reader.unpark(), index.parked) == (1, 0)
 
 
 @given(st.lists(filters, max_size=20))

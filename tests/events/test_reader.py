@@ -196,6 +196,40 @@ async def test_one_task_reads_a_stream(events: Events) -> None:
         tasks.cancel_scope.cancel()
 
 
+async def test_who_looks_at_a_stream_that_another_reads_takes_nothing_from_it(bus: Bus, events: Events) -> None:
+    got: list[Event] = []
+
+    async def read() -> None:
+        got.append(await stream.receive())
+
+    async with events.subscribe() as stream:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(read)
+            await anyio.wait_all_tasks_blocked()
+            with pytest.raises(anyio.BusyResourceError):
+                stream.receive_nowait()
+            published = [bus.publish(started(number)) for number in range(2)]
+            with pytest.raises(anyio.BusyResourceError):
+                stream.receive_nowait()  # it is woken, and it will be its turn
+        assert got == published[:1]
+        assert stream.receive_nowait() is published[1]
+
+
+async def test_a_reader_of_many_types_reads_on_where_it_was_woken_first(bus: Bus, events: Events) -> None:
+    got: list[Event] = []
+
+    async def read() -> None:
+        async with events.subscribe(DomainLifecycle, NetdevEvent) as stream:
+            got.extend([await stream.receive() for _ in range(3)])
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(read)
+        await anyio.wait_all_tasks_blocked()
+        published: list[Event] = [bus.publish(NetdevAdded(device=netdev(1))), bus.publish(started(0)), bus.publish(started(1))]
+    assert got == published
+    assert bus.statistics().parked == 0
+
+
 async def test_a_stream_is_entered_before_it_is_read(events: Events) -> None:
     with pytest.raises(RuntimeError, match="enter"):
         await events.subscribe().receive()
