@@ -9,7 +9,7 @@ PIP := $(PY) -m pip --disable-pip-version-check --quiet --quiet
 # What has to be there, as command=package (ensurepip and libvirt-python are modules). Some of it lives where only root looks.
 export PATH := $(PATH):/usr/sbin:/sbin
 for_demo := ensurepip=python3-venv qemu-system-x86_64=qemu-system-x86 udevadm=udev ip=iproute2
-for_tests := $(for_demo) unshare=util-linux virsh=libvirt-clients virt-qemu-run=libvirt-daemon-driver-qemu nasm=nasm libvirtd=libvirt-daemon libvirt-python=python3-libvirt umockdev-wrapper=umockdev
+for_tests := $(for_demo) unshare=util-linux virsh=libvirt-clients virt-qemu-run=libvirt-daemon-driver-qemu nasm=nasm libvirtd=libvirt-daemon libvirt-python=python3-libvirt umockdev-wrapper=umockdev systemctl=systemd
 for_lab := $(for_tests) cpio=cpio modprobe=kmod gcc=gcc setpriv=util-linux
 
 # pyright asks the network for a newer version of itself unless told not to.
