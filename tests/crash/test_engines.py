@@ -14,103 +14,65 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import anyio
+import msgspec
 import pytest
-from msgspec import Struct
+from anyio.streams.buffered import BufferedByteReceiveStream
 
 from aiovirt import Domain, DomainState, Host
 from aiovirt.domainxml import parse
-from aiovirt.errors import Error, HostGone, NoSuchDomain
-from aiovirt.events import DomainEvent, Event, MonitorHealth
-from aiovirt.events.cursor import parse_cursor
+from aiovirt.errors import NoSuchDomain
+from aiovirt.events import DomainEvent, MonitorHealth
+from tests.crash.client import Known, Round, Told
 from tests.system.conftest import PATIENCE, Place, engine_of
 
 POINTS = max(2, int(os.environ.get("AIOVIRT_CRASH_POINTS", "20")) // 2)
 GUESTS = 10
-CLIENTS = 3
+BACKENDS = ["asyncio", "uvloop", "trio"]
 LONGEST = 0.5
 """Seconds for which the orders go on before the kill, at most."""
 
 
-class Known(Struct):
-    """What is known for certain of a guest: None where an order was under way when the engine was killed."""
+class Client:
+    """A process of tests.crash.client."""
 
-    defined: bool | None = False
-    active: bool | None = False
+    def __init__(self, process: anyio.abc.Process, names: list[str]) -> None:
+        self._process = process
+        assert process.stdin is not None
+        assert process.stdout is not None
+        self._stdin, self._stdout = process.stdin, BufferedByteReceiveStream(process.stdout)
+        self.part = Round(0, {name: Known() for name in names})
 
+    async def attach(self, seed: float) -> None:
+        """It gives orders from here on, until the engine is gone."""
+        self.part.seed = seed
+        await self._stdin.send(msgspec.json.encode(self.part) + b"\n")
+        assert await self._line() == b"attached"
 
-Told = dict[str, Known]
+    async def end(self) -> None:
+        """What it knows when the engine is gone."""
+        self.part = msgspec.json.decode(await self._line(), type=Round)
 
-
-async def give(host: Host, place: Place, known: Known, name: str, order: str) -> None:
-    """One order, and what is certain before, while and after it."""
-    match order:
-        case "define":
-            known.defined = None
-            await host.define(place.spec(name))
-            known.defined = True
-        case "undefine":
-            known.defined = None
-            await host.domain(name).undefine()
-            known.defined = False
-        case "start":
-            known.active = None
-            await host.domain(name).start(paused=True)
-            known.active = True
-        case "destroy":
-            known.active = None
-            await host.domain(name).destroy()
-            known.active = False
-        case _:
-            await getattr(host.domain(name), order)()
+    async def _line(self) -> bytes:
+        with anyio.fail_after(PATIENCE):
+            return await self._stdout.receive_until(b"\n", 1 << 20)
 
 
-async def drive(host: Host, place: Place, told: Told, names: list[str], choose: random.Random) -> None:
-    """Orders without end on some guests, each one that may be given, until the host is gone."""
-    while True:
-        name = choose.choice(names)
-        known = told[name]
-        if known.active:
-            order = choose.choice(["destroy", "suspend", "resume", "reset"])
-        else:
-            order = choose.choice(["start", "start", "define", "undefine"]) if known.defined else "define"
-        try:
-            await give(host, place, known, name, order)
-        except HostGone:
-            return
-        except Error:
-            settle(host, known, name)
-
-
-def settle(host: Host, known: Known, name: str) -> None:
-    """An order that was refused changed nothing: what is so now is so."""
-    try:
-        domain = host.domain(name)
-        known.defined, known.active = domain.is_persistent, domain.is_active
-    except NoSuchDomain:
-        known.defined = known.active = False
-
-
-async def read(host: Host, after: str, heard: list[Event], *, task_status: anyio.abc.TaskStatus[None]) -> None:
-    async with host.events.subscribe(after=after) as events:
-        task_status.started()
-        try:
-            while True:
-                heard.append(await events.receive())
-        except HostGone as gone:
-            assert gone.cursor == (heard[-1].cursor if heard else after)
-
-
-def contiguous(after: str, heard: list[Event]) -> str:
-    """Each event follows the one before; returns the last one's cursor."""
-    for event in heard:
-        (epoch, number), (new, next_number) = parse_cursor(after), parse_cursor(event.cursor)
-        assert (new, next_number) == (epoch, number + 1), f"{event.cursor} after {after}"
-        after = event.cursor
-    return after
+@asynccontextmanager
+async def clients(place: Place) -> AsyncIterator[list[Client]]:
+    """Three processes, each on a loop of another kind, that share ten guests between them."""
+    names = [f"g{number}" for number in range(GUESTS)]
+    async with AsyncExitStack() as stack:
+        found: list[Client] = []
+        for number, backend in enumerate(BACKENDS):
+            command = [sys.executable, "-m", "tests.crash.client", str(place.folder), backend]
+            process = await stack.enter_async_context(await anyio.open_process(command, stderr=None))
+            found.append(Client(process, names[number :: len(BACKENDS)]))
+        yield found
 
 
 def processes(place: Place) -> set[str]:
@@ -151,48 +113,28 @@ async def check(host: Host, place: Place, told: Told) -> None:
 
 
 async def life(place: Place, choose: random.Random) -> None:
-    names = [f"g{number}" for number in range(GUESTS)]
-    told: Told = {name: Known() for name in names}
-    cursors: list[str] = []
-    for _ in range(POINTS):
-        heard: list[list[Event]] = [[] for _ in range(CLIENTS)]
-        async with engine_of(place) as process, anyio.create_task_group() as tasks:
-            hosts = [await enter(tasks, place.attach()) for _ in range(CLIENTS)]
-            cursors = cursors or [host.events.cursor for host in hosts]
-            with anyio.fail_after(PATIENCE):
-                for host, cursor, list_ in zip(hosts, cursors, heard, strict=True):
-                    await tasks.start(read, host, cursor, list_)
-                await check(hosts[0], place, told)
-                async with anyio.create_task_group() as orders:
-                    for number, host in enumerate(hosts):
-                        orders.start_soon(drive, host, place, told, names[number::CLIENTS], random.Random(choose.random()))  # noqa: S311 - a script
-                    with anyio.move_on_after(choose.uniform(0, LONGEST)):
-                        await anyio.sleep_forever()
-                    process.kill()
+    async with clients(place) as parts:
+        for _ in range(POINTS):
+            told = {name: known for part in parts for name, known in part.part.told.items()}
+            async with engine_of(place) as process:
+                async with place.attach() as host:
+                    await check(host, place, told)
+                async with anyio.create_task_group() as tasks:
+                    for part in parts:
+                        tasks.start_soon(part.attach, choose.random())
+                await anyio.sleep(choose.uniform(0, LONGEST))  # any moment
+                process.kill()
                 await process.wait()
-                while any(not host.engine.bus.closed for host in hosts):
-                    await anyio.lowlevel.checkpoint()
-            await anyio.wait_all_tasks_blocked()
-            tasks.cancel_scope.cancel()
-        cursors = [contiguous(cursor, list_) for cursor, list_ in zip(cursors, heard, strict=True)]
+            for part in parts:
+                await part.end()
+    assert all(part.part.given > POINTS for part in parts)
+    told = {name: known for part in parts for name, known in part.part.told.items()}
     async with place.attach() as host:
         await check(host, place, told)
         for domain in host.domains(active=True):
             assert domain.state in {DomainState.PAUSED, DomainState.RUNNING}
             await domain.destroy()
     assert processes(place) == set()
-
-
-async def enter(tasks: anyio.abc.TaskGroup, connection: object) -> Host:
-    """The host of a connection that lasts as long as ``tasks``."""
-
-    async def hold(*, task_status: anyio.abc.TaskStatus[Host]) -> None:
-        async with connection as host:  # type: ignore[attr-defined]
-            task_status.started(host)
-            await anyio.sleep_forever()
-
-    host: Host = await tasks.start(hold)
-    return host
 
 
 @pytest.mark.parametrize("seed", [1, 2])
