@@ -11,6 +11,7 @@ from anyio.lowlevel import checkpoint
 from msgspec.structs import replace
 
 from aiovirt.engine.entries import Entry
+from aiovirt.engine.filled import Definition
 from aiovirt.engine.store import Store
 from aiovirt.errors import Error, OperationInvalid
 from aiovirt.model import orders
@@ -44,16 +45,16 @@ class Definitions:
             try:
                 async with entry.turn(request):
                     if self._engine.entries.find(entry.uuid) is entry:
-                        await shielded(self._keep(entry, spec))
+                        await shielded(self._keep(entry, spec, request.xml))
                         return entry.uuid
             finally:
                 self._engine.forget_unless_wanted(entry)
 
-    async def _keep(self, entry: Entry, spec: DomainSpec) -> None:
-        """The file and the state, one with the other."""
+    async def _keep(self, entry: Entry, spec: DomainSpec, xml: str) -> None:
+        """The files and the state, one with the other."""
         async with self._changing:
             if self._store:
-                await self._store.put_definition(spec.name, await to_thread.run_sync(render_xml, spec, None))
+                await self._store.put_definition(spec, xml)
             self._defined(entry, spec)
 
     def _defined(self, entry: Entry, spec: DomainSpec) -> None:
@@ -69,19 +70,26 @@ class Definitions:
         assert self._store is not None
         async with self._changing:
             try:
-                spec = await self._store.read_definition(name)
+                definition = await self._store.read_definition(name)
                 entry = self._engine.entries.named(name)
-                if spec is None:
-                    if entry is not None and entry.config is not None:
-                        self._undefined(entry)
-                elif entry is None or entry.config != spec:
-                    self._engine.driver.check(spec)
-                    entry = self._engine.entries.claim(spec)
-                    entry.autostart = await self._store.is_autostarted(name)
-                    self._defined(entry, spec)
+                if definition is not None:
+                    await self._take_in(definition, entry, self._store)
+                elif entry is not None and entry.config is not None:
+                    self._undefined(entry)
             except Error as error:
                 self._store.leave_alone(name)
                 log.error("a definition is left alone", name=name, error=str(error))
+
+    async def _take_in(self, definition: Definition, entry: Entry | None, store: Store) -> None:
+        """``entry`` is what has its name already."""
+        spec = definition.spec
+        self._engine.driver.check(spec)
+        if definition.is_new:
+            await store.put_filled(definition)
+        if entry is None or entry.config != spec:
+            entry = self._engine.entries.claim(spec)
+            entry.autostart = await store.is_autostarted(spec.name)
+            self._defined(entry, spec)
 
     async def set_autostart(self, request: orders.SetAutostart) -> None:
         """Marks a definition, or no longer; raises OperationInvalid where there is none, SystemFailure."""

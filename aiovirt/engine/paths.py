@@ -52,6 +52,11 @@ class Folders(Struct, frozen=True):
         return self.definitions / "autostart"
 
     @property
+    def filled(self) -> Path:
+        """Definitions with what their writers left open: see :mod:`aiovirt.engine.filled`."""
+        return self.definitions / "filled"
+
+    @property
     def autostart_mark(self) -> Path:
         """There once they were, in this boot."""
         return self.runtime / "autostarted"
@@ -98,7 +103,18 @@ class Folders(Struct, frozen=True):
 
     def all(self) -> tuple[Path, ...]:
         """Every folder that has to be there, outer ones first."""
-        return self.config, self.definitions, self.autostarts, self.state, self.runs, self.logs, self.runtime, self.sockets, self.guests
+        return (
+            self.config,
+            self.definitions,
+            self.filled,
+            self.autostarts,
+            self.state,
+            self.runs,
+            self.logs,
+            self.runtime,
+            self.sockets,
+            self.guests,
+        )
 
 
 def find_folders(address: Address, environment: Mapping[str, str], given: Mapping[str, PathLike | None]) -> Folders:

@@ -16,6 +16,7 @@ import anyio
 import msgspec
 from anyio import to_thread
 
+from aiovirt.engine.filled import Definition, digest_of, drop_filled, read_definition, text_to_keep, write_filled
 from aiovirt.engine.paths import Folders
 from aiovirt.errors import DomainExists, Error, SystemFailure
 from aiovirt.model.record import RECORD_VERSION, RunRecord
@@ -60,12 +61,20 @@ class Store:
 
     # -- definitions -----------------------------------------------------------------------
 
-    async def put_definition(self, name: str, xml: str) -> None:
-        """Keeps a definition; raises DomainExists where a file of that name could not be read, SystemFailure."""
-        if name in self._unreadable:
-            raise DomainExists(f"{self._definition(name)} is there and cannot be read; mend it or move it away first")
+    async def put_definition(self, spec: DomainSpec, xml: str) -> None:
+        """Keeps a definition as ``xml`` says it, and as ``spec``: all that it is.
+
+        Raises DomainExists where a file of that name could not be read, SystemFailure.
+        """
+        if spec.name in self._unreadable:
+            raise DomainExists(f"{self._definition(spec.name)} is there and cannot be read; mend it or move it away first")
         async with self._lock:
-            await _on_disk(files.write_whole, self._definition(name), xml.encode())
+            await _on_disk(_put, self._definition(spec.name), spec, xml)
+
+    async def put_filled(self, definition: Definition) -> None:
+        """Keeps what a definition is whose text is there; raises SystemFailure."""
+        async with self._lock:
+            await _on_disk(write_filled, self._definition(definition.spec.name), definition)
 
     async def drop_definition(self, name: str) -> None:
         """Forgets a definition, and that it was to be started; raises SystemFailure, also where its file was edited badly."""
@@ -74,12 +83,13 @@ class Store:
         async with self._lock:
             await _on_disk(files.remove, self._autostart(name))
             await _on_disk(files.remove, self._definition(name))
+            await _on_disk(drop_filled, self._definition(name))
 
-    async def read_definition(self, name: str) -> DomainSpec | None:
+    async def read_definition(self, name: str) -> Definition | None:
         """The definition of this name as its file has it now; None where there is none. Raises Error for one that cannot be used."""
-        spec = await to_thread.run_sync(_read_definition, self._definition(name))
+        definition = await to_thread.run_sync(read_definition, self._definition(name))
         self._unreadable -= {name}
-        return spec
+        return definition
 
     def leave_alone(self, name: str) -> None:
         """What is in the file of this name cannot be used, and is nobody's to write over but who has written it."""
@@ -186,11 +196,15 @@ class Store:
         seen: dict[UUID, str] = {}
         for path in sorted(self._folders.definitions.glob("*.xml")):
             try:
-                spec = _read_definition(path)
-                if spec is None or spec.uuid is None:
+                definition = read_definition(path)
+                if definition is None:
                     continue  # it went meanwhile
+                spec = definition.spec
+                assert spec.uuid is not None
                 if spec.uuid in seen:
                     raise SystemFailure(f"its uuid is that of {seen[spec.uuid]!r}")
+                if definition.is_new:
+                    _fill(path, definition)
                 seen[spec.uuid] = spec.name
                 yield spec
             except (Error, OSError) as error:
@@ -222,18 +236,21 @@ class Store:
         return self._folders.autostarts / f"{name}.xml"
 
 
-def _read_definition(path: Path) -> DomainSpec | None:
-    from aiovirt.domainxml import parse
+def _put(path: Path, spec: DomainSpec, xml: str) -> None:
+    """The text comes last: up to then the definition is the one before, or none."""
+    text = text_to_keep(xml, spec)
+    write_filled(path, Definition(spec, digest_of(text), is_new=True))
+    files.write_whole(path, text)
 
+
+def _fill(path: Path, definition: Definition) -> None:
+    """Where the disk takes nothing, a definition that says itself which domain it is can be used as it is."""
     try:
-        spec = parse(files.read_bounded(path, LIMIT))
-    except FileNotFoundError:
-        return None
+        write_filled(path, definition)
     except OSError as error:
-        raise SystemFailure(f"{path}: {error.strerror}") from error
-    if spec.uuid is None or spec.name != path.stem:
-        raise SystemFailure(f"{path}: it must have a uuid and the name {path.stem!r}")
-    return spec
+        if f"{definition.spec.uuid}" not in path.read_text(errors="replace"):
+            raise
+        log.warning("what a definition was filled in with is not kept", file=str(path), error=str(error))
 
 
 def _link(path: Path) -> None:

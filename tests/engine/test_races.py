@@ -52,7 +52,7 @@ async def test_a_define_that_came_to_nothing_keeps_no_name(host: aiovirt.Host, m
     spec = replace(SPEC, uuid=uuid4())
     keeping = anyio.Event()
 
-    async def fail(entry: object, spec: object) -> None:
+    async def fail(entry: object, spec: object, _: str) -> None:
         assert entry
         assert spec
         await keeping.wait()

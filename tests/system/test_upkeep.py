@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from pathlib import Path
 from uuid import UUID
 
@@ -11,8 +12,9 @@ import pytest
 
 import aiovirt
 from aiovirt import DomainState, Host
-from aiovirt.domainxml import render
+from aiovirt.domainxml import parse, render
 from aiovirt.events import Detail, DomainLifecycle, Lifecycle
+from aiovirt.model.units import MiB
 from tests.system.conftest import PATIENCE, Place
 
 pytestmark = pytest.mark.anyio
@@ -154,7 +156,7 @@ async def test_a_definition_that_is_taken_away_while_its_guest_starts_takes_no_g
 
 async def test_a_definition_that_is_renamed_is_the_same_domain(place: Place) -> None:
     async with aiovirt.connect(place.uri) as host:
-        domain = await host.define(place.spec("zulu"))
+        domain = await host.define(place.spec("zulu", uuid=UUID(int=7)))
         before = host.events.cursor
         old, new = definition(place, "zulu"), definition(place, "alpha")
         text = old.read_text().replace("<name>zulu</name>", "<name>alpha</name>")
@@ -176,3 +178,96 @@ async def test_who_was_marked_and_is_written_anew_is_still_marked(place: Place) 
         path.write_text(text)
         await next_of(host, Lifecycle.DEFINED, "tiny", before)
         assert await host.domain("tiny").autostart()
+
+
+# -- as written, and as filled in ---------------------------------------------------------------
+
+TEXT = """<?xml version='1.0' encoding='UTF-8'?>
+<!-- the shop's own -->
+<domain type='qemu'>
+  <name>shop</name>   <memory unit='MiB'>32</memory>
+  <os><type>hvm</type></os>
+</domain>
+"""
+
+
+def filled(place: Place, name: str) -> Path:
+    return definition(place, name).parent / f"filled/{name}.xml"
+
+
+async def test_a_definition_is_kept_as_it_was_written_and_as_it_was_filled_in(place: Place) -> None:
+    async with aiovirt.connect(place.uri) as host:
+        domain = await host.define(TEXT)
+        assert definition(place, "shop").read_text() == TEXT
+        assert parse(filled(place, "shop").read_bytes()) == await domain.spec()
+        assert {path.stat().st_mode & 0o777 for path in (definition(place, "shop"), filled(place, "shop"))} == {0o600}
+    async with aiovirt.connect(place.uri) as host:
+        assert [(other.name, other.uuid) for other in host.domains()] == [("shop", domain.uuid)]
+        assert definition(place, "shop").read_text() == TEXT
+        await host.domain("shop").undefine()
+        assert not definition(place, "shop").exists()
+        assert not filled(place, "shop").exists()
+
+
+async def test_what_is_edited_stays_the_same_domain(place: Place) -> None:
+    """While an engine is there, and while there is none."""
+    async with aiovirt.connect(place.uri) as host:
+        domain = await host.define(TEXT)
+        before = host.events.cursor
+        definition(place, "shop").write_text(TEXT.replace("32<", "48<"))
+        await next_of(host, Lifecycle.DEFINED, "shop", before)
+        assert ((await domain.spec()).uuid, (await domain.spec()).memory) == (domain.uuid, 48 * MiB)
+    definition(place, "shop").write_text(TEXT.replace("32<", "64<"))
+    async with aiovirt.connect(place.uri) as host:
+        spec = await host.domain("shop").spec()
+        assert (spec.uuid, spec.memory) == (domain.uuid, 64 * MiB)
+        assert parse(filled(place, "shop").read_bytes()) == spec
+
+
+async def test_a_text_that_is_put_there_without_a_uuid_is_given_one_for_good(place: Place) -> None:
+    async with aiovirt.connect(place.uri) as host:
+        before = host.events.cursor
+        definition(place, "shop").write_text(TEXT)
+        uuid = (await next_of(host, Lifecycle.DEFINED, "shop", before)).uuid
+    for _ in range(2):
+        async with aiovirt.connect(place.uri) as host:
+            assert host.domain("shop").uuid == uuid
+        filled(place, "shop").write_text("<domain>")  # it can be made again, but for what only it knew
+        definition(place, "shop").write_text(TEXT.replace("<name>", f"<uuid>{uuid}</uuid><name>"))
+
+
+async def test_what_version_1_has_left_is_filled_in_and_is_not_touched(place: Place) -> None:
+    """It had the first form only, with the uuid in it."""
+    async with aiovirt.connect(place.uri) as host:
+        domain = await host.define(place.spec())
+        old = await domain.xml()
+    definition(place, "tiny").write_text(old)
+    shutil.rmtree(filled(place, "tiny").parent)
+    async with aiovirt.connect(place.uri) as host:
+        assert await host.domain("tiny").xml() == old
+        assert host.domain("tiny").uuid == domain.uuid
+        assert definition(place, "tiny").read_text() == old
+        assert parse(filled(place, "tiny").read_bytes()) == await host.domain("tiny").spec()
+
+
+async def test_what_a_later_version_has_filled_in_is_left_alone(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    async with aiovirt.connect(place.uri) as host:
+        await host.define(TEXT)
+        await host.define(place.spec("other"))
+    later = filled(place, "shop").read_text().replace("definition 2", "definition 3")
+    filled(place, "shop").write_text(later)
+    async with aiovirt.connect(place.uri) as host:
+        assert [domain.name for domain in host.domains()] == ["other"]
+        assert "version 3 is newer than 2" in caplog.text
+        with pytest.raises(aiovirt.DomainExists, match="cannot be read"):
+            await host.define(TEXT)
+    assert filled(place, "shop").read_text() == later
+
+
+async def test_a_text_in_an_encoding_of_its_own_is_kept_in_ours(place: Place) -> None:
+    text = TEXT.replace("UTF-8", "ISO-8859-1").replace("<memory", "<title>L\xe4den</title><memory")
+    async with aiovirt.connect(place.uri) as host:
+        await host.define(text)
+    assert parse(definition(place, "shop").read_bytes()).title == "L\xe4den"
+    async with aiovirt.connect(place.uri) as host:
+        assert (await host.domain("shop").spec()).title == "L\xe4den"

@@ -1,0 +1,125 @@
+"""A definition in two files: as it was written, which is its writer's, and as it was filled in, which is ours.
+
+``NAME.xml`` has the very text that was given or edited, with its comments. ``filled/NAME.xml`` has all that the domain is,
+also what the text leaves open (its uuid), and the digest of the text that it was made of: one that was edited meanwhile
+is filled in anew, and stays the same domain. Files of version 1 had no second form. Blocks: for threads.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+from typing import Final
+from uuid import uuid4
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from aiovirt.errors import Error, SystemFailure
+from aiovirt.model.spec import DomainSpec
+from aiovirt.system import files
+
+__all__ = ["DEFINITION_VERSION", "Definition", "digest_of", "drop_filled", "read_definition", "text_to_keep", "write_filled"]
+
+DEFINITION_VERSION: Final = 2
+LIMIT: Final = 4 * 1024 * 1024
+
+_HEAD: Final = re.compile(rb"<!-- aiovirt definition (\d{1,9}), made of ([0-9a-f]{64})")
+
+
+class Definition(Struct, frozen=True):
+    """What a domain is defined as; ``digest`` is of the text, ``is_new`` says that this text was not filled in before."""
+
+    spec: DomainSpec
+    digest: str
+    is_new: bool
+
+
+def digest_of(text: bytes) -> str:
+    """Which text it is."""
+    return hashlib.sha256(text).hexdigest()
+
+
+def text_to_keep(xml: str, spec: DomainSpec) -> bytes:
+    """``xml`` as a file: as it was given, save where it says that it is in an encoding that a file of ours would not be in."""
+    from aiovirt.domainxml import parse, render
+
+    text = xml.encode()
+    if not xml.startswith("<?xml"):
+        return text
+    try:
+        says_the_same = replace(parse(text), uuid=spec.uuid) == spec
+    except Error:
+        says_the_same = False
+    return text if says_the_same else render(spec).encode()
+
+
+def read_definition(path: Path) -> Definition | None:
+    """The definition at ``path``, filled in; None where there is none.
+
+    Raises XMLInvalid and ConfigUnsupported for its text; SystemFailure where it is no definition of this name, or the other
+    form is of a newer version.
+    """
+    from aiovirt.domainxml import parse
+
+    text = _read(path)
+    if text is None:
+        return None
+    digest = digest_of(text)
+    before = _read_filled(_filled(path))
+    if before is not None and before.digest == digest and before.spec.name == path.stem:
+        return before
+    spec = parse(text)
+    if spec.name != path.stem:
+        raise SystemFailure(f"{path}: it must have the name {path.stem!r}")
+    uuid = spec.uuid or (before.spec.uuid if before else None) or uuid4()
+    return Definition(replace(spec, uuid=uuid), digest, is_new=True)
+
+
+def write_filled(path: Path, definition: Definition) -> None:
+    """Puts the other form of what is, or is going to be, at ``path`` on disk; raises OSError."""
+    files.write_whole(_filled(path), _filled_text(definition))
+
+
+def drop_filled(path: Path) -> None:
+    """Takes the other form of what was at ``path`` away; raises OSError."""
+    files.remove(_filled(path))
+
+
+def _filled(path: Path) -> Path:
+    return path.parent / "filled" / path.name
+
+
+def _filled_text(definition: Definition) -> bytes:
+    from aiovirt.domainxml import render
+
+    head = f"<!-- aiovirt definition {DEFINITION_VERSION}, made of {definition.digest}."
+    advice = "     To change it, edit the file of this name one folder up. -->"
+    return "\n".join([head, advice, render(definition.spec)]).encode()
+
+
+def _read_filled(path: Path) -> Definition | None:
+    """What was filled in before; None where there is nothing of use."""
+    from aiovirt.domainxml import parse
+
+    data = _read(path)
+    head = _HEAD.match(data or b"")
+    if data is None or head is None:
+        return None
+    if int(head[1]) > DEFINITION_VERSION:
+        raise SystemFailure(f"{path}: its version {int(head[1])} is newer than {DEFINITION_VERSION}")
+    try:
+        spec = parse(data)
+    except Error:
+        return None  # it can be made again
+    return Definition(spec, head[2].decode(), is_new=False) if spec.uuid else None
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        return files.read_bounded(path, LIMIT)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise SystemFailure(f"{path}: {error.strerror}") from error
