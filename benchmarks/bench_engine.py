@@ -244,17 +244,33 @@ def adopt(lane: Lane, quick: bool, root: str) -> Figures:  # noqa: ARG001, FBT00
     return watch.per(1, 1e3)
 
 
+QUESTIONS: Final = (
+    "",  # QEMU greets
+    "qmp_capabilities",
+    "query-uuid",
+    "query-cpus-fast",
+    "qom-list",
+    "query-jobs",
+    "query-balloon",  # refused, without a balloon
+    "query-status",
+)
+
+
+def arguments(question: str) -> dict[str, object]:
+    return {"arguments": {"path": "/machine/peripheral"}} if question == "qom-list" else {}
+
+
 def ask_all(paths: list[str]) -> None:
     """The same questions over blocking sockets, each of all before the next."""
     sockets = [connect_now(path) for path in paths]
     said = [sock.makefile("rb") for sock in sockets]
     for sock in sockets:
         sock.setblocking(True)
-    for question in ("", "qmp_capabilities", "query-uuid", "query-status"):
+    for question in QUESTIONS:
         for sock in sockets if question else ():
-            sock.sendall(json.dumps({"execute": question}).encode())
+            sock.sendall(json.dumps({"execute": question} | arguments(question)).encode())
         for answers in said:
-            while not {"QMP", "return"} & json.loads(answers.readline()).keys():
+            while not {"QMP", "return", "error"} & json.loads(answers.readline()).keys():
                 pass
     for answers, client in zip(said, sockets, strict=True):
         answers.close()

@@ -24,9 +24,11 @@ from msgspec import structs
 
 from aiovirt.events import BusDevice, Detail, Event, Lifecycle, encode
 from aiovirt.events.codec import TYPE_PREFIX, VERSION, event_families, event_types
+from aiovirt.model.machine import Job, Machine
 from aiovirt.model.netdev import Duplex, LinkFlags, Netdev, OperState
 from aiovirt.model.pci import SRIOV, PCIDevice
 from aiovirt.model.state import DomainState, Reason
+from aiovirt.model.units import MiB
 
 __all__ = ["FILE", "SAMPLES", "render"]
 
@@ -103,6 +105,7 @@ WORDS: Final[dict[object, str]] = {
 HOST: Final = UUID("3f1f5e0a-8a36-4b7e-9d1c-6a4f0d7e2b11")
 EPOCH: Final = "01KE7ZK6M0V8Q2X4Y6Z8A0C2E4"
 WEB: Final = {"uuid": UUID("6f1c9d58-52c1-4c0e-8b5b-1f2f7ce0a9d3"), "name": "web"}
+MACHINE: Final = Machine(balloon=512 * MiB, vcpus=2, devices=("balloon0", "disk-vda"))
 CARD: Final = Netdev(
     id="3.1",
     ifindex=3,
@@ -141,6 +144,7 @@ SAMPLES: Final[dict[str, dict[str, Any]]] = {
         "id": 1,
         "cause": "start-7",
     },
+    "domain.changed": {**WEB, "old": MACHINE, "new": structs.replace(MACHINE, jobs=(Job("copy", "mirror", "running"),))},
     "domain.reboot": {**WEB, "by_guest": True},
     "domain.qmp": {**WEB, "event": "RTC_CHANGE", "data": {"offset": 7, "qom-path": "/machine/unattached/device[8]"}},
     "domain.monitor.lost": {**WEB, "why": "the monitor closed the connection"},

@@ -143,8 +143,12 @@ async def dominfo(host: Host, args: Arguments, out: Output) -> None:
     domain = host.domain(args.domain)
     known = describe(domain)
     spec, started = await domain.spec(), await domain.autostart()
+    machine = domain.machine
+    vcpus = machine.vcpus if machine else spec.vcpus
+    memory = machine.balloon if machine and machine.balloon is not None else spec.memory
     if out.json:
-        out.object({**known, "vcpus": spec.vcpus, "memory": spec.memory, "type": spec.type, "autostart": started})
+        told = {name: getattr(machine, name) for name in ("balloon", "devices", "jobs")} if machine else {}
+        out.object({**known, "vcpus": vcpus, "memory": spec.memory, "type": spec.type, "autostart": started, **told})
         return
     out.fields(
         {
@@ -153,9 +157,9 @@ async def dominfo(host: Host, args: Arguments, out: Output) -> None:
             "UUID": str(known["uuid"]),
             "OS Type": "hvm",
             "State": views.state_words(known),
-            "CPU(s)": str(spec.vcpus),
+            "CPU(s)": str(vcpus),
             "Max memory": f"{spec.memory // KiB} KiB",
-            "Used memory": f"{spec.memory // KiB} KiB",
+            "Used memory": f"{memory // KiB} KiB",
             "Persistent": "yes" if known["persistent"] else "no",
             "Autostart": "enable" if started else "disable",
             "Monitor": str(known["monitor"] or "-"),

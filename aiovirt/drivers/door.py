@@ -17,6 +17,7 @@ from aiovirt.events.types import Event
 from aiovirt.model.busdevice import BusDevice
 from aiovirt.model.details import DeviceDetails
 from aiovirt.model.lifecycle import Fact
+from aiovirt.model.machine import Machine
 from aiovirt.model.record import RunRecord
 from aiovirt.model.spec import DomainSpec
 from aiovirt.model.state import MonitorHealth
@@ -34,6 +35,9 @@ class Sink(Protocol):
 
     def monitor(self, uuid: UUID, health: MonitorHealth, why: str) -> None:
         """The guest's monitor is heard differently now."""
+
+    def machine(self, uuid: UUID, machine: Machine) -> None:
+        """So the guest's machine is now; where that is no news, nothing is told."""
 
     def publish(self, event: Event) -> object:
         """A device's event, complete but for its number."""

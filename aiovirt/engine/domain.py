@@ -18,6 +18,7 @@ from aiovirt.errors import InvalidArgument, NoSuchDomain, ProtocolError
 from aiovirt.events.feed import Events, Expectation
 from aiovirt.events.types import DomainEvent
 from aiovirt.model import orders
+from aiovirt.model.machine import Machine
 from aiovirt.model.orders import DEFAULT_TIMEOUT
 from aiovirt.model.state import DomainState, DomainStatus
 
@@ -85,6 +86,11 @@ class Domain:
     def status(self) -> DomainStatus:
         """State, reason, monitor health and as_of, in one consistent reading."""
         return self.view.status
+
+    @property
+    def machine(self) -> Machine | None:
+        """Its balloon, vCPUs, devices and jobs, once its hypervisor was asked; None while it is not active."""
+        return self.view.machine
 
     @property
     def view(self) -> DomainView:

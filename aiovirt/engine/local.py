@@ -24,6 +24,7 @@ from aiovirt.errors import Error, HostGone, InvalidArgument, OperationInvalid, O
 from aiovirt.events.bus import Bus
 from aiovirt.events.feed import Events
 from aiovirt.events.types import (
+    DomainChanged,
     DomainEvent,
     DomainLifecycle,
     DomainReboot,
@@ -37,6 +38,7 @@ from aiovirt.model import orders
 from aiovirt.model.busdevice import BusDevice
 from aiovirt.model.details import DeviceDetails
 from aiovirt.model.lifecycle import Fact, Step, belongs, step
+from aiovirt.model.machine import Machine
 from aiovirt.model.orders import DomainOrder, Request
 from aiovirt.model.record import RunRecord
 from aiovirt.model.spec import DomainSpec
@@ -140,6 +142,7 @@ class LocalEngine:
             reason=Reason.BOOTED,
             monitor=MonitorHealth.CONNECTED,
             as_of=self.bus.cursor,
+            machine=Machine(vcpus=spec.vcpus),
         )
         return entry
 
@@ -220,6 +223,12 @@ class LocalEngine:
             self.publish(_monitor_event(view, health, why[:WHY_LIMIT]))
         if health is MonitorHealth.DEGRADED:
             self.is_back(uuid)
+
+    def machine(self, uuid: UUID, machine: Machine) -> None:
+        """Publishes a change of a running domain's machine. See :class:`aiovirt.drivers.door.Sink`."""
+        entry, view = self.entries.find(uuid), self.bus.folded.domains.get(uuid)
+        if entry is not None and view is not None and view.is_active and view.machine != machine:
+            self.publish(DomainChanged(uuid=uuid, name=view.name, old=view.machine, new=machine, missed=entry.is_absent))
 
     def publish(self, event: Event) -> Event:
         """Numbers an event. See :class:`aiovirt.drivers.door.Sink`."""

@@ -12,6 +12,7 @@ from aiovirt.events.reader import StreamStatistics, Subscription
 from aiovirt.events.types import (
     DeviceEvent,
     DeviceInitialized,
+    DomainChanged,
     DomainEvent,
     DomainLifecycle,
     DomainQMP,
@@ -52,6 +53,7 @@ __all__ = [
     "Detail",
     "DeviceEvent",
     "DeviceInitialized",
+    "DomainChanged",
     "DomainEvent",
     "DomainLifecycle",
     "DomainQMP",

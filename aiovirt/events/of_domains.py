@@ -9,9 +9,21 @@ from uuid import UUID
 from msgspec import field
 
 from aiovirt.events.event import Event
+from aiovirt.events.words import changes, machine_portrait
+from aiovirt.model.machine import Machine
 from aiovirt.model.state import Detail, DomainState, Lifecycle, MonitorHealth, Reason
 
-__all__ = ["DomainEvent", "DomainLifecycle", "DomainQMP", "DomainReboot", "MonitorEvent", "MonitorLost", "MonitorResumed", "MonitorStalled"]
+__all__ = [
+    "DomainChanged",
+    "DomainEvent",
+    "DomainLifecycle",
+    "DomainQMP",
+    "DomainReboot",
+    "MonitorEvent",
+    "MonitorLost",
+    "MonitorResumed",
+    "MonitorStalled",
+]
 
 SUBJECTS_REMEMBERED: Final = 4096
 
@@ -68,6 +80,40 @@ class DomainReboot(DomainEvent, frozen=True, kw_only=True, gc=False, tag="domain
 
     def describe(self) -> tuple[str, str, str]:
         return self.name, "reboot", "by the guest" if self.by_guest else "by the host"
+
+
+class DomainChanged(DomainEvent, frozen=True, kw_only=True, gc=False, tag="domain.changed"):
+    """A running domain's machine is another one: its balloon, vCPUs, devices, or jobs.
+
+    ``new`` is how it is, ``old`` how it was, None when it is first known after a start. What lay between, where it went
+    fast, is in the DomainQMP before.
+    """
+
+    old: Machine | None = None
+    new: Machine
+
+    libvirt: ClassVar[str] = "VIR_DOMAIN_EVENT_ID_BALLOON_CHANGE (13), DEVICE_ADDED (22), DEVICE_REMOVED (15), BLOCK_JOB (8, 16)"
+    trigger: ClassVar[str] = (
+        "query-balloon, query-cpus-fast, qom-list and query-jobs, after a start, an absence, and QMP BALLOON_CHANGE, "
+        "DEVICE_DELETED, ACPI_DEVICE_OST, JOB_STATUS_CHANGE, RESET"
+    )
+
+    @property
+    def weight(self) -> int:  # type: ignore[override]
+        machines = (self.new,) if self.old is None else (self.old, self.new)
+        return 1024 + sum(96 * len(machine.devices) + 512 * len(machine.jobs) for machine in machines)
+
+    @property
+    def changes(self) -> dict[str, tuple[object, object]]:
+        """attribute -> (old, new), for each that differs; of the first, all of them."""
+        if self.old is None:
+            return {name: (None, getattr(self.new, name)) for name in self.new.__struct_fields__}
+        return self.old.changes_to(self.new)
+
+    def describe(self) -> tuple[str, str, str]:
+        if self.old is None:
+            return self.name, "machine", machine_portrait(self.new)
+        return self.name, "changed", changes(self.changes)
 
 
 class DomainQMP(DomainEvent, frozen=True, kw_only=True, gc=False, tag="domain.qmp"):

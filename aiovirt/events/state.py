@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from aiovirt.events.filters import kinds_of
 from aiovirt.events.types import (
     DeviceInitialized,
+    DomainChanged,
     DomainLifecycle,
     DriverEvent,
     Event,
@@ -28,6 +29,7 @@ from aiovirt.events.types import (
     PCIRemoved,
     SourceResynced,
 )
+from aiovirt.model.machine import Machine
 from aiovirt.model.netdev import Netdev
 from aiovirt.model.pci import PCIDevice
 from aiovirt.model.state import DomainState, Lifecycle, MonitorHealth
@@ -54,21 +56,25 @@ class Domains(MutableMapping[UUID, DomainView]):
     The last event of a domain that is well has all that its view has: it stands for the view until somebody looks.
     """
 
-    def __init__(self, by_number: dict[int, DomainView | DomainLifecycle]) -> None:
+    def __init__(self, by_number: dict[int, DomainView | DomainLifecycle], machines: dict[int, Machine] | None = None) -> None:
         self.by_number = by_number
+        self.machines = machines or {}  # of those that are active, as far as they are known
 
     def __getitem__(self, uuid: UUID) -> DomainView:
         number = uuid.int
         view = self.by_number[number]
         if isinstance(view, DomainLifecycle):
-            view = self.by_number[number] = _view(view, _CONNECTED)
+            view = self.by_number[number] = _view(view, _CONNECTED, self.machines.get(number))
         return view
 
     def __setitem__(self, uuid: UUID, view: DomainView) -> None:
         self.by_number[uuid.int] = view
+        if view.machine is not None:
+            self.machines[uuid.int] = view.machine
 
     def __delitem__(self, uuid: UUID) -> None:
         del self.by_number[uuid.int]
+        self.machines.pop(uuid.int, None)
 
     def __iter__(self) -> Iterator[UUID]:
         return (view.uuid for view in self.by_number.values())
@@ -78,7 +84,7 @@ class Domains(MutableMapping[UUID, DomainView]):
 
     def copy(self) -> Domains:
         """Another with the same in it."""
-        return Domains(self.by_number.copy())
+        return Domains(self.by_number.copy(), self.machines.copy())
 
     def __repr__(self) -> str:
         return f"Domains({list(self.values())})"
@@ -94,7 +100,9 @@ class HostState:
     """
 
     def __init__(self, memo: Memo | None = None) -> None:
-        self.domains = Domains({view.uuid.int: view for view in memo.domains} if memo else {})
+        self.domains = Domains({})
+        for view in memo.domains if memo else ():
+            self.domains[view.uuid] = view
         self.netdevs: dict[str, Netdev] = {device.id: device for device in memo.netdevs} if memo else {}
         self.pci: dict[str, PCIDevice] = {device.address: device for device in memo.pci} if memo else {}
         self.resyncs = dict(memo.resyncs) if memo else {}
@@ -169,19 +177,25 @@ class HostState:
             if event.health is _CONNECTED:
                 del self._unwell[event.uuid.int]
 
+    def _apply_changed(self, event: DomainChanged) -> None:
+        if before := self.domains.get(event.uuid):
+            self._own_domains()
+            self.domains[event.uuid] = replace(before, machine=event.new)
+
     def _apply_lifecycle(self, event: DomainLifecycle) -> None:
         if self._lent_domains:
             self._own_domains()
         uuid = event.uuid.int
         if event.state is not _SHUTOFF:
             monitor = self._unwell.get(uuid) if self._unwell else None
-            self.domains.by_number[uuid] = event if monitor is None else _view(event, monitor)
+            self.domains.by_number[uuid] = event if monitor is None else _view(event, monitor, self.domains.machines.get(uuid))
             return
         self._unwell.pop(uuid, None)
+        self.domains.machines.pop(uuid, None)
         if not event.persistent or event.kind is _UNDEFINED:
             self.domains.by_number.pop(uuid, None)
         else:
-            self.domains.by_number[uuid] = _view(event, None)
+            self.domains.by_number[uuid] = _view(event, None, None)
 
     def _apply_netdev(self, event: NetdevEvent) -> None:
         self._own_netdevs()
@@ -225,7 +239,7 @@ def _incarnation(identity: str) -> int:
     return int(number) if number.isdecimal() else 0
 
 
-def _view(event: DomainLifecycle, monitor: MonitorHealth | None) -> DomainView:
+def _view(event: DomainLifecycle, monitor: MonitorHealth | None, machine: Machine | None) -> DomainView:
     return DomainView(
         uuid=event.uuid,
         name=event.name,
@@ -235,6 +249,7 @@ def _view(event: DomainLifecycle, monitor: MonitorHealth | None) -> DomainView:
         reason=event.reason,
         monitor=monitor,
         as_of=event.cursor,
+        machine=machine,
     )
 
 
@@ -246,6 +261,7 @@ _FOLDS: Final[dict[type[Event], Callable[[HostState, Any], None]]] = {
     kind: fold
     for base, fold in (
         (DomainLifecycle, HostState._apply_lifecycle),  # noqa: SLF001 - its own
+        (DomainChanged, HostState._apply_changed),  # noqa: SLF001
         (NetdevEvent, HostState._apply_netdev),  # noqa: SLF001
         (DeviceInitialized, HostState._apply_initialized),  # noqa: SLF001
         (PCIEvent, HostState._apply_pci),  # noqa: SLF001

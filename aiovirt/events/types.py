@@ -24,6 +24,7 @@ from aiovirt.events.of_devices import (
     PCIRemoved,
 )
 from aiovirt.events.of_domains import (
+    DomainChanged,
     DomainEvent,
     DomainLifecycle,
     DomainQMP,
@@ -38,6 +39,7 @@ from aiovirt.events.of_host import HostEvent, HostStarted, JournalDegraded, Sour
 __all__ = [
     "DeviceEvent",
     "DeviceInitialized",
+    "DomainChanged",
     "DomainEvent",
     "DomainLifecycle",
     "DomainQMP",

@@ -6,10 +6,12 @@ import datetime
 from collections.abc import Mapping
 from typing import cast
 
+from aiovirt.model.machine import Machine
 from aiovirt.model.netdev import VF, LinkFlags, Netdev
 from aiovirt.model.pci import SRIOV, PCIDevice
+from aiovirt.model.units import KiB
 
-__all__ = ["changes", "clock", "duration", "pci_portrait", "plain", "portrait", "show"]
+__all__ = ["changes", "clock", "duration", "machine_portrait", "pci_portrait", "plain", "portrait", "show"]
 
 
 def clock(time_ns: int) -> str:
@@ -38,6 +40,8 @@ def show(attribute: str, value: object) -> str:
     """An attribute's value for people; what the driver does not have is ``unsupported``."""
     if value is None:
         return "unsupported" if attribute.startswith("phys_") else "none"
+    if attribute == "balloon" and isinstance(value, int):
+        return f"{value // KiB} KiB"
     if isinstance(value, bool):
         return "on" if value else "off"
     if isinstance(value, tuple):
@@ -80,6 +84,12 @@ def pci_portrait(device: PCIDevice) -> str:
     parts = {"class": f"{device.pci_class:06x}", "id": f"{device.vendor:04x}:{device.device:04x}"}
     parts |= {n: show(n, getattr(device, n)) for n in ("driver", "iommu_group", "physfn", "sriov") if getattr(device, n) is not None}
     return _inline(parts)
+
+
+def machine_portrait(machine: Machine) -> str:
+    """A running domain's machine for people, in one line."""
+    names = ("vcpus", *(name for name in ("balloon", "devices", "jobs") if getattr(machine, name)))
+    return _inline({name: show(name, getattr(machine, name)) for name in names})
 
 
 def _inline(parts: dict[str, str]) -> str:

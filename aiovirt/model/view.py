@@ -7,6 +7,7 @@ from uuid import UUID
 
 from msgspec import Struct
 
+from aiovirt.model.machine import Machine
 from aiovirt.model.netdev import Netdev
 from aiovirt.model.pci import PCIDevice
 from aiovirt.model.state import DomainState, DomainStatus, MonitorHealth, Reason
@@ -15,7 +16,10 @@ __all__ = ["DomainView", "HostView"]
 
 
 class DomainView(Struct, frozen=True, kw_only=True, gc=False):
-    """One domain as of the event ``as_of``. ``id`` is its number while active, else None."""
+    """One domain. ``id`` is its number while active, else None. ``as_of`` is the event that state, reason and monitor are of.
+
+    ``machine`` is what it runs with, once its hypervisor was asked; None while it is not active.
+    """
 
     uuid: UUID
     name: str
@@ -25,6 +29,7 @@ class DomainView(Struct, frozen=True, kw_only=True, gc=False):
     reason: Reason
     monitor: MonitorHealth | None
     as_of: str
+    machine: Machine | None = None
 
     @property
     def subject(self) -> str:

@@ -180,6 +180,7 @@ async def test_a_life(host: aiovirt.Host) -> None:
     assert told(host, since) == [
         "web defined added",
         "web started booted",
+        "web machine vcpus 1",
         "web suspended paused",
         "web resumed unpaused",
         "web reboot by the host",
@@ -187,6 +188,7 @@ async def test_a_life(host: aiovirt.Host) -> None:
         "web stopped shutdown",
         "web started booted",
         "web suspended paused",
+        "web machine vcpus 1",
         "web stopped destroyed",
     ]
 

@@ -11,6 +11,7 @@ from aiovirt.events import (
     BusDevice,
     Detail,
     DeviceInitialized,
+    DomainChanged,
     DomainLifecycle,
     DomainQMP,
     DomainReboot,
@@ -36,6 +37,7 @@ from aiovirt.events import (
     SourceResynced,
     WatcherLost,
 )
+from aiovirt.model.machine import Job, Machine
 from aiovirt.model.netdev import VF, Duplex, Netdev, OperState, Unreadable, VFLinkState
 from aiovirt.model.pci import SRIOV, PCIDevice
 from aiovirt.model.state import DomainState, Reason
@@ -125,6 +127,13 @@ functions = st.builds(
     physfn=st.none() | text,
     vf_index=st.none() | st.integers(0, 255),
 )
+machines = st.builds(
+    Machine,
+    balloon=st.none() | st.integers(0, 2**62),
+    vcpus=st.integers(0, 4096),
+    devices=st.lists(text, max_size=3).map(tuple),
+    jobs=st.lists(st.builds(Job, id=text, type=text, status=text, error=st.none() | text), max_size=2).map(tuple),
+)
 bus_devices = st.builds(BusDevice, bus=text, name=text, driver=st.none() | text)
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | text,
@@ -152,6 +161,7 @@ BUILDERS: dict[type[Event], st.SearchStrategy[Event]] = {
         **domains,
         **common,
     ),
+    DomainChanged: st.builds(DomainChanged, old=st.none() | machines, new=machines, **domains, **common),
     DomainReboot: st.builds(DomainReboot, by_guest=st.booleans(), **domains, **common),
     DomainQMP: st.builds(
         DomainQMP, event=text, data=st.dictionaries(text, json_values, max_size=3), omitted=st.integers(0, 2**31), **domains, **common

@@ -97,7 +97,7 @@ async def test_a_whole_life(host: aiovirt.Host, place: Place) -> None:
 
 
 async def test_what_qemu_said_comes_before_what_follows(host: aiovirt.Host, place: Place) -> None:
-    async with host.events.subscribe(DomainEvent) as events:
+    async with host.events.subscribe(DomainLifecycle, DomainQMP) as events:
         domain = await host.define(place.spec())
         await domain.start()
         await domain.suspend()

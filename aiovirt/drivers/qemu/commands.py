@@ -12,12 +12,20 @@ from msgspec import Struct
 from aiovirt.drivers.qemu.monitor import Lane, Monitor
 
 __all__ = [
+    "BalloonInfo",
+    "CpuInfoFast",
+    "JobInfo",
+    "ObjectPropertyInfo",
     "Order",
     "StatusInfo",
     "UuidInfo",
     "VersionInfo",
     "VersionTriple",
     "cont",
+    "qom_list",
+    "query_balloon",
+    "query_cpus_fast",
+    "query_jobs",
     "query_status",
     "query_uuid",
     "query_version",
@@ -53,6 +61,34 @@ class VersionInfo(Struct, frozen=True):
 
     qemu: VersionTriple
     package: str
+
+
+class BalloonInfo(Struct, frozen=True):
+    """QAPI's BalloonInfo (machine.json): ``actual`` in bytes."""
+
+    actual: int
+
+
+class CpuInfoFast(Struct, frozen=True, rename="kebab"):
+    """QAPI's CpuInfoFast (machine.json)."""
+
+    cpu_index: int
+
+
+class JobInfo(Struct, frozen=True):
+    """QAPI's JobInfo (job.json)."""
+
+    id: str
+    type: str
+    status: str
+    error: str | None = None
+
+
+class ObjectPropertyInfo(Struct, frozen=True):
+    """QAPI's ObjectPropertyInfo (qom.json)."""
+
+    name: str
+    type: str
 
 
 class _Nothing(Struct):
@@ -98,3 +134,23 @@ async def query_uuid(monitor: Monitor, *, timeout: float) -> UuidInfo:
 async def query_version(monitor: Monitor, *, timeout: float) -> VersionInfo:
     """Which QEMU it is."""
     return await monitor.execute("query-version", returns=VersionInfo, timeout=timeout, lane=Lane.URGENT)
+
+
+async def query_balloon(monitor: Monitor, *, timeout: float) -> BalloonInfo:
+    """How much memory the guest has; CommandFailed of class DeviceNotActive without a balloon device."""
+    return await monitor.execute("query-balloon", returns=BalloonInfo, timeout=timeout)
+
+
+async def query_cpus_fast(monitor: Monitor, *, timeout: float) -> list[CpuInfoFast]:
+    """Its vCPUs, without stopping them."""
+    return await monitor.execute("query-cpus-fast", returns=list[CpuInfoFast], timeout=timeout)
+
+
+async def query_jobs(monitor: Monitor, *, timeout: float) -> list[JobInfo]:
+    """Jobs that were not dismissed, block jobs among them."""
+    return await monitor.execute("query-jobs", returns=list[JobInfo], timeout=timeout)
+
+
+async def qom_list(monitor: Monitor, path: str, *, timeout: float) -> list[ObjectPropertyInfo]:
+    """What the object at ``path`` has."""
+    return await monitor.execute("qom-list", {"path": path}, returns=list[ObjectPropertyInfo], timeout=timeout)

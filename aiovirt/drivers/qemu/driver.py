@@ -24,6 +24,7 @@ from msgspec.structs import replace
 from aiovirt.drivers.door import Save, Sink
 from aiovirt.drivers.qemu import command_line, commands
 from aiovirt.drivers.qemu.guest import LAST_WORDS, Guest
+from aiovirt.drivers.qemu.machine import CHANGED_BY_COMMANDS
 from aiovirt.errors import (
     ConfigUnsupported,
     Error,
@@ -173,6 +174,7 @@ class QemuDriver:
             self._sink.fact(guest.run.uuid, Fact.LAUNCHED)
             if not paused:
                 await guest.execute(commands.cont, timeout)
+            guest.look_again()
         if deadline.cancelled_caught:
             raise OrderTimeout(f"QEMU was not ready within {timeout:g} s", sent=True)
 
@@ -302,9 +304,12 @@ class QemuDriver:
     async def qmp(self, uuid: UUID, command: str, arguments: bytes, *, timeout: float) -> bytes:
         """Any command; the answer is its ``return`` as JSON."""
         until = anyio.current_time() + timeout
-        monitor = await (await self._reached(uuid, timeout)).usable_monitor(timeout)
+        guest = await self._reached(uuid, timeout)
+        monitor = await guest.usable_monitor(timeout)
         left = until - anyio.current_time()
         answer = await monitor.execute(command, _plain(arguments), returns=msgspec.Raw, timeout=left)
+        if command in CHANGED_BY_COMMANDS:
+            guest.look_again()
         return bytes(answer)
 
     async def log(self, name: str) -> str:

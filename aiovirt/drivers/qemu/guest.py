@@ -17,6 +17,7 @@ from anyio.abc import TaskGroup, TaskStatus
 
 from aiovirt.drivers.door import Sink
 from aiovirt.drivers.qemu import commands
+from aiovirt.drivers.qemu.machine import CHANGED_BY_EVENTS, ask_machine
 from aiovirt.drivers.qemu.monitor import Late, Listener, Monitor
 from aiovirt.drivers.qemu.translate import FACT_OF_RUN_STATE, Heard, heard, quoted
 from aiovirt.errors import ConnectionLost, Error, OrderTimeout
@@ -69,6 +70,7 @@ class Guest:
         self.is_met = False  # a session with it is being opened, after it was found
         self._asking = 0  # how often it is being asked how it is, since something was answered late
         self._settled = anyio.Event()
+        self._is_looking = self._may_differ = False  # at its machine
         self._quiet = anyio.Event()  # the monitor has nothing more to say
         self._quiet.set()
         self._tasks: TaskGroup | None = None
@@ -133,6 +135,7 @@ class Guest:
         if answer.UUID.lower() != str(self.run.uuid):
             raise ConnectionLost(f"another guest answers at the monitor: {answer.UUID}")
         self.monitor = monitor  # from here on its events are facts
+        await self._look(monitor)
         status = await commands.query_status(monitor, timeout=POLICY_TIMEOUT)
         self.tried.set()
         self._sink.monitor(self.run.uuid, MonitorHealth.CONNECTED, "found again")
@@ -180,6 +183,8 @@ class Guest:
         self._sink.publish(said)
         if monitor is self.monitor and (news := heard(event)) is not None:
             self.report(news, source_time=said.source_time)
+        if event.name in CHANGED_BY_EVENTS:
+            self.look_again()
 
     def report(self, news: Heard, *, source_time: int | None = None) -> None:
         """Tells the engine, then does what the definition says is done then."""
@@ -208,6 +213,27 @@ class Guest:
         finally:
             self._asking -= 1
             self._settled.set()
+
+    def look_again(self) -> None:
+        """Its machine may be another one: what it is now becomes news."""
+        self._may_differ = True
+        if self._tasks is not None and self.monitor is not None and not self._is_looking:
+            self._is_looking = True
+            self._tasks.start_soon(self._look, self.monitor)
+
+    async def _look(self, monitor: Monitor) -> None:
+        self._is_looking = True
+        try:
+            self._may_differ = True
+            while self._may_differ:
+                self._may_differ = False
+                machine = await ask_machine(monitor, timeout=POLICY_TIMEOUT)
+                if monitor is self.monitor and not self.exited.is_set():
+                    self._sink.machine(self.run.uuid, machine)
+        except Error as error:
+            logger.info("it could not be asked what it has", domain=self.run.name, error=str(error))
+        finally:
+            self._is_looking = False
 
     def _follow_policy(self, news: Heard) -> None:
         """on_poweroff, on_reboot and on_crash: what is done once the guest has come to its end."""
@@ -291,3 +317,4 @@ class _Ear(Listener):
 
     def overlooked(self, event: str | None, size: int) -> None:  # noqa: ARG002 - whichever it was
         self._guest.ask_how_it_is(self.monitor)
+        self._guest.look_again()

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from aiovirt.drivers.door import Save, Sink
 from aiovirt.errors import ConfigUnsupported, ConnectionLost, Error, OrderTimeout, Unsupported
 from aiovirt.model.lifecycle import Fact
+from aiovirt.model.machine import Machine
 from aiovirt.model.record import RunRecord
 from aiovirt.model.spec import DomainSpec, VirtType
 from aiovirt.model.state import MonitorHealth
@@ -53,6 +54,7 @@ class TestDriver:
         self._sink.fact(run.uuid, Fact.LAUNCHED)
         if not paused:
             self._sink.fact(run.uuid, Fact.RESUMED)
+        self._sink.machine(run.uuid, Machine(vcpus=spec.vcpus))
 
     async def find(self, runs: Sequence[tuple[RunRecord, DomainSpec]]) -> dict[UUID, RunRecord | Error]:
         """Nothing in memory outlives its process."""

@@ -10,6 +10,7 @@ from uuid import UUID
 
 import anyio
 import pytest
+from msgspec.structs import replace
 
 from aiovirt.drivers.qemu import commands
 from aiovirt.drivers.qemu.guest import Guest
@@ -17,6 +18,7 @@ from aiovirt.drivers.qemu.tinyguest import tiny_guest
 from aiovirt.errors import ConnectionLost, OrderTimeout
 from aiovirt.events import DomainQMP, Event
 from aiovirt.model.lifecycle import Fact
+from aiovirt.model.machine import Job, Machine
 from aiovirt.model.record import ProcessId, RunRecord
 from aiovirt.model.state import MonitorHealth
 from aiovirt.system.carrier import Carrier
@@ -60,6 +62,7 @@ class Ears:
 
     def __init__(self, peer: QMPPeer) -> None:
         self.told: list[DomainQMP | Fact | MonitorHealth] = []
+        self.machines: list[Machine] = []
         self._peer = peer
 
     def fact(self, uuid: UUID, fact: Fact, *, source_time: int | None = None, by_guest: bool = False) -> None:  # noqa: ARG002
@@ -70,6 +73,10 @@ class Ears:
 
     def monitor(self, uuid: UUID, health: MonitorHealth, why: str) -> None:  # noqa: ARG002
         self.told.append(health)
+
+    def machine(self, uuid: UUID, machine: Machine) -> None:
+        assert uuid == U
+        self.machines.append(machine)
 
     def publish(self, event: Event) -> None:
         assert isinstance(event, DomainQMP)
@@ -83,6 +90,15 @@ class Ears:
     @property
     def said(self) -> list[DomainQMP]:
         return [one for one in self.told if isinstance(one, DomainQMP)]
+
+
+MACHINE: dict[str, object] = {
+    "query-cpus-fast": [{"cpu-index": 0, "thread-id": 7}, {"cpu-index": 1}],
+    "qom-list": [{"name": "net0", "type": "child<e1000>"}, {"name": "type", "type": "string"}, {"name": "disk", "type": "child<ide-hd>"}],
+    "query-jobs": [{"id": "b", "type": "mirror", "status": "ready", "current-progress": 1}, {"id": "a", "type": "x-new", "status": "null"}],
+    "query-balloon": {"actual": 2**30},
+}
+FOUND = Machine(balloon=2**30, vcpus=2, devices=("disk", "net0"), jobs=(Job("a", "x-new", "null"), Job("b", "mirror", "ready")))
 
 
 class Scene:
@@ -143,8 +159,11 @@ async def test_a_guest_that_is_met_again_is_heard_before_it_is_known() -> None:
         one.peer.event("STOP")
         await anyio.wait_all_tasks_blocked()
         assert one.ears.names == ["STOP"]
-        one.peer.answers["query-status"] = {"status": "paused", "running": False}
+        one.peer.answers.update(MACHINE)
         one.peer.reply(asked, {"UUID": str(U)})
+        status = await one.peer.next_command()
+        assert (one.ears.names, one.ears.machines) == (["STOP"], [FOUND])  # all of it is known by the time it is CONNECTED
+        one.peer.reply(status, {"status": "paused", "running": False})
         await anyio.wait_all_tasks_blocked()
         assert one.ears.names == ["STOP", "CONNECTED", "PAUSED"]
 
@@ -263,3 +282,49 @@ async def test_a_message_nobody_read_may_have_been_news() -> None:
         one.guest.monitor._listener.overlooked("STOP", 70_000_000)  # type: ignore[union-attr]
         await anyio.wait_all_tasks_blocked()
         assert one.ears.names == ["PAUSED"]
+
+
+# -- its machine -------------------------------------------------------------------------------
+
+
+async def test_however_much_is_said_it_is_looked_at_once_more() -> None:
+    async with scene() as one:
+        await one.begin()
+        one.peer.event("BALLOON_CHANGE", {"actual": 5})
+        asked = await one.peer.next_command()
+        for _ in range(10):
+            one.peer.event("JOB_STATUS_CHANGE", {"id": "b", "status": "running"})
+        await anyio.wait_all_tasks_blocked()
+        one.peer.answers.update(MACHINE)
+        one.peer.reply(asked, MACHINE[asked.execute])
+        await anyio.wait_all_tasks_blocked()
+        assert one.ears.machines == [FOUND, FOUND]
+        one.peer.event("RTC_CHANGE", {"offset": 1})
+        await anyio.wait_all_tasks_blocked()
+        assert len(one.ears.machines) == 2
+
+
+@pytest.mark.parametrize(("error_class", "told"), [("DeviceNotActive", True), ("KVMMissingCap", True), ("GenericError", False)])
+async def test_a_refused_question(error_class: str, *, told: bool) -> None:
+    """Without a balloon there is none; any other refusal leaves what is known, and costs nothing else."""
+    async with scene() as one:
+        await one.begin()
+        one.peer.answers.update({name: answer for name, answer in MACHINE.items() if name != "query-balloon"})
+        one.guest.look_again()
+        one.peer.fail(await one.peer.next_command(), "no", error_class)
+        await anyio.wait_all_tasks_blocked()
+        assert one.ears.machines == ([replace(FOUND, balloon=None)] if told else [])
+        one.peer.answers.update(MACHINE)
+        one.guest.look_again()
+        await anyio.wait_all_tasks_blocked()
+        assert one.ears.machines[-1] == FOUND
+
+
+async def test_who_is_stuck_while_it_is_asked_is_found_all_the_same() -> None:
+    async with scene() as one, anyio.create_task_group() as tasks:
+        one.peer.answers["query-uuid"] = {"UUID": str(U)}
+        tasks.start_soon(one.meet_again)
+        await one.peer.next_command()  # and it is never answered
+        one.peer.answers["query-status"] = {"status": "running", "running": True}
+        await anyio.sleep(31)
+        assert one.ears.names == ["STALLED", "CONNECTED", "CONNECTED", "RESUMED"]

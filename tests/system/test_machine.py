@@ -1,0 +1,138 @@
+"""What a guest's machine has while it runs, as a real QEMU tells it, and as it is found after an absence."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+
+import anyio
+import pytest
+
+import aiovirt
+from aiovirt import Domain, Host
+from aiovirt.events import DomainChanged
+from aiovirt.model.machine import Job, Machine
+from aiovirt.model.units import MiB
+from tests.system.conftest import PATIENCE, Place
+
+pytestmark = pytest.mark.anyio
+
+
+async def until(host: Host, domain: Domain, after: str, holds: Callable[[Machine], bool]) -> list[DomainChanged]:
+    """The changes from ``after`` on, up to the first after which that holds."""
+    heard: list[DomainChanged] = []
+    with anyio.fail_after(PATIENCE):
+        async with host.events.subscribe(DomainChanged, subject=domain, after=after) as events:
+            while not heard or not holds(heard[-1].new):
+                heard.append(await events.receive())
+    for before, event in pairwise(heard):
+        assert event.old == before.new, "each change begins where the one before has ended"
+    return heard
+
+
+def outside(place: Place, *commands: dict[str, object]) -> None:
+    """Commands from one who is not us, while nobody holds the monitor."""
+    (path,) = Path(place.folder / "engine/runtime/qemu").glob("*.monitor")
+    with socket.socket(socket.AF_UNIX) as client, client.makefile("rw") as said:
+        client.settimeout(PATIENCE)
+        client.connect(str(path))
+        said.readline()
+        for command in ({"execute": "qmp_capabilities"}, *commands):
+            said.write(json.dumps(command))
+            said.flush()
+            while "return" not in (answer := json.loads(said.readline())):
+                assert "error" not in answer, answer
+
+
+BALLOON: dict[str, object] = {"driver": "virtio-balloon-pci", "id": "balloon0"}
+
+
+async def started(host: Host, place: Place, *, paused: bool = False) -> Domain:
+    domain = await host.define(place.spec(vcpus=2))
+    after = host.events.cursor
+    await domain.start(paused=paused)
+    (first,) = await until(host, domain, after, lambda _: True)
+    assert (first.old, first.new) == (None, Machine(vcpus=2, devices=("disk-hda",)))
+    assert domain.machine == first.new
+    return domain
+
+
+@pytest.mark.parametrize("paused", [False, True])
+async def test_it_is_known_after_a_start_and_no_more_after_the_end(host: Host, place: Place, *, paused: bool) -> None:
+    domain = await started(host, place, paused=paused)
+    await domain.destroy()
+    assert domain.machine is None
+    after = host.events.cursor
+    await domain.start()
+    assert (await until(host, domain, after, lambda _: True))[0].old is None
+    await domain.destroy()
+
+
+async def test_devices_that_come_and_go(host: Host, place: Place) -> None:
+    domain = await started(host, place)
+    after = host.events.cursor
+    await domain.qmp("device_add", BALLOON)
+    changed = (await until(host, domain, after, lambda machine: "balloon0" in machine.devices))[-1]
+    assert changed.changes == {
+        "devices": (("disk-hda",), ("balloon0", "disk-hda")),
+        "balloon": (None, (await domain.spec()).memory),
+    }
+    after = host.events.cursor
+    await domain.qmp("device_del", {"id": "balloon0"})
+    await domain.reset()  # this guest knows nothing of hot-plug: the slot is let go of in a reset
+    assert (await until(host, domain, after, lambda machine: "balloon0" not in machine.devices))[-1].new.balloon is None
+    await domain.destroy()
+
+
+async def test_jobs_that_come_and_go(host: Host, place: Place) -> None:
+    domain = await started(host, place)
+    after = host.events.cursor
+    new = place.folder / "new.img"
+    new.touch()
+    for job, file in (("make", str(new)), ("fail", "/no/such")):
+        options = {"driver": "file", "filename": file, "size": MiB}
+        await domain.qmp("blockdev-create", {"job-id": job, "options": options})
+    heard = await until(
+        host, domain, after, lambda machine: {job.status for job in machine.jobs} == {"concluded"} and len(machine.jobs) == 2
+    )
+    failed, made = heard[-1].new.jobs
+    assert made == Job("make", "create", "concluded")
+    assert (failed.id, failed.status) == ("fail", "concluded")
+    assert failed.error
+    assert "No such file" in failed.error
+    for job in ("make", "fail"):
+        await domain.qmp("job-dismiss", {"id": job})
+    assert (await until(host, domain, heard[-1].cursor, lambda machine: not machine.jobs))[-1].new == Machine(
+        vcpus=2, devices=("disk-hda",)
+    )
+    await domain.destroy()
+
+
+async def test_what_changed_while_no_engine_was_there_is_told(place: Place) -> None:
+    async with aiovirt.connect(place.uri) as host:
+        domain = await started(host, place)
+        cursor = host.events.cursor
+    options = {"driver": "file", "filename": "/no/such", "size": MiB}
+    outside(
+        place,
+        {"execute": "device_add", "arguments": BALLOON},
+        {"execute": "blockdev-create", "arguments": {"job-id": "fail", "options": options}},
+    )
+    async with aiovirt.connect(place.uri) as host:
+        domain = host.domain("tiny")
+        changed = (await until(host, domain, cursor, lambda machine: any(job.status == "concluded" for job in machine.jobs)))[0]
+        assert changed.missed
+        assert changed.old == Machine(vcpus=2, devices=("disk-hda",))
+        assert changed.new.devices == ("balloon0", "disk-hda")
+        assert [job.id for job in changed.new.jobs] == ["fail"]
+    async with aiovirt.connect(place.uri) as host:
+        after = host.events.cursor
+        assert host.domain("tiny").machine == changed.new, "it is known before it is asked again"
+        await host.domain("tiny").suspend()  # and by now it was, and nothing was different
+        await host.domain("tiny").destroy()
+        async with host.events.subscribe(DomainChanged, after=after) as events:
+            with pytest.raises(anyio.WouldBlock):
+                events.receive_nowait()
