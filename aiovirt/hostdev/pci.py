@@ -23,21 +23,28 @@ _log = get_logger("hostdev")
 
 
 class PCIWatch:
-    """Functions live. ``tell`` publishes; ``catch_up`` hands in, with :meth:`take`, every uevent that waits."""
+    """Functions live. ``tell`` publishes; ``catch_up`` hands in, with :meth:`take`, every uevent that waits.
+
+    ``unlocked`` is told whose lock somebody had for long, and has no more.
+    """
 
     def __init__(
         self,
         tell: Callable[[Iterable[DeviceEvent]], None],
         catch_up: Callable[[], Awaitable[None]],
         bus: PCIBus,
+        unlocked: Callable[[Iterable[str]], None],
         known: Iterable[PCIDevice] = (),
     ) -> None:
         self.functions = Functions(known)
         self._tell = tell
+        self._unlocked = unlocked
         self._catch_up = catch_up
         self._bus = bus
         self._asking = anyio.Lock()
         self._to_ask = Bell()
+        self._held: set[str] = set()  # whose lock somebody had for longer than could be waited for
+        self._to_wait = Bell()
 
     async def take(self, heard: Uevent, address: str) -> None:
         """A uevent about the function at ``address``."""
@@ -63,6 +70,16 @@ class PCIWatch:
             await self._to_ask.wait()
             while self.functions.dirty:
                 await self._refresh(())
+
+    async def await_locks(self) -> None:
+        """Reads again those whose lock somebody had, when it is let go of, until cancelled: what that was for may be seen only now."""
+        while True:
+            await self._to_wait.wait()
+            while self._held:
+                await self._bus.wait_for_locks()
+                held, self._held = self._held, set()
+                await self._refresh(held)
+                self._unlocked(held - self._held)
 
     async def refresh(self, address: str) -> None:
         """Reads one again now. Raises SystemFailure when it could not be read in time."""
@@ -103,7 +120,11 @@ class PCIWatch:
     async def _read(self, addresses: Iterable[str]) -> dict[str, PCIDevice]:
         """Each function whole; who may bind it as known, where that could not be read."""
         addresses = list(addresses)
-        read, overrides = await self._bus.read(addresses), await self._bus.read_overrides(addresses)
+        read = await self._bus.read(addresses)
+        overrides, is_late = await self._bus.read_overrides(addresses)
+        if is_late:
+            self._held |= read.keys() - overrides.keys()
+            self._to_wait.ring()
         return {
             address: structs.replace(function, driver_override=self._override(address, overrides)) for address, function in read.items()
         }

@@ -99,7 +99,7 @@ class Watch:
         self._heard_links = 0.0  # when, on a clock of its own
         self._links = Links(known := tuple(known), incarnation=incarnation, netns=netns)
         self._questions = Questions(self._sysfs, self._links.table.get)
-        self._pci = PCIWatch(self._tell, self._catch_up_uevents, bus or PCIBus(), known_pci := tuple(known_pci))
+        self._pci = PCIWatch(self._tell, self._catch_up_uevents, bus or PCIBus(), self._mark_unlocked, known_pci := tuple(known_pci))
         self._goes_on = bool(known or known_pci)
         self._begins = begins
         self._missed = False  # whether what is told of devices happened while nobody was there
@@ -187,7 +187,14 @@ class Watch:
     async def _follow(self, udev: UdevWatch | None) -> None:
         """All that changes from then on."""
         async with Background() as tasks:
-            for task in (self._follow_links, self._follow_uevents, self._take_uevents, self._announce, self._pci.ask):
+            for task in (
+                self._follow_links,
+                self._follow_uevents,
+                self._take_uevents,
+                self._announce,
+                self._pci.ask,
+                self._pci.await_locks,
+            ):
                 tasks.group.start_soon(task)
             if udev is not None:
                 tasks.group.start_soon(udev.run)
@@ -385,6 +392,11 @@ class Watch:
         for netdev in self._links.table:
             if netdev.pci == function:
                 self._links.mark(netdev.ifindex)
+
+    def _mark_unlocked(self, functions: Iterable[str]) -> None:
+        for function in functions:
+            self._mark_netdevs(function)
+        self._ring()
 
     def _ring(self) -> None:
         if self._links.waiting:

@@ -18,14 +18,25 @@ __all__ = ["Lane"]
 _THREADS: Final = 2
 
 
+class _Call:
+    """Whether somebody waits for it, and whether it has ended."""
+
+    wanted = True
+    ended = False
+
+
 class Lane:
-    """At most two threads at once, those left behind included. ``deadline`` is in seconds, None for none."""
+    """At most two threads at once, those left behind included. ``deadline`` is in seconds, None for none.
+
+    ``returned`` counts the calls that were left behind and have ended since.
+    """
 
     def __init__(self, deadline: float | None) -> None:
         self._deadline = deadline
         self._limiter = CapacityLimiter(_THREADS)
         self._changed = threading.Condition()
         self._free = _THREADS  # a limiter forgets what was left behind; this does not
+        self.returned = 0
 
     async def run(self, work: Callable[[], object]) -> bool:
         """Whether ``work`` ended in time; raises what it raised. Cancelled, or too late, it is left behind."""
@@ -33,21 +44,35 @@ class Lane:
             return await self._run(work)
         return False
 
-    async def _run(self, work: Callable[[], object]) -> bool:
-        wanted = threading.Event()
-        wanted.set()
+    async def wait_for_return(self, since: int) -> None:
+        """Returns when a call that was left behind has ended, ``returned`` having been ``since`` before it was made."""
+        waits = _Call()
         try:
-            return await to_thread.run_sync(self._in_turn, work, wanted, limiter=self._limiter, abandon_on_cancel=True)
+            await to_thread.run_sync(self._await_return, since, waits, limiter=CapacityLimiter(1), abandon_on_cancel=True)
         finally:
-            with self._changed:
-                wanted.clear()
-                self._changed.notify_all()
+            self._leave(waits)
 
-    def _in_turn(self, work: Callable[[], object], wanted: threading.Event) -> bool:
+    async def _run(self, work: Callable[[], object]) -> bool:
+        call = _Call()
+        done = False
+        try:
+            done = await to_thread.run_sync(self._in_turn, work, call, limiter=self._limiter, abandon_on_cancel=True)
+        finally:
+            if not done:
+                self._leave(call)
+        return done
+
+    def _leave(self, call: _Call) -> None:
+        with self._changed:
+            call.wanted = False
+            self.returned += call.ended
+            self._changed.notify_all()
+
+    def _in_turn(self, work: Callable[[], object], call: _Call) -> bool:
         """In the thread: waits for those that were left behind, for as long as somebody wants this."""
         with self._changed:
-            self._changed.wait_for(lambda: self._free or not wanted.is_set())
-            if not wanted.is_set():
+            self._changed.wait_for(lambda: self._free or not call.wanted)
+            if not call.wanted:
                 return False
             self._free -= 1
         try:
@@ -55,5 +80,11 @@ class Lane:
         finally:
             with self._changed:
                 self._free += 1
+                call.ended = True
+                self.returned += not call.wanted
                 self._changed.notify_all()
         return True
+
+    def _await_return(self, since: int, waits: _Call) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self.returned > since or not waits.wanted)

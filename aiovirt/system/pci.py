@@ -30,6 +30,7 @@ class PCIBus:
         self._functions = Path(root) / "bus" / "pci" / "devices"
         self._attributes = Lane(deadline)
         self._locked = Lane(deadline)
+        self._held_since = 0
 
     async def addresses(self) -> list[str]:
         """Every function's address; none where there is no PCI bus."""
@@ -43,11 +44,17 @@ class PCIBus:
         await self._attributes.run(lambda: self._read(addresses, found))
         return dict(found)
 
-    async def read_overrides(self, addresses: Iterable[str]) -> dict[str, str | None]:
-        """Each function's ``driver_override``, None where there is none."""
+    async def read_overrides(self, addresses: Iterable[str]) -> tuple[dict[str, str | None], bool]:
+        """Each function's ``driver_override``, None where there is none; and whether somebody had the lock of one for too long."""
         found: dict[str, str | None] = {}
-        await self._locked.run(lambda: self._read_overrides(addresses, found))
-        return dict(found)
+        before = self._locked.returned
+        if is_late := not await self._locked.run(lambda: self._read_overrides(addresses, found)):
+            self._held_since = before
+        return dict(found), is_late
+
+    async def wait_for_locks(self) -> None:
+        """Returns when the lock is let go of for which the last late reading still waits."""
+        await self._locked.wait_for_return(self._held_since)
 
     def _read(self, addresses: Iterable[str], found: dict[str, PCIDevice]) -> None:
         for address in addresses:

@@ -27,6 +27,7 @@ class Bus(PCIBus):
         self.there = {function.address: function for function in functions}
         self.stuck: set[str] = set()
         self.overrides_stuck = False
+        self.unlocked = anyio.Event()
         self.unlisted = False
         self.meanwhile: Callable[[], None] = lambda: None
         self.reads: list[str] = []
@@ -42,10 +43,13 @@ class Bus(PCIBus):
         self.meanwhile()
         return {address: structs.replace(function, driver_override=None) for address, function in found.items()}
 
-    async def read_overrides(self, addresses: Iterable[str]) -> dict[str, str | None]:
+    async def read_overrides(self, addresses: Iterable[str]) -> tuple[dict[str, str | None], bool]:
         if self.overrides_stuck:
-            return {}
-        return {address: self.there[address].driver_override for address in addresses if address in self.there}
+            return {}, True
+        return {address: self.there[address].driver_override for address in addresses if address in self.there}, False
+
+    async def wait_for_locks(self) -> None:
+        await self.unlocked.wait()
 
 
 class Watched:
@@ -55,7 +59,8 @@ class Watched:
         self.bus = bus
         self.told: list[DeviceEvent] = []
         self.waiting: list[Uevent] = []
-        self.watch = PCIWatch(self.tell, self.catch_up, bus, known)
+        self.unlocked: list[str] = []
+        self.watch = PCIWatch(self.tell, self.catch_up, bus, self.unlocked.extend, known)
         self._seqnum = 0
         self._news = anyio.Event()
 
@@ -94,6 +99,7 @@ async def asking(*functions: PCIDevice) -> AsyncIterator[tuple[Watched, Bus]]:
     watched.told.clear()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(watched.watch.ask)
+        tasks.start_soon(watched.watch.await_locks)
         yield watched, bus
         tasks.cancel_scope.cancel()
 
@@ -166,6 +172,41 @@ async def test_who_may_bind_it_stays_as_known_where_that_cannot_be_read() -> Non
         assert watched.watch.functions.get(CARD) == bus.there[CARD]
 
 
+async def test_whose_lock_was_held_for_long_is_read_again_when_it_is_let_go_of() -> None:
+    async with asking(function(), function(VF)) as (watched, bus):
+        bus.overrides_stuck = True
+        bus.there[CARD] = function(driver_override="igb")
+        await watched.take("change", CARD)
+        await anyio.wait_all_tasks_blocked()
+        assert (watched.told, watched.unlocked) == ([], [])
+        bus.overrides_stuck = False
+        bus.unlocked.set()
+        await watched.until(lambda: watched.told)
+        assert watched.told == [PCIChanged(old=function(), new=bus.there[CARD])]
+        await anyio.wait_all_tasks_blocked()
+        assert watched.unlocked == [CARD]
+
+
+async def test_whose_lock_is_held_again_is_waited_for_again() -> None:
+    async with asking(function()) as (watched, bus):
+        bus.overrides_stuck = True
+        waits: list[anyio.Event] = []
+
+        async def wait() -> None:
+            waits.append(anyio.Event())
+            await waits[-1].wait()
+
+        bus.wait_for_locks = wait  # type: ignore[method-assign]
+        await watched.take("change", CARD)
+        for number in range(1, 4):
+            await anyio.wait_all_tasks_blocked()
+            assert (len(waits), watched.unlocked) == (number, [])
+            bus.overrides_stuck = number < 3
+            waits[-1].set()
+        await anyio.wait_all_tasks_blocked()
+        assert (len(waits), watched.unlocked) == (3, [CARD])
+
+
 async def test_a_refresh_that_cannot_be_had_says_so() -> None:
     async with asking(function()) as (watched, bus):
         bus.stuck.add(CARD)
@@ -223,6 +264,7 @@ async def test_who_asks_for_the_same_function_at_once_is_answered() -> None:
     await watched.watch.resync()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(watched.watch.ask)
+        tasks.start_soon(watched.watch.await_locks)
         await watched.take("change", CARD)
         for _ in range(3):
             tasks.start_soon(watched.watch.refresh, CARD)

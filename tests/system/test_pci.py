@@ -98,7 +98,7 @@ async def test_a_host_without_a_pci_bus(tmp_path: Path) -> None:
     bus = PCIBus(tmp_path)
     assert await bus.addresses() == []
     assert await bus.read([PF]) == {}
-    assert await bus.read_overrides([PF]) == {}
+    assert await bus.read_overrides([PF]) == ({}, False)
 
 
 async def test_a_bus_that_cannot_be_listed(tmp_path: Path) -> None:
@@ -170,7 +170,7 @@ async def test_who_may_bind_a_function(tree: Tree) -> None:
     (tree.bridge / "driver_override").write_text("\n")
     (tree.vfs[0] / "driver_override").write_text("vfio-pci\n")
     overrides = await PCIBus(tree.root).read_overrides([BRIDGE, PF, VF0, VF1])
-    assert overrides == {BRIDGE: None, PF: None, VF0: "vfio-pci"}
+    assert overrides == ({BRIDGE: None, PF: None, VF0: "vfio-pci"}, False)
 
 
 async def test_reads_that_hang_are_left_behind_and_the_others_told(tree: Tree) -> None:
@@ -182,11 +182,31 @@ async def test_reads_that_hang_are_left_behind_and_the_others_told(tree: Tree) -
     before = threading.active_count()
     try:
         for _ in range(4):
-            assert await bus.read_overrides([BRIDGE, PF, VF0]) in ({BRIDGE: "vfio-pci"}, {})
+            assert await bus.read_overrides([BRIDGE, PF, VF0]) in (({BRIDGE: "vfio-pci"}, True), ({}, True))
             assert await bus.read([PF]) == {PF: CARD}
         assert threading.active_count() - before <= 6
     finally:
         os.close(os.open(tree.card / "driver_override", os.O_RDWR | os.O_NONBLOCK))
+
+
+async def test_who_read_too_late_hears_when_it_can_be_read(tree: Tree) -> None:
+    """Whether that is before one asks for it or after, and however often."""
+    (tree.card / "driver_override").unlink()
+    os.mkfifo(tree.card / "driver_override")
+    bus = PCIBus(tree.root, deadline=0.05)
+    for waits_first in (True, False, True):
+        assert await bus.read_overrides([PF]) == ({}, True)
+        with anyio.fail_after(60):
+            async with anyio.create_task_group() as tasks:
+                if waits_first:
+                    tasks.start_soon(bus.wait_for_locks)
+                    await anyio.wait_all_tasks_blocked()
+                    assert await bus.read_overrides([VF0]) == ({}, False), "what others read is not what is waited for"
+                    with anyio.move_on_after(0.05):
+                        await bus.wait_for_locks()
+                        raise AssertionError("nobody has let go of it")
+                os.close(os.open(tree.card / "driver_override", os.O_RDWR | os.O_NONBLOCK))
+                await bus.wait_for_locks()
 
 
 async def test_cancelling_a_read_that_hangs_does_not_wait(tree: Tree) -> None:
@@ -244,6 +264,6 @@ async def test_this_machines_functions_as_plain_reads_have_them() -> None:
     assert {address: structs.replace(function, vf_index=None) for address, function in read.items()} == {
         folder.name: plainly(folder) for folder in SYSFS.glob("*")
     }
-    overrides = await bus.read_overrides(addresses)
+    overrides, _ = await bus.read_overrides(addresses)
     plain = {folder.parent.name: folder.read_text().strip() for folder in SYSFS.glob("*/driver_override")}
     assert overrides == {address: None if text in ("", "(null)") else text for address, text in plain.items()}

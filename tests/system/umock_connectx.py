@@ -115,7 +115,7 @@ class Inventory:
 async def read() -> tuple[Inventory, dict[int, Attachment]]:
     sysfs, bus = Sysfs(), PCIBus()
     addresses = await bus.addresses()
-    functions, overrides = await bus.read(addresses), await bus.read_overrides(addresses)
+    functions, (overrides, _) = await bus.read(addresses), await bus.read_overrides(addresses)
     pci = {address: structs.replace(function, driver_override=overrides.get(address)) for address, function in functions.items()}
     names = await sysfs.indexes(await sysfs.names())
     attachments = await sysfs.read_attachments(names)
