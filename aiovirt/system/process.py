@@ -146,14 +146,14 @@ def adopt(identity: ProcessId) -> Process | None:
     return None
 
 
-def find_by_words(words: tuple[str, ...]) -> ProcessId | None:
-    """The process that has ``words`` in a row in its command line, or None. Blocks: for threads."""
+def find_by_words(words: tuple[str, ...], *, outside_of: int = 0) -> ProcessId | None:
+    """The process that has ``words`` in a row in its command line, or None; not one of the session ``outside_of``. Blocks: for threads."""
     wanted = b"".join(os.fsencode(word) + b"\0" for word in words)
     for folder in Path("/proc").iterdir():
         if not folder.name.isdecimal() or int(folder.name) == os.getpid():
             continue
         with contextlib.suppress(OSError):
-            if b"\0" + wanted in (folder / "cmdline").read_bytes():
+            if b"\0" + wanted in (folder / "cmdline").read_bytes() and not (outside_of and os.getsid(int(folder.name)) == outside_of):
                 return _identity(int(folder.name))
     return None
 

@@ -13,7 +13,17 @@ import pytest
 
 import aiovirt
 from aiovirt import DomainState
-from aiovirt.events import DomainEvent, DomainLifecycle, Event, Lifecycle, MonitorEvent, MonitorHealth, MonitorResumed, MonitorStalled
+from aiovirt.events import (
+    DomainChanged,
+    DomainEvent,
+    DomainLifecycle,
+    Event,
+    Lifecycle,
+    MonitorEvent,
+    MonitorHealth,
+    MonitorResumed,
+    MonitorStalled,
+)
 from tests.system.conftest import PATIENCE, Place
 from tests.system.test_qemu import pid_of, state_of
 
@@ -48,7 +58,8 @@ class Stuck:
 @pytest.fixture
 async def stuck(host: aiovirt.Host, place: Place) -> AsyncIterator[Stuck]:
     """It is not stuck yet."""
-    async with host.run(place.spec("stuck")) as domain:
+    async with host.events.subscribe(DomainChanged) as events, host.run(place.spec("stuck")) as domain:
+        await events.receive()  # and all that is asked of it by itself is answered
         yield Stuck(domain, pid_of(place, domain))
 
 

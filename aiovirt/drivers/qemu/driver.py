@@ -121,6 +121,7 @@ class QemuDriver:
             try:
                 guest = await shielded(self._launch(run, spec, emulator, log, lock))
                 await save(guest.run)
+                await to_thread.run_sync(_refuse_another, run, guest.process.pid)
                 await self._bring_up(guest, paused=paused, timeout=timeout)
             except BaseException as error:
                 # A launch that was held off from being cancelled has left its guest here all the same.
@@ -366,16 +367,34 @@ def _lock_once(folder: Path, run: RunRecord) -> BinaryIO:
         lock = files.lock_for_good(folder / str(run.uuid))
     except OSError as error:
         raise SystemFailure(f"cannot lock {folder / str(run.uuid)}: {error.strerror}") from error
-    other = process.find_by_words(("-uuid", str(run.uuid)))
-    if lock is not None and other is None:
-        return lock
-    if lock is not None:
-        lock.close()
-    words = "another engine's"
+    try:
+        _refuse_another(run)
+    except BaseException:
+        if lock is not None:
+            lock.close()
+        raise
+    if lock is None:
+        raise _runs_already(run, _ANOTHERS)
+    return lock
+
+
+_ANOTHERS: Final = "another engine's"
+
+
+def _refuse_another(run: RunRecord, pid: int = 0) -> None:
+    """Raises OperationFailed when there is a QEMU with its uuid beside ``pid``.
+
+    Asked again once ours has begun and before its vCPUs run: engines of two users share no lock, and of two that begin at
+    the same moment one at least sees the other.
+    """
+    other = process.find_by_words(("-uuid", str(run.uuid)), outside_of=pid)
     if other is not None:
-        whose = "libvirt's" if has_word(other.pid, "/libvirt/") else words
-        words = f"process {other.pid}, which is {whose}"
-    raise OperationFailed(f"it runs already, as {words}", subject=f"domain/{run.uuid}")
+        whose = "libvirt's" if has_word(other.pid, "/libvirt/") else _ANOTHERS
+        raise _runs_already(run, f"process {other.pid}, which is {whose}")
+
+
+def _runs_already(run: RunRecord, who: str) -> OperationFailed:
+    return OperationFailed(f"it runs already, as {who}", subject=f"domain/{run.uuid}")
 
 
 def _look_for_all(runs: Sequence[RunRecord]) -> list[process.Process | OSError | None]:
