@@ -146,5 +146,5 @@ class Index:
 
 @cache
 def _lineage(kind: type[Event]) -> tuple[type[Event], ...]:
-    """The type and its families, up to Event."""
-    return tuple(base for base in kind.__mro__ if issubclass(base, Event))
+    """The type and its families, Event first: who passes everything on has others that wait."""
+    return tuple(base for base in reversed(kind.__mro__) if issubclass(base, Event))
