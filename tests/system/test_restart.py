@@ -301,7 +301,7 @@ async def test_one_that_another_user_starts_at_the_same_moment_is_seen_before_ou
     def lock_unseeing(folder: Path, run: RunRecord) -> object:
         return files.lock_for_good(folder / str(run.uuid))
 
-    monkeypatch.setattr("aiovirt.drivers.qemu.driver._lock_once", lock_unseeing)
+    monkeypatch.setattr("aiovirt.drivers.qemu.driver.lock_once", lock_unseeing)
     async with aiovirt.connect(place.uri) as host:
         domain = await host.define(place.spec())
         script = "import sys; print(flush=True); sys.stdin.read()"

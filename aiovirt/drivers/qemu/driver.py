@@ -25,12 +25,12 @@ from aiovirt.drivers.door import Save, Sink
 from aiovirt.drivers.qemu import command_line, commands
 from aiovirt.drivers.qemu.guest import LAST_WORDS, Guest
 from aiovirt.drivers.qemu.machine import CHANGED_BY_COMMANDS
+from aiovirt.drivers.qemu.once import lock_once, refuse_another
 from aiovirt.errors import (
     ConfigUnsupported,
     Error,
     GuestFailed,
     InvalidArgument,
-    OperationFailed,
     OperationInvalid,
     OrderTimeout,
     ProtocolError,
@@ -42,7 +42,6 @@ from aiovirt.model.spec import DomainSpec, VirtType
 from aiovirt.system import files, process
 from aiovirt.system.background import shielded
 from aiovirt.system.carrier import connect_unix
-from aiovirt.system.commandlines import has_word
 from aiovirt.system.deadlines import Deadlines
 from aiovirt.system.inotify import IN_CREATE, IN_MODIFY, IN_MOVED_TO, FolderWatch
 from aiovirt.system.log import get_logger
@@ -121,7 +120,7 @@ class QemuDriver:
             try:
                 guest = await shielded(self._launch(run, spec, emulator, log, lock))
                 await save(guest.run)
-                await to_thread.run_sync(_refuse_another, run, guest.process.pid)
+                await to_thread.run_sync(refuse_another, run, guest.process.pid)
                 await self._bring_up(guest, paused=paused, timeout=timeout)
             except BaseException as error:
                 # A launch that was held off from being cancelled has left its guest here all the same.
@@ -138,7 +137,7 @@ class QemuDriver:
         """The lock of its uuid: its process takes it over, and has it as long as it lives. Raises OperationFailed."""
         taken: list[BinaryIO] = []
         try:
-            await shielded(to_thread.run_sync(lambda: taken.append(_lock_once(self._lock_dir, run))))
+            await shielded(to_thread.run_sync(lambda: taken.append(lock_once(self._lock_dir, run))))
             yield taken[0]
         finally:
             for lock in taken:
@@ -356,45 +355,6 @@ def _find_emulator(spec: DomainSpec) -> str:
     if found is None:
         raise SystemFailure(f"{wanted} is not installed (on Debian: apt-get install qemu-system-x86)")
     return found
-
-
-def _lock_once(folder: Path, run: RunRecord) -> BinaryIO:
-    """The lock of a guest's uuid, to be held by its process.
-
-    Raises OperationFailed when a QEMU with this uuid runs already, whoever has started it: two would ruin each other's disks.
-    """
-    try:
-        lock = files.lock_for_good(folder / str(run.uuid))
-    except OSError as error:
-        raise SystemFailure(f"cannot lock {folder / str(run.uuid)}: {error.strerror}") from error
-    try:
-        _refuse_another(run)
-    except BaseException:
-        if lock is not None:
-            lock.close()
-        raise
-    if lock is None:
-        raise _runs_already(run, _ANOTHERS)
-    return lock
-
-
-_ANOTHERS: Final = "another engine's"
-
-
-def _refuse_another(run: RunRecord, pid: int = 0) -> None:
-    """Raises OperationFailed when there is a QEMU with its uuid beside ``pid``.
-
-    Asked again once ours has begun and before its vCPUs run: engines of two users share no lock, and of two that begin at
-    the same moment one at least sees the other.
-    """
-    other = process.find_by_words(("-uuid", str(run.uuid)), outside_of=pid)
-    if other is not None:
-        whose = "libvirt's" if has_word(other.pid, "/libvirt/") else _ANOTHERS
-        raise _runs_already(run, f"process {other.pid}, which is {whose}")
-
-
-def _runs_already(run: RunRecord, who: str) -> OperationFailed:
-    return OperationFailed(f"it runs already, as {who}", subject=f"domain/{run.uuid}")
 
 
 def _look_for_all(runs: Sequence[RunRecord]) -> list[process.Process | OSError | None]:
