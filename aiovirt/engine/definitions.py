@@ -70,26 +70,29 @@ class Definitions:
         assert self._store is not None
         async with self._changing:
             try:
-                definition = await self._store.read_definition(name)
+                others = {entry.uuid for entry in self._engine.entries if entry.name != name}
+                definition = await self._store.read_definition(name, others)
                 entry = self._engine.entries.named(name)
                 if definition is not None:
-                    await self._take_in(definition, entry, self._store)
+                    await self._take_in(definition, self._store)
                 elif entry is not None and entry.config is not None:
                     self._undefined(entry)
             except Error as error:
                 self._store.leave_alone(name)
                 log.error("a definition is left alone", name=name, error=str(error))
 
-    async def _take_in(self, definition: Definition, entry: Entry | None, store: Store) -> None:
-        """``entry`` is what has its name already."""
+    async def _take_in(self, definition: Definition, store: Store) -> None:
         spec = definition.spec
         self._engine.driver.check(spec)
-        if definition.is_new:
-            await store.put_filled(definition)
-        if entry is None or entry.config != spec:
-            entry = self._engine.entries.claim(spec)
-            entry.autostart = await store.is_autostarted(spec.name)
-            self._defined(entry, spec)
+        entry = self._engine.entries.claim(spec)  # what is refused is not filled in: its text may yet be mended
+        try:
+            if definition.is_new:
+                await store.put_filled(definition)
+            if entry.config != spec:
+                entry.autostart = await store.is_autostarted(spec.name)
+                self._defined(entry, spec)
+        finally:
+            self._engine.forget_unless_wanted(entry)
 
     async def set_autostart(self, request: orders.SetAutostart) -> None:
         """Marks a definition, or no longer; raises OperationInvalid where there is none, SystemFailure."""

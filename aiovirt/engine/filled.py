@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Container
+from enum import IntEnum
 from pathlib import Path
 from typing import Final
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -20,7 +22,7 @@ from aiovirt.errors import Error, SystemFailure
 from aiovirt.model.spec import DomainSpec
 from aiovirt.system import files
 
-__all__ = ["DEFINITION_VERSION", "Definition", "digest_of", "drop_filled", "read_definition", "text_to_keep", "write_filled"]
+__all__ = ["DEFINITION_VERSION", "Definition", "Named", "digest_of", "drop_filled", "read_definition", "text_to_keep", "write_filled"]
 
 DEFINITION_VERSION: Final = 2
 LIMIT: Final = 4 * 1024 * 1024
@@ -28,12 +30,26 @@ LIMIT: Final = 4 * 1024 * 1024
 _HEAD: Final = re.compile(rb"<!-- aiovirt definition (\d{1,9}), made of ([0-9a-f]{64})")
 
 
+class Named(IntEnum):
+    """What says which domain it is: the text itself, what was filled in before, or nothing yet."""
+
+    BY_TEXT = 0
+    BEFORE = 1
+    NOW = 2
+
+
 class Definition(Struct, frozen=True):
     """What a domain is defined as; ``digest`` is of the text, ``is_new`` says that this text was not filled in before."""
 
     spec: DomainSpec
     digest: str
-    is_new: bool
+    is_new: bool = True
+    named: Named = Named.BY_TEXT
+
+    @property
+    def rank(self) -> tuple[bool, Named]:
+        """Of two with one uuid, whose it is: his who had it, then his who says so."""
+        return self.is_new, self.named
 
 
 def digest_of(text: bytes) -> str:
@@ -55,8 +71,8 @@ def text_to_keep(xml: str, spec: DomainSpec) -> bytes:
     return text if says_the_same else render(spec).encode()
 
 
-def read_definition(path: Path) -> Definition | None:
-    """The definition at ``path``, filled in; None where there is none.
+def read_definition(path: Path, others: Container[UUID] = ()) -> Definition | None:
+    """The definition at ``path``, filled in; None where there is none. Of ``others`` it takes no uuid that it does not say itself.
 
     Raises XMLInvalid and ConfigUnsupported for its text; SystemFailure where it is no definition of this name, or the other
     form is of a newer version.
@@ -73,8 +89,11 @@ def read_definition(path: Path) -> Definition | None:
     spec = parse(text)
     if spec.name != path.stem:
         raise SystemFailure(f"{path}: it must have the name {path.stem!r}")
-    uuid = spec.uuid or (before.spec.uuid if before else None) or uuid4()
-    return Definition(replace(spec, uuid=uuid), digest, is_new=True)
+    if spec.uuid:
+        return Definition(spec, digest)
+    if before is not None and before.spec.uuid not in others:
+        return Definition(replace(spec, uuid=before.spec.uuid), digest, named=Named.BEFORE)
+    return Definition(replace(spec, uuid=uuid4()), digest, named=Named.NOW)
 
 
 def write_filled(path: Path, definition: Definition) -> None:
@@ -113,7 +132,7 @@ def _read_filled(path: Path) -> Definition | None:
         spec = parse(data)
     except Error:
         return None  # it can be made again
-    return Definition(spec, head[2].decode(), is_new=False) if spec.uuid else None
+    return Definition(spec, head[2].decode(), is_new=False, named=Named.BEFORE) if spec.uuid else None
 
 
 def _read(path: Path) -> bytes | None:

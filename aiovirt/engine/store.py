@@ -7,7 +7,7 @@ else. Changes of one kind are written one after another, the newest of each doma
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator, Mapping
 from pathlib import Path
 from typing import Final, TypeVarTuple
 from uuid import UUID
@@ -16,7 +16,7 @@ import anyio
 import msgspec
 from anyio import to_thread
 
-from aiovirt.engine.filled import Definition, digest_of, drop_filled, read_definition, text_to_keep, write_filled
+from aiovirt.engine.filled import Definition, Named, digest_of, drop_filled, read_definition, text_to_keep, write_filled
 from aiovirt.engine.paths import Folders
 from aiovirt.errors import DomainExists, Error, SystemFailure
 from aiovirt.model.record import RECORD_VERSION, RunRecord
@@ -72,9 +72,9 @@ class Store:
             await _on_disk(_put, self._definition(spec.name), spec, xml)
 
     async def put_filled(self, definition: Definition) -> None:
-        """Keeps what a definition is whose text is there; raises SystemFailure."""
+        """Keeps what a definition is whose text is there; raises SystemFailure where nothing else says which domain it is."""
         async with self._lock:
-            await _on_disk(write_filled, self._definition(definition.spec.name), definition)
+            await _on_disk(_fill, self._definition(definition.spec.name), definition)
 
     async def drop_definition(self, name: str) -> None:
         """Forgets a definition, and that it was to be started; raises SystemFailure, also where its file was edited badly."""
@@ -85,9 +85,12 @@ class Store:
             await _on_disk(files.remove, self._definition(name))
             await _on_disk(drop_filled, self._definition(name))
 
-    async def read_definition(self, name: str) -> Definition | None:
-        """The definition of this name as its file has it now; None where there is none. Raises Error for one that cannot be used."""
-        definition = await to_thread.run_sync(read_definition, self._definition(name))
+    async def read_definition(self, name: str, others: Container[UUID]) -> Definition | None:
+        """The definition of this name as its file has it now; None where there is none. Raises Error for one that cannot be used.
+
+        A uuid of ``others`` it has only where it says so itself.
+        """
+        definition = await to_thread.run_sync(read_definition, self._definition(name), others)
         self._unreadable -= {name}
         return definition
 
@@ -193,23 +196,42 @@ class Store:
         return Loaded(definitions, runs, frozenset(unreadable), frozenset(unread), autostart)
 
     def _load_definitions(self, unreadable: set[str]) -> Iterator[DomainSpec]:
-        seen: dict[UUID, str] = {}
-        for path in sorted(self._folders.definitions.glob("*.xml")):
+        found = dict(self._found_definitions(unreadable))
+        taken: dict[UUID, str] = {}
+        for path in sorted(found, key=lambda path: (found[path].rank, path)):
             try:
-                definition = read_definition(path)
-                if definition is None:
-                    continue  # it went meanwhile
+                definition = self._settled(path, found[path], taken)
                 spec = definition.spec
                 assert spec.uuid is not None
-                if spec.uuid in seen:
-                    raise SystemFailure(f"its uuid is that of {seen[spec.uuid]!r}")
                 if definition.is_new:
                     _fill(path, definition)
-                seen[spec.uuid] = spec.name
-                yield spec
             except (Error, OSError) as error:
                 unreadable.add(path.stem)
                 log.error("a definition is left alone", file=str(path), error=str(error))
+            else:
+                taken[spec.uuid] = spec.name
+                yield spec
+
+    def _found_definitions(self, unreadable: set[str]) -> Iterator[tuple[Path, Definition]]:
+        for path in self._folders.definitions.glob("*.xml"):
+            try:
+                if (definition := read_definition(path)) is not None:
+                    yield path, definition
+            except (Error, OSError) as error:
+                unreadable.add(path.stem)
+                log.error("a definition is left alone", file=str(path), error=str(error))
+
+    @staticmethod
+    def _settled(path: Path, definition: Definition, taken: Mapping[UUID, str]) -> Definition:
+        """With a uuid that is nobody else's; raises SystemFailure where its text has another one's."""
+        assert definition.spec.uuid is not None
+        other = taken.get(definition.spec.uuid)
+        if other is None:
+            return definition
+        again = read_definition(path, taken) if definition.is_new and definition.named is Named.BEFORE else None
+        if again is None:
+            raise SystemFailure(f"its uuid is that of {other!r}")
+        return again
 
     def _load_runs(self, unread: set[str]) -> Iterator[tuple[RunRecord, DomainSpec]]:
         from aiovirt.domainxml import parse
@@ -239,16 +261,16 @@ class Store:
 def _put(path: Path, spec: DomainSpec, xml: str) -> None:
     """The text comes last: up to then the definition is the one before, or none."""
     text = text_to_keep(xml, spec)
-    write_filled(path, Definition(spec, digest_of(text), is_new=True))
+    write_filled(path, Definition(spec, digest_of(text)))
     files.write_whole(path, text)
 
 
 def _fill(path: Path, definition: Definition) -> None:
-    """Where the disk takes nothing, a definition that says itself which domain it is can be used as it is."""
+    """Where the disk takes nothing it can be used all the same, if it is known otherwise which domain it is."""
     try:
         write_filled(path, definition)
     except OSError as error:
-        if f"{definition.spec.uuid}" not in path.read_text(errors="replace"):
+        if definition.named is Named.NOW:
             raise
         log.warning("what a definition was filled in with is not kept", file=str(path), error=str(error))
 

@@ -26,11 +26,14 @@ mount --make-rprivate /
 mount -t tmpfs tmpfs "$2"
 mkdir "$2/cgroup"
 mount -t cgroup2 cgroup2 "$2/cgroup"
+for left in "$2"/cgroup/aiovirt-*/; do  # by a test that was killed
+    if grep -qs 'populated 0' "$left/cgroup.events"; then find "$left" -depth -type d -exec rmdir {} +; fi
+done
 mkdir "$2/cgroup/$1"
 trap 'find "$2/cgroup/$1" -depth -type d -exec rmdir {} +' EXIT
 (
     sh -c 'echo $PPID' >"$2/cgroup/$1/cgroup.procs"
-    exec unshare --cgroup --pid --ipc --mount --fork --kill-child --mount-proc sh -c "$3" sh "$2"
+    exec unshare --cgroup --pid --ipc --uts --mount --fork --kill-child --mount-proc sh -c "$3" sh "$2"
 )
 """
 _INNER: Final = """
@@ -40,8 +43,10 @@ mount -t cgroup2 cgroup2 /sys/fs/cgroup
 mount -t overlay -o "lowerdir=/etc,upperdir=$1/upper,workdir=$1/work" overlay /etc
 mount -t tmpfs tmpfs /run
 mount -t tmpfs tmpfs /var/lib
-for folder in system system-generators system-environment-generators; do
-    mount -t tmpfs tmpfs /lib/systemd/$folder
+mount --bind /proc/sys /proc/sys
+mount -o remount,bind,ro /proc/sys
+for folder in /lib/systemd/system /lib/systemd/system-generators /lib/systemd/system-environment-generators /usr/local/lib/systemd; do
+    if [ -d $folder ]; then mount -t tmpfs tmpfs $folder; fi
 done
 rm -rf /etc/systemd
 mkdir -p /etc/systemd/system /run/lock

@@ -271,3 +271,64 @@ async def test_a_text_in_an_encoding_of_its_own_is_kept_in_ours(place: Place) ->
     assert parse(definition(place, "shop").read_bytes()).title == "L\xe4den"
     async with aiovirt.connect(place.uri) as host:
         assert (await host.domain("shop").spec()).title == "L\xe4den"
+
+
+def with_uuid(number: int, *, text: str = TEXT) -> str:
+    return text.replace("<name>", f"<uuid>{UUID(int=number)}</uuid><name>")
+
+
+async def left_alone(place: Place, name: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Once more than it is by now."""
+    before = caplog.text.count("left alone")
+    with anyio.fail_after(PATIENCE):
+        while caplog.text.count("left alone") == before:
+            await anyio.lowlevel.checkpoint()
+    assert definition(place, name).exists()
+
+
+async def test_a_text_that_is_refused_and_mended_is_the_same_domain(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    async with aiovirt.connect(place.uri) as host:
+        uuid = (await host.define(TEXT)).uuid
+        definition(place, "shop").write_text(with_uuid(7))
+        await left_alone(place, "shop", caplog)
+        before = host.events.cursor
+        definition(place, "shop").write_text(TEXT.replace("32<", "48<"))
+        assert (await next_of(host, Lifecycle.DEFINED, "shop", before)).uuid == uuid
+    async with aiovirt.connect(place.uri) as host:
+        assert host.domain("shop").uuid == uuid
+
+
+async def test_a_copy_whose_uuid_is_taken_out_is_another_domain(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    async with aiovirt.connect(place.uri) as host:
+        shop = (await host.define(with_uuid(7))).uuid
+        copied = TEXT.replace(">shop<", ">copy<")
+        definition(place, "copy").write_text(with_uuid(7, text=copied))
+        await left_alone(place, "copy", caplog)
+        before = host.events.cursor
+        definition(place, "copy").write_text(copied)
+        copy = (await next_of(host, Lifecycle.DEFINED, "copy", before)).uuid
+        assert copy != shop
+    async with aiovirt.connect(place.uri) as host:
+        assert {domain.name: domain.uuid for domain in host.domains()} == {"shop": shop, "copy": copy}
+
+
+@pytest.mark.parametrize("runs", [True, False])
+async def test_a_new_text_takes_no_uuid_from_one_that_was_renamed(place: Place, *, runs: bool) -> None:
+    """What was filled in of the old name is still there."""
+    renamed = with_uuid(7, text=TEXT.replace(">shop<", ">zhop<"))
+    async with aiovirt.connect(place.uri) as host:
+        await host.define(with_uuid(7))
+        before = host.events.cursor
+        definition(place, "shop").unlink()
+        definition(place, "zhop").write_text(renamed)
+        assert (await next_of(host, Lifecycle.DEFINED, "zhop", before)).uuid == UUID(int=7)
+        if runs:
+            definition(place, "shop").write_text(TEXT)
+            await next_of(host, Lifecycle.DEFINED, "shop", before)
+    if not runs:
+        definition(place, "shop").write_text(TEXT)
+    for _ in range(2):
+        async with aiovirt.connect(place.uri) as host:
+            assert host.domain("zhop").uuid == UUID(int=7)
+            assert host.domain("shop").uuid != UUID(int=7)
+            assert len(host.domains()) == 2

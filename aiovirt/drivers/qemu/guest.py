@@ -135,12 +135,18 @@ class Guest:
         if answer.UUID.lower() != str(self.run.uuid):
             raise ConnectionLost(f"another guest answers at the monitor: {answer.UUID}")
         self.monitor = monitor  # from here on its events are facts
-        await self._look(monitor)
+        self._is_looking = True
+        try:
+            await self._look(monitor)
+        finally:
+            self._is_looking = False
         status = await commands.query_status(monitor, timeout=POLICY_TIMEOUT)
         self.tried.set()
         self._sink.monitor(self.run.uuid, MonitorHealth.CONNECTED, "found again")
         if (fact := FACT_OF_RUN_STATE.get(status.status)) is not None:
             self.report(Heard(fact))
+        if self._may_differ:
+            self.look_again()
 
     def give_up(self, why: Exception) -> None:
         """It cannot be spoken to: DEGRADED, and still there."""
@@ -183,7 +189,7 @@ class Guest:
         self._sink.publish(said)
         if monitor is self.monitor and (news := heard(event)) is not None:
             self.report(news, source_time=said.source_time)
-        if event.name in CHANGED_BY_EVENTS:
+        if monitor is self.monitor and event.name in CHANGED_BY_EVENTS:
             self.look_again()
 
     def report(self, news: Heard, *, source_time: int | None = None) -> None:
@@ -196,6 +202,15 @@ class Guest:
         if monitor is self.monitor:
             health = MonitorHealth.CONNECTED if again else MonitorHealth.STALLED
             self._sink.monitor(self.run.uuid, health, "" if again else "it did not answer in time")
+            if again and self._may_differ:
+                self.look_again()
+
+    def on_late(self, monitor: Monitor, answer: Late) -> None:
+        """What had been given up has happened, or was refused; or it was our own question."""
+        if answer.changes:
+            self.ask_how_it_is(monitor)
+        if monitor is self.monitor and (answer.changes or self._may_differ):
+            self.look_again()
 
     def ask_how_it_is(self, monitor: Monitor) -> None:
         """Something may have happened that no event told: what it is now becomes news."""
@@ -219,21 +234,29 @@ class Guest:
         self._may_differ = True
         if self._tasks is not None and self.monitor is not None and not self._is_looking:
             self._is_looking = True
-            self._tasks.start_soon(self._look, self.monitor)
+            self._tasks.start_soon(self._look_on, self.monitor)
 
-    async def _look(self, monitor: Monitor) -> None:
-        self._is_looking = True
+    async def _look_on(self, monitor: Monitor) -> None:
         try:
-            self._may_differ = True
-            while self._may_differ:
-                self._may_differ = False
-                machine = await ask_machine(monitor, timeout=POLICY_TIMEOUT)
-                if monitor is self.monitor and not self.exited.is_set():
-                    self._sink.machine(self.run.uuid, machine)
-        except Error as error:
-            logger.info("it could not be asked what it has", domain=self.run.name, error=str(error))
+            while self._may_differ and await self._look(monitor):
+                pass
         finally:
             self._is_looking = False
+
+    async def _look(self, monitor: Monitor) -> bool:
+        """Whether it can be asked again now, if need be: one that says nothing is asked when it is heard again."""
+        self._may_differ = False
+        try:
+            machine = await ask_machine(monitor, timeout=POLICY_TIMEOUT)
+        except OrderTimeout:
+            self._may_differ = True
+            return not monitor.is_silent
+        except Error as error:
+            logger.info("it could not be asked what it has", domain=self.run.name, error=str(error))
+            return False
+        if monitor is self.monitor and not self.exited.is_set():
+            self._sink.machine(self.run.uuid, machine)
+        return True
 
     def _follow_policy(self, news: Heard) -> None:
         """on_poweroff, on_reboot and on_crash: what is done once the guest has come to its end."""
@@ -312,8 +335,7 @@ class _Ear(Listener):
         self._guest.on_heard(self.monitor, again=again)
 
     def late(self, answer: Late) -> None:
-        if answer.changes:
-            self._guest.ask_how_it_is(self.monitor)
+        self._guest.on_late(self.monitor, answer)
 
     def overlooked(self, event: str | None, size: int) -> None:  # noqa: ARG002 - whichever it was
         self._guest.ask_how_it_is(self.monitor)

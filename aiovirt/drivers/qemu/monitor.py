@@ -111,6 +111,11 @@ class Monitor:
         """Whether the fate of all that was asked to change the guest is known, or still waited for."""
         return not self._window.unsettled or self._ended is not None
 
+    @property
+    def is_silent(self) -> bool:
+        """Whether a deadline has passed in complete silence, and nothing was heard since."""
+        return self._silent
+
     # -- asking ----------------------------------------------------------------------------
 
     async def execute(  # noqa: PLR0913 - all but the command and its time have a value that does

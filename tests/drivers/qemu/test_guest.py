@@ -247,7 +247,8 @@ async def test_the_next_order_first_learns_its_fate() -> None:
             tasks.start_soon(settle)
             await anyio.wait_all_tasks_blocked()
             one.peer.reply(stop)
-            status = await one.peer.next_command()
+            while (status := await one.peer.next_command()).execute != "query-status":
+                pass  # it is asked what it has, too
             assert not learned.is_set()
             one.peer.reply(status, {"status": "paused", "running": False})
             await learned.wait()
@@ -328,3 +329,66 @@ async def test_who_is_stuck_while_it_is_asked_is_found_all_the_same() -> None:
         one.peer.answers["query-status"] = {"status": "running", "running": True}
         await anyio.sleep(31)
         assert one.ears.names == ["STALLED", "CONNECTED", "CONNECTED", "RESUMED"]
+
+
+async def test_what_was_asked_in_vain_is_asked_again_when_it_is_heard_again() -> None:
+    async with scene() as one:
+        await one.begin()
+        one.guest.look_again()
+        await anyio.sleep(100)
+        assert (one.ears.names, one.ears.machines, len(one.peer.received)) == (["STALLED"], [], 2)
+        one.peer.answers.update(MACHINE)
+        one.peer.event("RTC_CHANGE", {"offset": 1})
+        await anyio.wait_all_tasks_blocked()
+        assert (one.ears.names, one.ears.machines) == (["STALLED", "CONNECTED", "RTC_CHANGE"], [FOUND])
+
+
+async def test_one_that_answers_others_is_asked_again() -> None:
+    """Not heard again, as it was always heard: but for one answer that it owes."""
+    async with scene() as one:
+        await one.begin()
+        one.guest.look_again()
+        owed = await one.peer.next_command()
+        for _ in range(4):
+            await anyio.sleep(10)
+            one.peer.event("RTC_CHANGE", {"offset": 1})
+        one.peer.answers.update(MACHINE)
+        await anyio.sleep(60)
+        assert one.ears.machines == [FOUND]
+        one.peer.reply(owed, [])
+        await anyio.wait_all_tasks_blocked()
+        assert set(one.ears.names) == {"RTC_CHANGE"}
+
+
+async def test_a_device_that_comes_late_is_told() -> None:
+    async with scene() as one:
+        await one.begin()
+        one.peer.answers.update(MACHINE)
+        one.peer.answers["query-status"] = {"status": "running", "running": True}
+        monitor = await one.guest.usable_monitor(1)
+        with pytest.raises(OrderTimeout):
+            await monitor.execute("device_add", {"driver": "e1000"}, returns=object, timeout=1)
+        assert one.ears.machines == []
+        one.peer.reply(await one.peer.next_command())
+        await anyio.wait_all_tasks_blocked()
+        assert one.ears.machines == [FOUND]
+
+
+async def test_however_much_is_said_while_it_is_found_it_is_connected() -> None:
+    async with scene() as one, anyio.create_task_group() as tasks:
+        one.peer.answers["query-uuid"] = {"UUID": str(U)}
+        tasks.start_soon(one.meet_again)
+        asked = await one.peer.next_command()
+        one.peer.event("RESET", {"guest": True, "reason": "guest-reset"})
+        one.peer.reply(asked, [])
+        for name in ("qom-list", "query-jobs", "query-balloon"):
+            asked = await one.peer.next_command()
+            assert asked.execute == name
+            one.peer.reply(asked, MACHINE[name])
+        one.peer.reply(await one.peer.next_command(), {"status": "running", "running": True})
+        again = await one.peer.next_command()
+        assert one.ears.names == ["RESET", "RESET", "CONNECTED", "RESUMED"]
+        one.peer.answers.update(MACHINE)
+        one.peer.reply(again, MACHINE[again.execute])
+        await anyio.wait_all_tasks_blocked()
+        assert one.ears.machines == [replace(FOUND, vcpus=0), FOUND]
