@@ -91,8 +91,9 @@ def read_definition(path: Path, others: Container[UUID] = ()) -> Definition | No
         raise SystemFailure(f"{path}: it must have the name {path.stem!r}")
     if spec.uuid:
         return Definition(spec, digest)
-    if before is not None and before.spec.uuid not in others:
-        return Definition(replace(spec, uuid=before.spec.uuid), digest, named=Named.BEFORE)
+    known = before.spec.uuid if before is not None else None
+    if known is not None and known not in others:
+        return Definition(replace(spec, uuid=known), digest, named=Named.BEFORE)
     return Definition(replace(spec, uuid=uuid4()), digest, named=Named.NOW)
 
 

@@ -49,8 +49,8 @@ class BusStatistics(Struct, frozen=True):
     """Figures of the bus.
 
     ``published`` counts the events since this engine began, ``kept`` those still in memory,
-    ``parked`` the readers that wait. ``shed`` says of subjects that said too much how many of their
-    events memory gave up before those of others.
+    ``parked`` the readers that wait (one of several types counts until it has run). ``shed`` says of
+    subjects that said too much how many of their events memory gave up before those of others.
     """
 
     published: int

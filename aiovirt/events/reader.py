@@ -149,9 +149,11 @@ class Stream(ObjectReceiveStream[E_co], Generic[E_co]):
         # A step of a generator is taken by the interpreter: half of what a call of a coroutine takes.
         try:
             while True:
-                for item in self._rest:
+                rest = self._rest
+                for item in rest:
                     yield item
-                await self._refill()
+                if rest is self._rest:  # nobody has read on by another way meanwhile
+                    await self._refill()
         finally:
             self._walk = None
 
@@ -160,7 +162,7 @@ class Stream(ObjectReceiveStream[E_co], Generic[E_co]):
 
         For who handles many at once: it costs less than one by one.
         """
-        while not (batch := [*self._rest]):
+        while not (batch := [*self._rest] if self._where is None else self._drain()):
             await self._refill()
         return batch
 
@@ -308,6 +310,21 @@ class Stream(ObjectReceiveStream[E_co], Generic[E_co]):
             raise
         self._taken -= not held
         return held
+
+    def _drain(self) -> list[E_co]:
+        """What ``where`` lets through of what is taken; where it raises, those before that are read first, and then it is raised."""
+        batch: list[E_co] = []
+        try:
+            batch.extend(self._rest)
+        except Exception:
+            if not batch:
+                raise
+        except BaseException:
+            if batch:  # nobody has them
+                self._next = self._bus.chain.position_of(batch[0].cursor)
+                self._taken -= len(batch)
+            raise
+        return batch
 
     def _put_back(self) -> None:
         """The last one was not handed out."""

@@ -112,6 +112,7 @@ class PCIWatch:
                 await self._catch_up()
             except BaseException:
                 self.functions.dirty |= taken  # whoever asked gave up: the others are still to be read
+                self._ring()
                 raise
             self._tell(self.functions.refreshed(read))
         self._ring()

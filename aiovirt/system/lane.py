@@ -11,7 +11,7 @@ from collections.abc import Callable
 from math import inf
 from typing import Final
 
-from anyio import CapacityLimiter, move_on_after, to_thread
+from anyio import CapacityLimiter, get_cancelled_exc_class, move_on_after, to_thread
 
 __all__ = ["Lane"]
 
@@ -54,13 +54,16 @@ class Lane:
 
     async def _run(self, work: Callable[[], object]) -> bool:
         call = _Call()
-        done = False
         try:
-            done = await to_thread.run_sync(self._in_turn, work, call, limiter=self._limiter, abandon_on_cancel=True)
-        finally:
-            if not done:
-                self._leave(call)
-        return done
+            return await to_thread.run_sync(self._in_turn, work, call, limiter=self._limiter, abandon_on_cancel=True)
+        except get_cancelled_exc_class():
+            self._leave(call)
+            raise
+
+    @property
+    def is_full(self) -> bool:
+        """Whether all of its threads are taken."""
+        return not self._free
 
     def _leave(self, call: _Call) -> None:
         with self._changed:

@@ -30,6 +30,7 @@ class PCIBus:
         self._functions = Path(root) / "bus" / "pci" / "devices"
         self._attributes = Lane(deadline)
         self._locked = Lane(deadline)
+        self._in_hand: set[str] = set()  # whose lock a thread waits for, as far as anybody knows
         self._held_since = 0
 
     async def addresses(self) -> list[str]:
@@ -47,25 +48,56 @@ class PCIBus:
     async def read_overrides(self, addresses: Iterable[str]) -> tuple[dict[str, str | None], bool]:
         """Each function's ``driver_override``, None where there is none; and whether somebody had the lock of one for too long."""
         found: dict[str, str | None] = {}
-        before = self._locked.returned
-        if is_late := not await self._locked.run(lambda: self._read_overrides(addresses, found)):
-            self._held_since = before
+        before, is_late, wanted = self._locked.returned, False, list(addresses)
+        while waiting := [address for address in wanted if address not in found and address not in self._in_hand]:
+            reading = _Reading(waiting, found)
+            try:
+                in_time = await self._locked.run(lambda: self._read_overrides(reading))  # noqa: B023 - awaited within its round
+            finally:
+                reading.is_wanted = False
+            if in_time:
+                break
+            is_late = True
+            if self._locked.is_full:
+                break
+        is_late = is_late or not self._in_hand.isdisjoint(wanted)
+        if is_late:
+            self._held_since = min(before, self._held_since)
         return dict(found), is_late
 
     async def wait_for_locks(self) -> None:
-        """Returns when the lock is let go of for which the last late reading still waits."""
+        """Returns when a lock is let go of that a late reading waits for."""
         await self._locked.wait_for_return(self._held_since)
+        self._held_since = self._locked.returned
 
     def _read(self, addresses: Iterable[str], found: dict[str, PCIDevice]) -> None:
         for address in addresses:
             with suppress(OSError, ValueError):
                 found[address] = _function(self._functions / address, address)
 
-    def _read_overrides(self, addresses: Iterable[str], found: dict[str, str | None]) -> None:
-        for address in addresses:
-            with suppress(OSError):
+    def _read_overrides(self, reading: _Reading) -> None:
+        """One after another, up to the one whose lock somebody has for too long."""
+        for address in reading.addresses:
+            if not reading.is_wanted:
+                return
+            self._in_hand.add(address)
+            try:
                 text = read_text(str(self._functions / address / "driver_override"))
-                found[address] = None if text in _NO_OVERRIDE else text
+                reading.found[address] = None if text in _NO_OVERRIDE else text
+            except OSError:
+                pass
+            finally:
+                self._in_hand.discard(address)
+
+
+class _Reading:
+    """Whose ``driver_override`` is read, what was found, and whether anybody waits for it."""
+
+    is_wanted = True
+
+    def __init__(self, addresses: list[str], found: dict[str, str | None]) -> None:
+        self.addresses = addresses
+        self.found = found
 
 
 def _listing(folder: Path) -> list[str]:

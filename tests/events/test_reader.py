@@ -468,3 +468,58 @@ async def test_closed_by_another_task_a_loop_ends(events: Events) -> None:
         tasks.start_soon(read)
         await anyio.wait_all_tasks_blocked()
         await stream.aclose()
+
+
+async def test_who_reads_by_two_ways_gets_each_event_once(bus: Bus, events: Events) -> None:
+    """In a loop over the stream, and by itself in between."""
+    got: list[Event] = []
+    published: list[Event] = [bus.publish(started(0))]
+    async with events.subscribe(after=bus.chain.cursor(0)) as stream:
+        async for event in stream:
+            got.append(event)
+            if len(got) == 1:
+                published += [bus.publish(started(0)) for _ in range(3)]
+                got.append(await stream.receive())
+            if len(got) == 4:
+                published += [bus.publish(started(0)) for _ in range(2)]
+                got += await stream.receive_batch()
+                break
+        published.append(bus.publish(started(1)))
+        got.append(await stream.receive())
+        published.append(bus.publish(started(2)))
+        async for event in stream:
+            got.append(event)
+            break
+        assert got == published
+        assert (stream.cursor, stream.statistics().delivered) == (bus.cursor, len(got))
+
+
+async def test_a_batch_ends_before_what_made_where_raise(bus: Bus, events: Events) -> None:
+    def where(event: Event) -> bool:
+        if event is published[3]:
+            raise ZeroDivisionError
+        return True
+
+    async with events.subscribe(where=where) as stream:
+        published = [bus.publish(started(0)) for _ in range(5)]
+        assert await stream.receive_batch() == published[:3]
+        assert stream.cursor == published[2].cursor
+        with pytest.raises(ZeroDivisionError):
+            await stream.receive_batch()
+        assert (stream.cursor, stream.statistics().delivered) == (published[2].cursor, 3)
+    async with events.subscribe(after=stream.cursor) as again:
+        assert await again.receive_batch() == published[3:]
+
+
+async def test_a_batch_that_is_interrupted_is_still_to_be_read(bus: Bus, events: Events) -> None:
+    def where(event: Event) -> bool:
+        if event is published[3]:
+            raise KeyboardInterrupt
+        return True
+
+    async with events.subscribe(where=where) as stream:
+        before = bus.cursor
+        published = [bus.publish(started(0)) for _ in range(5)]
+        with pytest.raises(KeyboardInterrupt):
+            await stream.receive_batch()
+        assert (stream.cursor, stream.statistics().delivered) == (before, 0)

@@ -187,6 +187,28 @@ async def test_whose_lock_was_held_for_long_is_read_again_when_it_is_let_go_of()
         assert watched.unlocked == [CARD]
 
 
+async def test_who_gives_up_a_refresh_leaves_the_others_to_be_read() -> None:
+    async with asking(function(), function(VF)) as (watched, bus):
+        entered, forever = anyio.Event(), anyio.Event()
+        bus.there = {CARD: function(numa_node=1), VF: function(VF, numa_node=1)}
+        read = bus.read
+
+        async def wait(addresses: Iterable[str]) -> dict[str, PCIDevice]:
+            bus.read = read  # type: ignore[method-assign]
+            entered.set()
+            await forever.wait()
+            raise AssertionError(addresses)
+
+        bus.read = wait  # type: ignore[method-assign]
+        watched.watch.functions.changed(VF)  # and nobody has been told yet that there is something to read
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(watched.watch.refresh, CARD)
+            await entered.wait()
+            tasks.cancel_scope.cancel()
+        await watched.until(lambda: len(watched.told) == 2)
+        assert watched.kinds() == [PCIChanged, PCIChanged]
+
+
 async def test_whose_lock_is_held_again_is_waited_for_again() -> None:
     async with asking(function()) as (watched, bus):
         bus.overrides_stuck = True

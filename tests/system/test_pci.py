@@ -209,6 +209,49 @@ async def test_who_read_too_late_hears_when_it_can_be_read(tree: Tree) -> None:
                 await bus.wait_for_locks()
 
 
+def hold(file: Path) -> None:
+    """Whoever reads it waits."""
+    file.unlink(missing_ok=True)
+    os.mkfifo(file)
+
+
+def let_go(file: Path, text: str) -> None:
+    handle = os.open(file, os.O_RDWR | os.O_NONBLOCK)
+    file.unlink()
+    file.write_text(text)
+    os.close(handle)
+
+
+async def test_of_two_that_are_held_the_one_that_is_let_go_of_is_read(tree: Tree) -> None:
+    card, vf = tree.card / "driver_override", tree.vfs[0] / "driver_override"
+    hold(card)
+    hold(vf)
+    (tree.bridge / "driver_override").write_text("\n")
+    bus = PCIBus(tree.root, deadline=0.05)
+    try:
+        assert await bus.read_overrides([BRIDGE, PF, VF0]) == ({BRIDGE: None}, True)
+        let_go(card, "vfio-pci\n")
+        with anyio.fail_after(60):
+            await bus.wait_for_locks()
+        assert await bus.read_overrides([VF0, PF, BRIDGE]) == ({BRIDGE: None, PF: "vfio-pci"}, True)
+    finally:
+        let_go(vf, "igbvf\n")
+    with anyio.fail_after(60):
+        await bus.wait_for_locks()
+    assert await bus.read_overrides([VF0, PF]) == ({VF0: "igbvf", PF: "vfio-pci"}, False)
+
+
+async def test_however_often_it_is_asked_one_that_is_held_takes_one_thread(tree: Tree) -> None:
+    hold(card := tree.card / "driver_override")
+    (tree.bridge / "driver_override").write_text("\n")
+    bus = PCIBus(tree.root, deadline=0.05)
+    try:
+        for _ in range(3):
+            assert await bus.read_overrides([PF, BRIDGE]) == ({BRIDGE: None}, True)
+    finally:
+        let_go(card, "\n")
+
+
 async def test_cancelling_a_read_that_hangs_does_not_wait(tree: Tree) -> None:
     (tree.card / "vendor").unlink()
     os.mkfifo(tree.card / "vendor")
