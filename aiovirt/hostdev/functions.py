@@ -118,6 +118,7 @@ class Functions:
             return [PCIAdded(device=undriven), *self._drive(undriven, function.driver)]
         new = structs.replace(function, driver=old.driver)
         self._functions[function.address] = new
+        self.dirty |= {vf for vf in new.vfs if self._was_read_too_early(vf)}
         events: list[DeviceEvent] = [PCIChanged(old=old, new=new)] if new != old else []
         return events + self._drive(new, function.driver)
 
@@ -129,6 +130,11 @@ class Functions:
         if driver is None:
             return [DriverUnbound(device=device, before=old.driver)]
         return [DriverBound(device=device, before=old.driver)]
+
+    def _was_read_too_early(self, address: str) -> bool:
+        """The kernel tells of a virtual function before it says whose it is, and nothing more of that function afterwards."""
+        known = self._functions.get(address)
+        return known is not None and known.vf_index is None
 
     def _touch(self, function: PCIDevice) -> None:
         """It came or went: so its physical function has other virtual ones."""

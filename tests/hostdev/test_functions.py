@@ -39,6 +39,21 @@ def knowing(*functions: PCIDevice) -> Functions:
     return table
 
 
+def test_a_virtual_function_that_was_read_before_the_kernel_said_whose_it_is_is_read_again() -> None:
+    table = knowing(function())
+    assert table.added(function(VF0, device=0x1004), 1) == [PCIAdded(device=function(VF0, device=0x1004))]
+    table.changed(CARD)
+    assert table.take_dirty() == {CARD}
+    card = function(sriov=SRIOV(total=8, current=1), vfs=(VF0,))
+    assert told(table.refreshed({CARD: card})) == [(PCIChanged, CARD)]
+    assert table.take_dirty() == {VF0}
+    assert table.refreshed({VF0: vf()}) == [PCIChanged(old=function(VF0, device=0x1004), new=vf())]
+    table.changed(CARD)
+    table.take_dirty()
+    assert table.refreshed({CARD: card}) == []
+    assert table.take_dirty() == set()
+
+
 # -- functions that come and go ----------------------------------------------------------------
 
 
