@@ -15,7 +15,10 @@ from msgspec import to_builtins
 from aiovirt import Domain, Host
 from aiovirt.cli.domains import settle
 from aiovirt.cli.output import Output, netdev_fields, view_fields
-from aiovirt.errors import InvalidArgument, NoSuchDevice, NoSuchDomain
+from aiovirt.engine.attached import AttachedEngine
+from aiovirt.engine.connect import Connection
+from aiovirt.engine.paths import Role
+from aiovirt.errors import EventGap, HostGone, InvalidArgument, NoSuchDevice, NoSuchDomain
 from aiovirt.events import DomainQMP, Event, Resync, Subscription
 from aiovirt.events.codec import event_families, event_types
 from aiovirt.events.words import pci_portrait, plain, portrait
@@ -51,18 +54,54 @@ async def _next(host: Host, events: Subscription[Event], out: Output) -> Event:
 
 
 async def watch(host: Host, args: argparse.Namespace, out: Output) -> None:
-    """``watch [NAME…]``: domains and devices together."""
+    """``watch [NAME…]``: domains and devices together, from one engine to the next."""
     await settle(host)
     subjects = _subjects(host, args.names)
-    wanted = host.events.watch(*_kinds([""]), where=lambda news: not subjects or news.subject in subjects)
     with anyio.fail_after(args.timeout):
-        async with until_interrupted(), wanted as events:
-            _show_state(events.snapshot, subjects, out)
+        async with until_interrupted():
+            try:
+                await _follow(host, subjects, out)
+            except HostGone as gone:
+                if not isinstance(host.engine, AttachedEngine):
+                    raise
+                await _follow_the_next(args.connect, subjects, out, gone.cursor)
+
+
+async def _follow(host: Host, subjects: frozenset[str], out: Output) -> None:
+    """What is there, and then what changes; raises HostGone at its end."""
+    async with host.events.watch(*_kinds([""]), where=lambda news: not subjects or news.subject in subjects) as events:
+        _show_state(events.snapshot, subjects, out)
+        async for news in events:
+            if isinstance(news, Resync):
+                _show_state(news.snapshot, subjects, out)
+            else:
+                out.event(news)
+
+
+async def _follow_the_next(uri: str | None, subjects: frozenset[str], out: Output, cursor: str) -> None:
+    """Goes on behind ``cursor`` with whoever holds the host next, and with who does after that."""
+    while True:
+        if out.json:
+            out.object({"state": "gone", "cursor": cursor})
+        else:
+            out.line(out.paint("-- the engine is gone; waiting for the next --", "dim"))
+        async with Connection(uri, {}, Role.NEXT) as host:
+            try:
+                await _go_on(host, subjects, out, cursor)
+            except HostGone as gone:
+                cursor = gone.cursor
+
+
+async def _go_on(host: Host, subjects: frozenset[str], out: Output, cursor: str) -> None:
+    """Each event behind ``cursor``; where some of those are gone, what is there, and then what changes. Raises HostGone."""
+    try:
+        async with host.events.subscribe(
+            *_kinds([""]), where=lambda news: not subjects or news.subject in subjects, after=cursor
+        ) as events:
             async for news in events:
-                if isinstance(news, Resync):
-                    _show_state(news.snapshot, subjects, out)
-                else:
-                    out.event(news)
+                out.event(news)
+    except EventGap:
+        await _follow(host, subjects, out)
 
 
 @asynccontextmanager

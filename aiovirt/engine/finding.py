@@ -6,6 +6,7 @@ waits for what the folder tells: a socket that comes, or a lock that is let go o
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from contextlib import AsyncExitStack
@@ -44,16 +45,16 @@ async def find_engine(address: Address, folders: Folders, stack: AsyncExitStack,
     await to_thread.run_sync(_prepare, folders)
     insists, started = role is Role.HOLDER or address.path == "/embed", False
     held: HostHeld | None = None
-    async with _Waiting(folders) as waiting:
+    async with _Waiting(folders, math.inf if role is Role.NEXT else PATIENCE) as waiting:
         while True:
             if not insists and (attached := await _attach(address, folders, stack, waiting.until)) is not None:
                 return attached
-            if role is not Role.ATTACHED or insists:
+            if role in {Role.ANY, Role.HOLDER} or insists:
                 if (held := await _lock(folders, stack)) is None:
                     return None
                 if insists and held.pid is not None:
                     raise held
-            elif not started and (held := await to_thread.run_sync(_look, folders)) is None:
+            elif role is Role.ATTACHED and not started and (held := await to_thread.run_sync(_look, folders)) is None:
                 await shielded(_start(address, folders))
                 started = True
             if not await waiting.news():
@@ -67,8 +68,8 @@ class _Waiting:
     while in any case, later each time.
     """
 
-    def __init__(self, folders: Folders) -> None:
-        self.until = anyio.current_time() + PATIENCE
+    def __init__(self, folders: Folders, patience: float) -> None:
+        self.until = anyio.current_time() + patience
         self._folder = folders.runtime
         self._pause = FIRST_LOOK
         self._watch: list[FolderWatch] = []

@@ -29,6 +29,8 @@ class Role(Enum):
     """The holder, or refused."""
     ATTACHED = auto()
     """Attached; an engine is started in a process of its own where there is none."""
+    NEXT = auto()
+    """Attached to whoever holds the host next, however long that takes; none is started."""
 
 
 class Folders(Struct, frozen=True):

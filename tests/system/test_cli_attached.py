@@ -118,10 +118,22 @@ def test_three_terminals(user: Terminals) -> None:
         user.run("start", "tiny")
         started = json.loads(watch.stdout.readline())
         assert started["data"]["kind"] == "started"
-        os.kill(user.engine, signal.SIGKILL)
-        assert watch.wait(PATIENCE) == 1
-    assert user.run("list").splitlines()[2].split()[1:] == ["tiny", "running"]
-    user.run("suspend", "tiny")
+        seen = [started]
+        for state, order, kind in (("running", "suspend", "suspended"), ("paused", "resume", "resumed")):
+            os.kill(killed := user.engine, signal.SIGKILL)
+            while (gone := json.loads(watch.stdout.readline())).get("state") != "gone":
+                seen.append(gone)
+            assert gone["cursor"] >= seen[-1]["id"]
+            assert user.engine in {0, killed}, "who only watches starts no engine"
+            assert user.run("list").splitlines()[2].split()[1:] == ["tiny", state]
+            user.run(order, "tiny")
+            while (news := json.loads(watch.stdout.readline()))["data"].get("kind") != kind:
+                seen.append(news)
+            seen.append(news)
+        ids = [news["id"] for news in seen]
+        assert ids == sorted(set(ids))
+        watch.send_signal(signal.SIGINT)
+        assert watch.wait(PATIENCE) == 0
     shown = user.run("event", "--since", started["id"], "--type", "domain.lifecycle", "--json", "--timeout", "10")
     assert json.loads(shown)["data"]["kind"] == "suspended"
 
