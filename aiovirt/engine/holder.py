@@ -44,6 +44,7 @@ class Holder:
         self._engine = engine
         self._listen_there = listen
         self._changed = anyio.Event()  # who is there, or what runs
+        self._attended = anyio.Event()  # there is a client
         self._place = place
         self._tail = Tail(engine.bus)
         self._batch: tuple[int, int, bytes] = (-1, -1, b"")  # a message of news: after which position, up to which, its bytes
@@ -96,6 +97,7 @@ class Holder:
                 log.warning("a client was refused", pid=pid, uid=uid)
                 return
             self.clients.add(client)
+            self._attended.set()
             self._changed.set()
             try:
                 await client.run()
@@ -134,7 +136,11 @@ class Holder:
     # -- news ------------------------------------------------------------------------------
 
     async def _pass_on(self) -> None:
+        """To nobody while there is nobody: then no event wakes this."""
         while not self._engine.bus.closed:
+            if not self.clients:
+                self._attended = anyio.Event()
+                await self._attended.wait()
             await self._tail.news()
             for client in tuple(self.clients):
                 client.push()
