@@ -104,7 +104,7 @@ class Index:
         for shelf in shelves:
             if shelf.any.sleepers:
                 self._wake(shelf.any, position)
-            if shelf.subjects and (place := shelf.subjects.get(event.subject)):
+            if shelf.subjects and (place := shelf.subjects.get(event.subject)) is not None and place.sleepers:
                 self._wake(place, position)
             if shelf.prefixes:
                 for prefix, place in shelf.prefixes.items():

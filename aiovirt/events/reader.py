@@ -353,8 +353,8 @@ class Stream(ObjectReceiveStream[E_co], Generic[E_co]):
         if self._place is not None and (woken := among[0].woken):
             self._next = woken
         else:
-            self._next = self._next_position
-            self._index.unpark(among, self._waker)
+            head = self._bus.head  # to look there may wake this stream: a write that fails is told
+            self._next = self._index.unpark(among, self._waker) or head + 1
         self._among = ()
 
     async def _read_past(self, past: PastReader) -> None:
