@@ -214,7 +214,7 @@ class Client:
     async def _read_past(self, asked: SeekPast) -> Past:
         bus, position = self._bus, asked.position
         if bus.ring.first <= position <= bus.head:
-            kept = [event for event in bus.ring.span(position, min(bus.head, position + BATCH - 1)) if event is not None]
+            kept = bus.ring.span(position, min(bus.head, position + BATCH - 1))
             return Past(asked.number, [encode_event(event) for event in kept], bus.first)
         if bus.journal is None or position < bus.first:
             raise bus.gap(position)

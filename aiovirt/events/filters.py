@@ -45,13 +45,11 @@ class Filter(Struct, frozen=True):
         wanted = self.subject
         return not wanted or (subject.startswith(wanted) if wanted[-1] == "/" else subject == wanted)
 
-    def select(self, events: list[Event | None]) -> list[Event]:
-        """Those that match, in order; there is no None among what a ring still holds."""
-        kinds, wanted = self.kinds, self.subject
+    def select(self, events: list[Event]) -> list[Event]:
+        """Those that match, in order."""
+        kinds = self.kinds
         found = [event for event in events if type(event) in kinds]
-        if not wanted:
-            return found  # type: ignore[return-value]  # pyright: ignore[reportReturnType] - None is of no kind
-        return [event for event in found if event is not None and self.may_concern(event.subject)]
+        return [event for event in found if self.may_concern(event.subject)] if self.subject else found
 
 
 def make_filter(types: tuple[type[Event], ...], subject: HasSubject | str | None) -> Filter:

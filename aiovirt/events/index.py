@@ -1,8 +1,8 @@
 """Which parked readers an event wakes: found by its type and subject, without asking each reader.
 
-A reader is given its places when it begins (one for each type or family that it wants, for its subject)
-and stands in them while it is parked. An event looks at the places of its type and of that type's
-families, and takes out who stands there: each is woken once.
+A reader is given its place when it begins, and stands there while it is parked. Those that want the same
+have one place. An event looks at the places of its type and of that type's families, and takes out who
+stands there: each is woken once.
 """
 
 from __future__ import annotations
@@ -19,21 +19,26 @@ __all__ = ["Index", "Place", "Sleepers"]
 class Sleepers(set[Waker]):
     """Who is parked at a place, up to the event that wakes them: ``woken`` is its position then."""
 
-    woken = 0
+    __slots__ = ("woken",)
+
+    def __init__(self) -> None:
+        self.woken = 0
 
 
 class Place:
-    """Where those park that want one type and subject; ``readers`` counts those that may.
+    """Where those park that want the same; ``readers`` counts those that may.
 
     ``events`` are those that match from position ``first`` to before ``after``: what the last one of them
-    to look was given, and what the others are given after it. Not to be changed.
+    to look was given, and what the others are given after it.
     """
 
-    __slots__ = ("after", "events", "first", "readers", "sleepers")
+    __slots__ = ("after", "events", "first", "readers", "sleepers", "wanted")
 
-    def __init__(self) -> None:
-        self.readers = self.first = self.after = 0
-        self.events: list[Event] = []
+    def __init__(self, wanted: Filter) -> None:
+        self.wanted = wanted
+        self.readers = self.after = 0
+        self.first = -1
+        self.events: tuple[Event, ...] = ()
         self.sleepers = Sleepers()
 
 
@@ -43,58 +48,84 @@ class _Shelf:
     __slots__ = ("any", "prefixes", "subjects")
 
     def __init__(self) -> None:
-        self.any = Place()
-        self.subjects: dict[str, Place] = {}
-        self.prefixes: dict[str, Place] = {}
+        self.any: list[Place] = []
+        self.subjects: dict[str, list[Place]] = {}
+        self.prefixes: dict[str, list[Place]] = {}
 
-    def narrow(self, subject: str) -> dict[str, Place]:
+    def put(self, place: Place) -> None:
+        subject = place.wanted.subject
+        (self._narrow(subject).setdefault(subject, []) if subject else self.any).append(place)
+
+    def take(self, place: Place) -> None:
+        subject = place.wanted.subject
+        if not subject:
+            self.any.remove(place)
+            return
+        narrow = self._narrow(subject)
+        narrow[subject].remove(place)
+        if not narrow[subject]:
+            del narrow[subject]
+
+    def about(self, subject: str) -> list[Place]:
+        """Those for this subject, or for a prefix of it."""
+        found = list(self.subjects.get(subject, ()))
+        for prefix, places in self.prefixes.items():
+            if subject.startswith(prefix):
+                found += places
+        return found
+
+    def _narrow(self, subject: str) -> dict[str, list[Place]]:
         return self.prefixes if subject[-1] == "/" else self.subjects
 
 
 class Index:
-    """Parked readers by what they wait for: ``parked`` counts them, each as often as it has places."""
+    """Parked readers by what they wait for: ``parked`` counts the places where there are some."""
 
     def __init__(self) -> None:
         self.parked = 0
+        self._places: set[Place] = set()
+        self._shared: dict[Filter, Place] = {}  # of those
         self._shelves: dict[type[Event], _Shelf] = {}
         self._of_kind: dict[type[Event], tuple[_Shelf, ...]] = {}  # of those, a type's own and its families'
 
-    def enter(self, wanted: Filter) -> tuple[Place, ...]:
-        """The places of a reader that begins; :meth:`leave` gives them back."""
-        places: list[Place] = []
-        for kind in wanted.types:
-            shelf = self._shelf(kind)
-            place = shelf.narrow(wanted.subject).setdefault(wanted.subject, Place()) if wanted.subject else shelf.any
-            place.readers += 1
-            places.append(place)
-        return tuple(places)
-
-    def leave(self, wanted: Filter) -> None:
-        """The reader has ended; it is parked no more."""
-        if subject := wanted.subject:
+    def enter(self, wanted: Filter, *, alone: bool = False) -> Place:
+        """The place of a reader that begins, one for itself if it is to be ``alone``; :meth:`leave` gives it back."""
+        place = None if alone else self._shared.get(wanted)
+        if place is None:
+            place = Place(wanted)
+            self._places.add(place)
+            if not alone:
+                self._shared[wanted] = place
             for kind in wanted.types:
-                places = self._shelf(kind).narrow(subject)
-                places[subject].readers -= 1
-                if not places[subject].readers:
-                    del places[subject]
+                self._shelf(kind).put(place)
+        place.readers += 1
+        return place
 
-    def park(self, places: tuple[Place, ...], waker: Waker) -> tuple[Sleepers, ...]:
-        """Among whom ``waker`` sleeps now, for :meth:`unpark`: the first event that is wanted at one of ``places`` wakes it."""
-        self.parked += len(places)
-        for place in places:
-            place.sleepers.add(waker)
-        return tuple([place.sleepers for place in places])
+    def leave(self, place: Place) -> None:
+        """A reader has ended; it is parked no more."""
+        place.readers -= 1
+        if place.readers:
+            return
+        self._places.remove(place)
+        if self._shared.get(place.wanted) is place:
+            del self._shared[place.wanted]
+        for kind in place.wanted.types:
+            self._shelf(kind).take(place)
 
-    def unpark(self, among: tuple[Sleepers, ...], waker: Waker) -> int:
+    def park(self, place: Place, waker: Waker) -> Sleepers:
+        """Among whom ``waker`` sleeps now, for :meth:`unpark`: the first event that is wanted at ``place`` wakes it."""
+        sleepers = place.sleepers
+        if not sleepers:
+            self.parked += 1
+        sleepers.add(waker)
+        return sleepers
+
+    def unpark(self, among: Sleepers, waker: Waker) -> int:
         """The position to read on from, nothing before it is wanted; 0 when nothing woke it."""
-        woken = 0
-        for sleepers in among:
-            if not sleepers.woken:
-                sleepers.discard(waker)
-                self.parked -= 1
-            elif not woken or sleepers.woken < woken:
-                woken = sleepers.woken
-        return woken
+        if not among.woken:
+            among.discard(waker)
+            self.parked -= not among
+        return among.woken
 
     def wake(self, event: Event, position: int) -> None:
         """Wakes those that wait for ``event``, which is at ``position``."""
@@ -102,28 +133,28 @@ class Index:
         if shelves is None:
             shelves = self._shelves_of(type(event))
         for shelf in shelves:
-            if shelf.any.sleepers:
-                self._wake(shelf.any, position)
-            if shelf.subjects and (place := shelf.subjects.get(event.subject)) is not None and place.sleepers:
-                self._wake(place, position)
-            if shelf.prefixes:
-                for prefix, place in shelf.prefixes.items():
-                    if place.sleepers and event.subject.startswith(prefix):
+            for place in shelf.any:
+                if place.sleepers:
+                    self._wake(place, position)
+            if shelf.subjects or shelf.prefixes:
+                for place in shelf.about(event.subject):
+                    if place.sleepers:
                         self._wake(place, position)
 
     def wake_all(self, position: int) -> None:
         """Wakes everyone."""
-        for place in self._places():
-            self._wake(place, position)
+        for place in self._places:
+            if place.sleepers:
+                self._wake(place, position)
 
     def waiting(self) -> int:
         """How many wait."""
-        return len({waker for place in self._places() for waker in place.sleepers}) if self.parked else 0
+        return sum(len(place.sleepers) for place in self._places) if self.parked else 0
 
     def _wake(self, place: Place, position: int) -> None:
         sleepers, place.sleepers = place.sleepers, Sleepers()
         sleepers.woken = position
-        self.parked -= len(sleepers)
+        self.parked -= 1
         for waker in sleepers:
             waker.wake()
 
@@ -138,10 +169,6 @@ class Index:
         found = tuple(self._shelves[base] for base in _lineage(kind) if base in self._shelves)
         self._of_kind[kind] = found
         return found
-
-    def _places(self) -> list[Place]:
-        shelves = self._shelves.values()
-        return [place for shelf in shelves for place in (shelf.any, *shelf.subjects.values(), *shelf.prefixes.values())]
 
 
 @cache

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from operator import length_hint
-from types import TracebackType
-from typing import Any, Final, Generic, Protocol, Self, TypeVar
+from types import AsyncGeneratorType, TracebackType
+from typing import Any, Final, Generic, Protocol, Self, TypeVar, cast
 
 import anyio
 import anyio.lowlevel
@@ -69,15 +69,14 @@ class Stream(ObjectReceiveStream[E_co], Generic[E_co]):
         self._where = where
         self._reach = BATCH - 1
         self._next = 0  # the position to look at next
-        self._batch: list[E_co] = []  # looked at and wanted; may be shared, so never changed
+        self._batch: tuple[E_co, ...] = ()  # looked at and wanted, to be handed out one by one
         self._rest: Iterator[E_co] = iter(self._batch)  # of these, what was not handed out yet
         self._unread = self._rest  # the same, but for what ``where`` refuses when it is its turn
         self._taken = 0
-        self._walk: AsyncGenerator[E_co, None] | None = None  # what ``async for`` goes through
+        self._walk: AsyncGeneratorType[E_co, None] | None = None  # what ``async for`` goes through
         self._past: PastReader | None = None  # what is to be read before anything else
-        self._places: tuple[Place, ...] = ()
-        self._place: Place | None = None  # the only one, where all want the same
-        self._among: tuple[Sleepers, ...] = ()  # while it is parked, and until it reads on
+        self._place: Place | None = None  # where it parks, until it has ended
+        self._asleep: Sleepers | None = None  # among whom it is parked, until it reads on
         self._reading = self._due = False
         self._ended: BaseException | None = RuntimeError("enter the stream first: async with … as events")
 
@@ -97,9 +96,7 @@ class Stream(ObjectReceiveStream[E_co], Generic[E_co]):
         self._next = position
         self._ended = None
         self._waker = self._bus.new_waker()
-        self._places = self._bus.index.enter(self.filter)
-        if len(self._places) == 1 and self._shares:
-            self._place = self._places[0]
+        self._place = self._index.enter(self.filter, alone=not self._shares)
 
     def _end(self, error: BaseException) -> None:
         """It ends here: what it had taken and not handed out is still to be read by who goes on from its cursor."""
@@ -108,16 +105,16 @@ class Stream(ObjectReceiveStream[E_co], Generic[E_co]):
             self._next = self._position
             self._taken -= waiting
             deque(self._unread, maxlen=0)  # whoever goes through it finds nothing more
-        if self._among:
-            self._unpark()
+        if self._asleep is not None:
+            self._rouse()
             self._waker.wake()
-        if self._places:
-            self._places = ()
-            self._bus.index.leave(self.filter)
+        if self._place is not None:
+            self._index.leave(self._place)
+            self._place = None
 
     async def _leave_walk(self) -> None:
         """A loop that was left stands between two items: nothing in it waits, and nothing is lost with it."""
-        if self._walk is not None and not self._reading:
+        if self._walk is not None and not self._walk.ag_running:
             await self._walk.aclose()
 
     # -- reading ---------------------------------------------------------------------------
@@ -139,10 +136,10 @@ class Stream(ObjectReceiveStream[E_co], Generic[E_co]):
 
     def __aiter__(self) -> AsyncIterator[E_co]:  # type: ignore[override]
         """Each event, as :meth:`receive` gives and raises it; a loop that was left is gone on with."""
-        if self._reading:
+        if self._reading or self._asleep is not None:
             raise anyio.BusyResourceError("reading from")
         if self._walk is None:
-            self._walk = self._walk_on()
+            self._walk = cast("AsyncGeneratorType[E_co, None]", self._walk_on())
         return self._walk
 
     async def _walk_on(self) -> AsyncGenerator[E_co, None]:
@@ -153,22 +150,38 @@ class Stream(ObjectReceiveStream[E_co], Generic[E_co]):
                 for item in rest:
                     yield item
                 if rest is self._rest:  # nobody has read on by another way meanwhile
-                    await self._refill()
+                    try:
+                        await self._more()
+                    except BaseException:
+                        self._rouse()
+                        raise
+                    if self._asleep is not None and (found := self._found()):
+                        self._put(found)
         finally:
             self._walk = None
 
-    async def receive_batch(self) -> list[E_co]:
+    async def receive_batch(self) -> tuple[E_co, ...]:
         """The next events, in order: at least one, and some of what is there behind it. Raises as :meth:`receive`.
 
         For who handles many at once: it costs less than one by one.
         """
-        while not (batch := [*self._rest] if self._where is None else self._drain()):
-            await self._refill()
-        return batch
+        while True:
+            if self._batch and (batch := tuple(self._rest) if self._where is None else self._drain()):
+                return batch
+            try:
+                await self._more()
+            except BaseException:
+                self._rouse()
+                raise
+            if self._asleep is not None and (found := self._found()):
+                if self._where is None:
+                    self._taken += len(found)
+                    return found
+                self._put(found)
 
     def receive_nowait(self) -> E_co:
         """The next event, if memory has it; raises WouldBlock when there is none yet, else as :meth:`receive`."""
-        if self._reading:
+        if self._reading or self._asleep is not None:
             raise anyio.BusyResourceError("reading from")
         while True:
             for item in self._rest:
@@ -207,21 +220,35 @@ class Stream(ObjectReceiveStream[E_co], Generic[E_co]):
     def _next_position(self) -> int:
         """The position to look at next. While parked that is the next to come: the filter has seen the rest."""
         head = self._bus.head  # to look there may wake this stream: a write that fails is told
-        if not self._among:
+        if self._asleep is None:
             return self._next
-        return min((sleepers.woken for sleepers in self._among if sleepers.woken), default=head + 1)
+        return self._asleep.woken or head + 1
 
     # -- taking ----------------------------------------------------------------------------
 
+    def _more(self) -> Awaitable[object]:
+        """To be awaited: returns when there may be something to hand out.
+
+        Where it was asleep, it is up to the caller to look for what woke it. That is what most readers do most of the
+        time, each of them by itself, so it takes no coroutine.
+        """
+        if (place := self._place) is None or self._next <= self._ring.head or self._asleep is not None or self._reading or self._bus.closed:
+            return self._refill()
+        self._due = False
+        self._asleep = self._index.park(place, self._waker)
+        return self._waker.wait()
+
     async def _refill(self) -> None:
-        """Waits until there may be something to hand out."""
-        if self._reading:
+        """The same where there is more to it than to sleep."""
+        if self._reading or self._asleep is not None:
             raise anyio.BusyResourceError("reading from")
         self._reading = True
         try:
             while True:
-                if self._next > self._ring.head and not self._ended and not self._bus.closed:
-                    await self._park()
+                if self._next > self._ring.head and self._place is not None and not self._bus.closed:
+                    self._due = False
+                    self._asleep = self._index.park(self._place, self._waker)
+                    await self._waker.wait()
                 if self._take():
                     return
                 if self._past is not None:
@@ -232,70 +259,68 @@ class Stream(ObjectReceiveStream[E_co], Generic[E_co]):
                     await anyio.lowlevel.checkpoint()
         finally:
             self._reading = False
-            if self._among:
-                self._unpark()
-
-    def _park(self) -> Awaitable[object]:
-        """Returns, awaited, when there may be something to look at."""
-        self._due = False
-        if (place := self._place) is None:
-            self._among = self._index.park(self._places, self._waker)
-        else:  # the same for one place, as most have: in line, since every wake has to come by here
-            self._among = (place.sleepers,)
-            place.sleepers.add(self._waker)
-            self._index.parked += 1
-        return self._waker.wait()
+            self._rouse()
 
     def _take(self) -> bool:
         """Takes what is there next, when all of before is handed out; returns whether it did.
 
         If not, and ``_due`` is set, others should have a turn first.
         """
-        if self._among:  # it was woken: there is one that reads
-            self._unpark()
-        ring, first = self._ring, self._next
-        if self._due or first > ring.head or first < ring.first or self._ended or self._bus.unwritten:
-            return self._take_otherwise()
-        self._due = True
-        place = self._place
-        if place is None:
-            found = self._look()
-        elif place.first == first:
-            found, self._next = place.events, place.after
-        else:
-            place.events = found = self._look()
-            place.first, place.after = first, self._next
+        if not (found := self._found()):
+            return False
         self._put(found)
-        return bool(found)
+        return True
 
-    def _look(self) -> list[Event]:
+    def _found(self) -> tuple[Any, ...]:
+        """What is there next and wanted, looked at in one go; as :meth:`_take` where there is none."""
+        place = self._place
+        if self._asleep is not None:  # it was woken
+            if place is not None and place.first == self._asleep.woken:  # with neighbours, one of which has looked
+                self._asleep = None
+                self._due = True
+                self._next = place.after
+                return place.events
+            self._rouse()
+        ring, first = self._ring, self._next
+        if self._due or first > ring.head or first < ring.first or place is None or self._bus.unwritten:
+            return self._found_otherwise()
+        self._due = True
+        if place.first != first:
+            place.events = self._look()
+            place.first, place.after = first, self._next
+        self._next = place.after
+        return place.events
+
+    def _look(self) -> tuple[Event, ...]:
         """Those of the next positions in the ring that are handed out."""
         first, last = self._next, self._ring.head
         if last - first > self._reach:
             last = first + self._reach
         self._next = last + 1
-        return self._pick(first, last)
+        return tuple(self._pick(first, last))
 
     def _pick(self, first: int, last: int) -> list[Event]:
         """Those at ``first`` to ``last``."""
         return self.filter.select(self._ring.span(first, last))
 
-    def _take_otherwise(self) -> bool:
+    def _found_otherwise(self) -> tuple[Any, ...]:
         """The same where it is not for the ring alone to say. Raises what ends the stream."""
         bus, ring = self._bus, self._ring
         if self._ended:
             raise self._ended
         if bus.unwritten:
             bus.write()
-            return self._take()
+            return self._found()
         if self._due and ring.first <= self._next <= ring.head:
-            return False
+            return ()
         self._due = False
         if self._next < ring.first:
-            return self._fell_behind()
+            found = tuple(self._fell_behind())
+            self._due = not found and self._past is None  # there is more behind it
+            return found
         if bus.closed and self._next > ring.head:
             raise HostGone(bus.cursor)
-        return False
+        return ()
 
     def _holds(self, item: object) -> bool:
         """Whether ``where`` lets through what it is the turn of."""
@@ -311,7 +336,7 @@ class Stream(ObjectReceiveStream[E_co], Generic[E_co]):
         self._taken -= not held
         return held
 
-    def _drain(self) -> list[E_co]:
+    def _drain(self) -> tuple[E_co, ...]:
         """What ``where`` lets through of what is taken; where it raises, those before that are read first, and then it is raised."""
         batch: list[E_co] = []
         try:
@@ -324,7 +349,7 @@ class Stream(ObjectReceiveStream[E_co], Generic[E_co]):
                 self._next = self._bus.chain.position_of(batch[0].cursor)
                 self._taken -= len(batch)
             raise
-        return batch
+        return tuple(batch)
 
     def _put_back(self) -> None:
         """The last one was not handed out."""
@@ -333,8 +358,8 @@ class Stream(ObjectReceiveStream[E_co], Generic[E_co]):
         self._unread = iter(self._batch)
         deque(before, maxlen=0)
 
-    def _put(self, items: list[Any]) -> None:
-        """Makes ``items`` what is handed out next; the list may be shared."""
+    def _put(self, items: tuple[Any, ...]) -> None:
+        """Makes ``items`` what is handed out next."""
         self._taken += len(items)
         self._batch = items
         self._rest = self._unread = iter(items)
@@ -342,20 +367,17 @@ class Stream(ObjectReceiveStream[E_co], Generic[E_co]):
             self._rest = filter(self._holds, self._rest)
 
     @abstractmethod
-    def _fell_behind(self) -> bool:
-        """As :meth:`_take_otherwise`, for a stream whose next position is not in the ring any more."""
+    def _fell_behind(self) -> Sequence[Any]:
+        """As :meth:`_found_otherwise`, for a stream whose next position is not in the ring any more."""
 
     # -- waiting ---------------------------------------------------------------------------
 
-    def _unpark(self) -> None:
-        """It reads on where it was woken, or else behind all that is there: nothing before that is wanted."""
-        among = self._among
-        if self._place is not None and (woken := among[0].woken):
-            self._next = woken
-        else:
-            head = self._bus.head  # to look there may wake this stream: a write that fails is told
-            self._next = self._index.unpark(among, self._waker) or head + 1
-        self._among = ()
+    def _rouse(self) -> None:
+        """If it is asleep: it reads on where it was woken, or else behind all that is there, as nothing before that is wanted."""
+        if (asleep := self._asleep) is not None:
+            head = 0 if asleep.woken else self._bus.head  # to look there may wake this stream: a write that fails is told
+            self._next = self._index.unpark(asleep, self._waker) or head + 1
+            self._asleep = None
 
     async def _read_past(self, past: PastReader) -> None:
         """Takes a batch from the journal."""
@@ -372,7 +394,7 @@ class Stream(ObjectReceiveStream[E_co], Generic[E_co]):
         self._next += len(events)
         if self._next >= self._bus.ring.first:
             self._past = None
-        self._put(self.filter.select(list(events)))
+        self._put(tuple(self.filter.select(list(events))))
 
 
 class Subscription(Stream[E_co]):
@@ -387,18 +409,17 @@ class Subscription(Stream[E_co]):
         self._past = None
         self._next = self._bus.head + 1 if self._after is None else self._bus.seek(self._after)
         if self._next < self._ring.first:
-            self._fell_behind()
+            self._put(tuple(self._fell_behind()))
         self._begin(self._next)
         return self
 
-    def _fell_behind(self) -> bool:
+    def _fell_behind(self) -> Sequence[Any]:
         """What was put aside in memory does, where it has all that is wanted; else the journal; else it is gone."""
         if self._past is None and (kept := self._bus.ring.put_aside(self._next, self.filter)) is not None:
             self._next = self._bus.ring.first
-            self._put(kept)
-            return True
+            return kept
         journal = self._bus.journal
         if journal is None or self._next < journal.first:
             raise self._bus.gap(self._next)
         self._past = self._past or journal.read_from(self._next)
-        return False
+        return ()

@@ -31,6 +31,13 @@ class Shed(Struct):
     last: int
 
 
+class Chunk(Struct, gc=False):
+    """Events that follow one another, and once they are weighed what each subject holds of them."""
+
+    events: list[Event]
+    loads: dict[object, int]
+
+
 class Ring:
     """About ``capacity`` events and ``budget`` bytes at most, beginning after position ``head``; as much again may be put aside."""
 
@@ -38,14 +45,13 @@ class Ring:
         self.head = head
         self.first = head + 1
         self.shed: dict[tuple[type[Event], str], Shed] = {}
+        self._begin = head + 1
         self._batch = min(BATCH, -(-capacity // BATCH))
-        self._size = capacity + self._batch
-        self._slots: list[Event | None] = [None] * self._size
+        self._newest: list[Event] = []
+        self._chunks = {0: Chunk(self._newest, {})}  # by number, each but the newest with a whole batch
         self._budget = budget
         self._share = budget // SHARE
         self._grain = -(-budget // capacity)  # each event weighs at least this, so the budget bounds the count, too
-        self._batches: deque[tuple[int, dict[object, int]]] = deque()  # their last position, and what each subject holds of them
-        self._weighed = head  # the position up to which events are in those
         self._weight = 0
         self._loads: dict[object, int] = {}  # what each subject holds of the ring, by what names it at the least cost
         self._loud: set[object] = set()
@@ -56,16 +62,16 @@ class Ring:
     def append(self, event: Event) -> int:
         """Takes the next event in; returns its position."""
         self.head = head = self.head + 1
-        self._slots[head % self._size] = event
-        if head - self._weighed >= self._batch:
+        newest = self._newest
+        newest.append(event)
+        if len(newest) == self._batch:
             self._weigh()
         return head
 
     def _weigh(self) -> None:
         """Counts what came since the last time, and gives up what is too much."""
-        grain, batch = self._grain, dict[object, int]()
-        for event in self.span(self._weighed + 1, self.head):
-            assert event is not None
+        grain, batch = self._grain, self._chunks[self._number(self.head)].loads
+        for event in self._newest:
             key, weight = event.key, event.weight
             batch[key] = batch.get(key, 0) + (weight if weight > grain else grain)  # noqa: FURB136 - max() takes longer
         loads, share = self._loads, self._share
@@ -74,19 +80,29 @@ class Ring:
             if load > share:
                 self._loud.add(key)
         self._weight += sum(batch.values())
-        self._weighed = self.head
-        self._batches.append((self.head, batch))
-        while self._weight > self._budget and len(self._batches) > 1:
+        while self._weight > self._budget and len(self._chunks) > 1:
             self._give_up_oldest()
+        self._newest = []
+        self._chunks[self._number(self.head + 1)] = Chunk(self._newest, {})
 
-    def span(self, first: int, last: int) -> list[Event | None]:
+    def _number(self, position: int) -> int:
+        """That of the chunk with the event at ``position``."""
+        return (position - self._begin) // self._batch
+
+    def span(self, first: int, last: int) -> list[Event]:
         """The events at ``first`` to ``last``, both within the ring."""
-        start, stop = first % self._size, last % self._size + 1
-        return self._slots[start:stop] if start < stop else self._slots[start:] + self._slots[:stop]
+        begin, size = self._begin, self._batch
+        (number, start), (final, stop) = divmod(first - begin, size), divmod(last - begin, size)
+        if number == final:
+            return self._chunks[number].events[start : stop + 1]
+        between = (event for other in range(number + 1, final) for event in self._chunks[other].events)
+        return [*self._chunks[number].events[start:], *between, *self._chunks[final].events[: stop + 1]]
 
     def get(self, position: int) -> Event | None:
         """The event at ``position``, or None when the ring does not have it (any more)."""
-        return self._slots[position % self._size] if self.first <= position <= self.head else None
+        if not self.first <= position <= self.head:
+            return None
+        return self._chunks[self._number(position)].events[(position - self._begin) % self._batch]
 
     # -- what left the ring ----------------------------------------------------------------
 
@@ -109,23 +125,21 @@ class Ring:
         return self.head - self.first + 1 + len(self._aside)
 
     def _give_up_oldest(self) -> None:
-        """The oldest batch leaves the ring."""
-        last, batch = self._batches.popleft()
+        """The oldest chunk leaves the ring."""
+        chunk = self._chunks.pop(self._number(self.first))
+        last = self.first + self._batch - 1
         if self._loud:
-            self._part(self.first, last)
+            self._part(chunk.events)
         else:
             self._forget(last)
-        for position in range(self.first, last + 1):
-            self._slots[position % self._size] = None
         self.first = last + 1
-        for key, weight in batch.items():
+        for key, weight in chunk.loads.items():
             self._weight -= weight
             self._lighten(key, weight)
 
-    def _part(self, first: int, last: int) -> None:
+    def _part(self, oldest: list[Event]) -> None:
         """Puts aside what is not of the loud ones, and counts the rest."""
-        for position, event in enumerate(self.span(first, last), first):
-            assert event is not None
+        for position, event in enumerate(oldest, self.first):
             if event.key not in self._loud:
                 self._put_aside(position, event)
             else:

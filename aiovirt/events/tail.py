@@ -19,14 +19,14 @@ class Tail:
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
         self._waker = bus.new_waker()
-        self._places = bus.index.enter(_ALL)
+        self._place = bus.index.enter(_ALL)
         self._seen = bus.head
 
     async def news(self) -> None:
         """Returns when something was published since it last did, or the bus is closed."""
         bus = self._bus
         if bus.ring.head == self._seen and not bus.closed:
-            among = bus.index.park(self._places, self._waker)
+            among = bus.index.park(self._place, self._waker)
             try:
                 await self._waker.wait()
             finally:
@@ -40,4 +40,4 @@ class Tail:
             return []
         if first < self._bus.ring.first:
             return None
-        return [event for event in self._bus.ring.span(first, min(head, position + most)) if event is not None]
+        return self._bus.ring.span(first, min(head, position + most))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Self, TypeVar
 
 from msgspec import Struct
@@ -77,7 +77,7 @@ class Watch(Stream[E_co]):
             try:
                 wanted = self._unfolded_where(event)
             except BaseException as error:
-                self._ended = error  # raised to the reader in its place, and again to who reads on
+                self._end(error)  # raised to the reader in its place, and again to who reads on
                 self._next = self._bus.chain.position_of(event.cursor)
                 if isinstance(error, Exception):
                     return
@@ -92,13 +92,11 @@ class Watch(Stream[E_co]):
         oldest = (self._since.get(item.cursor) for item in self._batch[len(self._batch) - self._waiting :])
         return min((self._bus.chain.position_of(cursor) for cursor in oldest if cursor), default=super()._position)
 
-    def _fell_behind(self) -> bool:
+    def _fell_behind(self) -> Sequence[Event | Resync]:
         kept = self._bus.ring.put_aside(self._next, self.filter)
         if kept is not None:
             self._next = self._bus.ring.first
-            self._put(self._merged(kept) if self._fold else kept)
-        else:
-            self.snapshot = self._bus.snapshot()
-            self._next = self._bus.head + 1
-            self._put([Resync(self.snapshot)])
-        return True
+            return self._merged(kept) if self._fold else kept
+        self.snapshot = self._bus.snapshot()
+        self._next = self._bus.head + 1
+        return (Resync(self.snapshot),)

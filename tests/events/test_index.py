@@ -34,27 +34,27 @@ EVENTS = [
 
 
 class Reader:
-    """As a stream is: its waker stands in its places while it is parked."""
+    """As a stream is: its waker stands in its place while it is parked."""
 
     def __init__(self, index: Index, wanted: Filter) -> None:
         self.index = index
         self.wanted = wanted
-        self.places = index.enter(wanted)
-        self.among: tuple[Sleepers, ...] = ()
+        self.place = index.enter(wanted)
+        self.among: Sleepers | None = None
         self.wakes = 0
 
     @property
     def parked(self) -> bool:
-        return bool(self.among) and not any(sleepers.woken for sleepers in self.among)
+        return self.among is not None and not self.among.woken
 
     def park(self) -> None:
-        if not self.among:
-            self.among = self.index.park(self.places, self)
+        if self.among is None:
+            self.among = self.index.park(self.place, self)
 
     def unpark(self) -> int:
         """Where it was woken; 0 when it was not."""
-        among, self.among = self.among, ()
-        return self.index.unpark(among, self)
+        among, self.among = self.among, None
+        return 0 if among is None else self.index.unpark(among, self)
 
     async def wait(self) -> None:
         raise NotImplementedError
@@ -96,17 +96,17 @@ def test_it_wakes_whom_asking_everyone_would_wake(steps: list[tuple[str, object]
             else:
                 reader.unpark()
             if step == "leave":
-                index.leave(reader.wanted)
+                index.leave(reader.place)
                 readers.remove(reader)
         assert index.waiting() == sum(reader.parked for reader in readers)
-        assert index.parked == sum(len(reader.places) for reader in readers if reader.parked)
+        assert index.parked == len({reader.place for reader in readers if reader.parked})
     parked = [reader for reader in readers if reader.parked]
     index.wake_all(1000)
     assert [reader for reader in readers if reader.unpark() == 1000] == parked
     assert index.waiting() == index.parked == 0
 
 
-def test_who_is_woken_twice_reads_on_where_it_was_first() -> None:
+def test_who_is_woken_reads_on_there_whatever_comes_after() -> None:
     index = Index()
     reader = Reader(index, make_filter((DomainReboot, DomainLifecycle), None))
     reader.park()
@@ -121,5 +121,19 @@ def test_who_left_leaves_nothing_behind(wanted: list[Filter]) -> None:
     index = Index()
     readers = [Reader(index, one) for one in wanted]
     for reader in readers:
-        index.leave(reader.wanted)
-    assert all(not shelf.subjects and not shelf.prefixes for shelf in index._shelves.values())
+        index.leave(reader.place)
+    assert not index._places
+    assert not index._shared
+    assert all(not shelf.any and not shelf.subjects and not shelf.prefixes for shelf in index._shelves.values())
+
+
+def test_who_wants_the_same_has_the_same_place_but_for_who_is_to_be_alone() -> None:
+    index, wanted = Index(), make_filter((DomainReboot, DomainLifecycle), "domain/")
+    first, alone = index.enter(wanted), index.enter(wanted, alone=True)
+    second = index.enter(make_filter((DomainReboot, DomainLifecycle), "domain/"))
+    assert first is second
+    assert first is not alone
+    index.leave(first)
+    assert index.enter(wanted) is second
+    index.leave(alone)
+    assert index.enter(wanted) is second

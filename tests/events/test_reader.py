@@ -375,14 +375,14 @@ async def test_what_was_not_handed_out_is_behind_the_cursor_of_a_closed_stream(b
         assert await stream.receive() is published[0]
     assert stream.cursor == published[0].cursor
     async with events.subscribe(after=stream.cursor) as again:
-        assert await again.receive_batch() == published[1:]
+        assert await again.receive_batch() == tuple(published[1:])
 
 
 async def test_a_batch_has_what_is_there(bus: Bus, events: Events) -> None:
     async with events.subscribe(DomainLifecycle) as stream:
         published = [bus.publish(started(0)) for _ in range(3)]
         bus.publish(NetdevAdded(device=netdev(1)))
-        assert await stream.receive_batch() == published
+        assert await stream.receive_batch() == tuple(published)
         assert stream.cursor == bus.cursor
         assert stream.statistics().delivered == 3
 
@@ -403,7 +403,7 @@ async def test_a_loop_that_was_left_is_gone_on_with(bus: Bus, events: Events) ->
         async for event in stream:
             assert event is published[2]
             break
-        assert await stream.receive_batch() == published[3:]
+        assert await stream.receive_batch() == tuple(published[3:])
 
 
 async def test_neighbours_share_what_they_find_and_not_where_they_are(bus: Bus, events: Events) -> None:
@@ -414,8 +414,7 @@ async def test_neighbours_share_what_they_find_and_not_where_they_are(bus: Bus, 
     ):
         published = [bus.publish(started(number)) for number in range(3)]
         batch = await one.receive_batch()
-        assert batch == published
-        batch.clear()  # it is the caller's own
+        assert batch == tuple(published)
         assert other.receive_nowait() is published[0]
         assert other.cursor == published[0].cursor
         assert [other.receive_nowait(), other.receive_nowait()] == published[1:]
@@ -502,13 +501,13 @@ async def test_a_batch_ends_before_what_made_where_raise(bus: Bus, events: Event
 
     async with events.subscribe(where=where) as stream:
         published = [bus.publish(started(0)) for _ in range(5)]
-        assert await stream.receive_batch() == published[:3]
+        assert await stream.receive_batch() == tuple(published[:3])
         assert stream.cursor == published[2].cursor
         with pytest.raises(ZeroDivisionError):
             await stream.receive_batch()
         assert (stream.cursor, stream.statistics().delivered) == (published[2].cursor, 3)
     async with events.subscribe(after=stream.cursor) as again:
-        assert await again.receive_batch() == published[3:]
+        assert await again.receive_batch() == tuple(published[3:])
 
 
 async def test_a_batch_that_is_interrupted_is_still_to_be_read(bus: Bus, events: Events) -> None:

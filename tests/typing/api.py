@@ -97,7 +97,7 @@ async def streams(host: Host, domain: Domain) -> None:
             assert_type(event, DomainLifecycle)
             assert_type(event.kind, Lifecycle)
         assert_type(events.receive_nowait(), DomainLifecycle)
-        assert_type(await events.receive_batch(), list[DomainLifecycle])
+        assert_type(await events.receive_batch(), tuple[DomainLifecycle, ...])
     door: AbstractAsyncContextManager[QMPProxy] = domain.qmp_proxy("/run/qmp", timeout=3.0)
     async with door as opened, domain.qmp_proxy(Path("/run/other")) as other:
         assert_type(opened, QMPProxy)
