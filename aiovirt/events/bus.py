@@ -25,7 +25,7 @@ from aiovirt.events.cursor import format_cursor
 from aiovirt.events.index import Index
 from aiovirt.events.past import Journal, Past
 from aiovirt.events.ring import Ring
-from aiovirt.events.state import HostState
+from aiovirt.events.state import FOLDS, HostState
 from aiovirt.events.types import Event, JournalDegraded
 from aiovirt.events.waiting import EventWaker, NewWaker
 from aiovirt.model.view import HostView
@@ -100,12 +100,12 @@ class Bus:
 
     def _go_on(self, chain: Chain) -> None:
         self.chain = chain
-        self._seq = self.ring.head - chain.current.base
-        self._prefix = self._new_prefix()
+        self._digit = (self.ring.head - chain.current.base) % GROUP
+        self._prefix = self._prefix_at(self.ring.head)
 
-    def _new_prefix(self) -> str:
-        """What the cursors from now on begin with, up to their last digits."""
-        return format_cursor(self.chain.current.epoch, self._seq)[: -len(LAST_DIGITS[0])]
+    def _prefix_at(self, position: int) -> str:
+        """What the cursor at ``position`` begins with, and those of its group: all up to their last digits."""
+        return format_cursor(self.chain.current.epoch, position - self.chain.current.base)[: -len(LAST_DIGITS[0])]
 
     # -- writing ---------------------------------------------------------------------------
 
@@ -121,11 +121,11 @@ class Bus:
         if now < self._last_time:  # noqa: PLR1730 - max() takes longer
             now = self._last_time
         self._last_time = now
-        self._seq += 1
-        digits = self._seq % GROUP
-        if not digits:
-            self._prefix = self._new_prefix()
-        force_setattr(event, "cursor", self._prefix + LAST_DIGITS[digits])
+        digit = self._digit + 1
+        if digit == GROUP:
+            digit, self._prefix = 0, self._prefix_at(self.ring.head + 1)
+        self._digit = digit
+        force_setattr(event, "cursor", self._prefix + LAST_DIGITS[digit])
         force_setattr(event, "time", now)
         force_setattr(event, "host", self.host)
         if self._writing is None:
@@ -133,7 +133,7 @@ class Bus:
         else:
             waiting = self._hand_over(event, self._writing)
             self.unwritten += 1
-        self.folded.apply(event)
+        FOLDS[type(event)](self.folded, event)
         position = self.ring.append(event)
         if self.index.parked:
             self.index.wake(event, position)
@@ -150,8 +150,7 @@ class Bus:
         try:
             return journal.append(event)
         except BaseException:
-            self._seq -= 1
-            self._prefix = self._new_prefix()
+            self._digit -= 1  # below 0 at a group's first, whose number is given out again
             force_setattr(event, "cursor", "")
             raise
 

@@ -35,7 +35,7 @@ from aiovirt.model.pci import PCIDevice
 from aiovirt.model.state import DomainState, Lifecycle, MonitorHealth
 from aiovirt.model.view import DomainView, HostView
 
-__all__ = ["Domains", "HostState", "Memo"]
+__all__ = ["FOLDS", "Domains", "HostState", "Memo"]
 
 
 class Memo(Struct, frozen=True, kw_only=True):
@@ -116,9 +116,7 @@ class HostState:
 
     def apply(self, event: Event) -> None:
         """Folds one event in."""
-        fold = _FOLDS.get(type(event))
-        if fold is not None:
-            fold(self, event)
+        FOLDS[type(event)](self, event)
 
     def snapshot(self, cursor: str) -> HostView:
         """Everything as it is now, frozen; ``cursor`` is that of the last event folded in."""
@@ -257,18 +255,30 @@ def _view(event: DomainLifecycle, monitor: MonitorHealth | None, machine: Machin
 _SHUTOFF: Final = DomainState.SHUTOFF
 _UNDEFINED: Final = Lifecycle.UNDEFINED
 _CONNECTED: Final = MonitorHealth.CONNECTED
-_FOLDS: Final[dict[type[Event], Callable[[HostState, Any], None]]] = {
-    kind: fold
-    for base, fold in (
-        (DomainLifecycle, HostState._apply_lifecycle),  # noqa: SLF001 - its own
-        (DomainChanged, HostState._apply_changed),  # noqa: SLF001
-        (NetdevEvent, HostState._apply_netdev),  # noqa: SLF001
-        (DeviceInitialized, HostState._apply_initialized),  # noqa: SLF001
-        (PCIEvent, HostState._apply_pci),  # noqa: SLF001
-        (DriverEvent, HostState._apply_driver),  # noqa: SLF001
-        (MonitorEvent, HostState._apply_monitor),  # noqa: SLF001
-        (HostStarted, HostState._apply_start),  # noqa: SLF001
-        (SourceResynced, HostState._apply_resynced),  # noqa: SLF001
-    )
-    for kind in kinds_of((base,))
-}
+Fold = Callable[[HostState, Any], None]
+
+
+class _Folds(dict[type[Event], Fold]):
+    def __missing__(self, kind: type[Event]) -> Fold:
+        """One that changes nothing."""
+        return self.setdefault(kind, lambda _state, _event: None)
+
+
+FOLDS: Final = _Folds(
+    {
+        kind: fold
+        for base, fold in (
+            (DomainLifecycle, HostState._apply_lifecycle),  # noqa: SLF001 - its own
+            (DomainChanged, HostState._apply_changed),  # noqa: SLF001
+            (NetdevEvent, HostState._apply_netdev),  # noqa: SLF001
+            (DeviceInitialized, HostState._apply_initialized),  # noqa: SLF001
+            (PCIEvent, HostState._apply_pci),  # noqa: SLF001
+            (DriverEvent, HostState._apply_driver),  # noqa: SLF001
+            (MonitorEvent, HostState._apply_monitor),  # noqa: SLF001
+            (HostStarted, HostState._apply_start),  # noqa: SLF001
+            (SourceResynced, HostState._apply_resynced),  # noqa: SLF001
+        )
+        for kind in kinds_of((base,))
+    }
+)
+"""What an event does to a state, by its very type: what :meth:`HostState.apply` does, for who cannot wait for a call more."""
