@@ -143,9 +143,11 @@ class Journal:
         self._last_time = event.time
         self._waiting.append(record)
         self._waiting_bytes += len(record)
-        if len(self._waiting) == 1:
-            self._news.set()
         return self._waiting_bytes
+
+    def note(self) -> None:
+        """Something waits: it is put on disk before long, whoever looks."""
+        self._news.set()
 
     def write(self) -> None:
         """Puts what waits into the file; raises SystemFailure."""

@@ -137,8 +137,8 @@ class Bus:
         position = self.ring.append(event)
         if self.index.parked:
             self.index.wake(event, position)
-        if waiting > UNWRITTEN:
-            self.write()
+        if waiting:
+            self._see_to_it(waiting)
         return event
 
     def _hand_over(self, event: Event, journal: Journal) -> int:
@@ -153,6 +153,13 @@ class Bus:
             self._digit -= 1  # below 0 at a group's first, whose number is given out again
             force_setattr(event, "cursor", "")
             raise
+
+    def _see_to_it(self, waiting: int) -> None:
+        """So many bytes wait for the file: somebody puts them there, also where nobody looks."""
+        if self.unwritten == 1 and self._writing is not None:
+            self._writing.note()
+        if waiting > UNWRITTEN:
+            self.write()
 
     def write(self) -> None:
         """Puts what is in memory only into the journal's file, where there is one; afterwards readers may see it."""

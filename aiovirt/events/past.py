@@ -40,5 +40,9 @@ class Journal(Past, Protocol):
         """Takes a numbered event for the next :meth:`write`; returns how many bytes wait."""
         ...
 
+    def note(self) -> None:
+        """Something waits now; called when those are woken that wait for it, so that they come first."""
+        ...
+
     def write(self) -> None:
         """Puts all that waits into the file, without waiting for the disk; raises SystemFailure."""

@@ -254,6 +254,8 @@ class Links:
 
     def _announce(self, reading: Netdev) -> list[NetdevEvent]:
         """Into the table, after those that it refers to."""
+        if not self.waiting:
+            return self.table.observe(reading)
         self.waiting.pop(reading.ifindex, None)
         upon = [self.waiting[ifindex] for ifindex in (reading.link, reading.master) if ifindex in self.waiting]
         events = [event for other in parents_first(upon) for event in self._announce_unread(other.ifindex)]

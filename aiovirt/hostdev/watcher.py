@@ -304,13 +304,11 @@ class Watch:
         if self._heard_links - before < TURN:
             self._take_links()
         else:
-            with _source(LINKS):
-                self._take_link()
+            self._take_link()
 
     def _take_links(self) -> bool:
         """Reads a turn's worth of link messages; returns whether more may wait."""
-        with _source(LINKS):
-            return all(self._take_link() for _ in one_turn())
+        return all(self._take_link() for _ in one_turn())
 
     def _take_link(self) -> bool:
         try:
@@ -322,12 +320,13 @@ class Watch:
             self._links.lost()
             self._lost(LINKS, hole)
             return True
+        except Error as error:
+            raise _SourceLostError(LINKS, str(error)) from error
         return datagram is not None
 
     def _hear_uevents(self) -> bool:
         """Takes in a turn's worth of uevents; returns whether more may wait."""
-        with _source(UEVENTS):
-            return all(self._hear_uevent() for _ in one_turn())
+        return all(self._hear_uevent() for _ in one_turn())
 
     def _hear_uevent(self) -> bool:
         try:
@@ -336,6 +335,8 @@ class Watch:
         except (Overrun, ProtocolError) as hole:
             self._lost(UEVENTS, hole)
             return True
+        except Error as error:
+            raise _SourceLostError(UEVENTS, str(error)) from error
         if heard is not None:
             self._keep(heard)
         return datagram is not None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from aiovirt.model.differences import differences
+
 __all__ = ["Job", "Machine"]
 
 
@@ -38,5 +40,4 @@ class Machine(Struct, frozen=True, kw_only=True, gc=False):
 
     def changes_to(self, new: Machine) -> dict[str, tuple[object, object]]:
         """attribute -> (old, new) for each attribute in which ``new`` differs."""
-        pairs = ((name, (getattr(self, name), getattr(new, name))) for name in self.__struct_fields__)
-        return {name: (before, after) for name, (before, after) in pairs if before != after}
+        return differences(self, new)

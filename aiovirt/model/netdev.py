@@ -10,6 +10,8 @@ from typing import Final, Literal, final
 
 from msgspec import Struct
 
+from aiovirt.model.differences import differences
+
 __all__ = ["VF", "Duplex", "LinkFlags", "Netdev", "OperState", "Unreadable", "VFLinkState"]
 
 
@@ -167,16 +169,12 @@ class Netdev(Struct, frozen=True, kw_only=True, gc=False):
 
     def changes_to(self, new: Netdev) -> dict[str, tuple[object, object]]:
         """attribute -> (old, new) for each attribute in which ``new`` differs, identity aside."""
-        moved: dict[str, tuple[object, object]] = {}
-        for name in _ATTRIBUTES:
-            before, after = getattr(self, name), getattr(new, name)
-            if before is not after and before != after and not _fail_alike(before, after):
-                moved[name] = (before, after)
-        return moved
+        moved = differences(self, new)
+        return {name: pair for name, pair in moved.items() if name not in _IDENTITY and not _fail_alike(*pair)}
 
 
 _UP: Final = int(LinkFlags.UP)  # to compute with flags takes fifty times as long as with numbers
-_ATTRIBUTES: Final = tuple(name for name in Netdev.__struct_fields__ if name not in ("id", "netns"))
+_IDENTITY: Final = frozenset({"id", "netns"})
 
 
 def _fail_alike(before: object, after: object) -> bool:

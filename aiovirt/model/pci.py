@@ -10,6 +10,8 @@ from typing import Final
 
 from msgspec import Struct
 
+from aiovirt.model.differences import differences
+
 __all__ = ["PCI_ADDRESS", "SRIOV", "PCIDevice"]
 
 PCI_ADDRESS: Final = re.compile(r"[0-9a-f]{4,8}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]", re.ASCII)
@@ -63,5 +65,4 @@ class PCIDevice(Struct, frozen=True, kw_only=True, gc=False):
 
     def changes_to(self, new: PCIDevice) -> dict[str, tuple[object, object]]:
         """attribute -> (old, new) for each attribute in which ``new`` differs."""
-        pairs = ((name, (getattr(self, name), getattr(new, name))) for name in self.__struct_fields__)
-        return {name: (before, after) for name, (before, after) in pairs if before != after}
+        return differences(self, new)

@@ -46,12 +46,11 @@ class Appender:
 
     def write(self, data: bytes) -> None:
         """Puts ``data`` at the end, all of it; raises SystemFailure, and then part of it may be there."""
-        left = memoryview(data)
         try:
-            while left:
-                written = os.pwrite(self._handle, left, self.size)
+            while data:
+                written = os.pwrite(self._handle, data, self.size)
                 self.size += written
-                left = left[written:]
+                data = data[written:]  # to be left with nothing takes no copy
         except OSError as error:
             raise SystemFailure(f"{self.path}: {error.strerror}") from error
 

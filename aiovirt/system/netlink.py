@@ -50,7 +50,6 @@ RECEIVE_BUFFER: Final = 32 << 20
 
 _MAX_DATAGRAM: Final = 128 << 10  # the kernel's dumps are at most 32 KiB a piece
 _SO_RCVBUFFORCE: Final = 33  # asm-generic/socket.h; Python has no name for it
-_MSG_TRUNC: Final = int(socket.MSG_TRUNC)  # as a number: to compute with flags takes fifty times as long
 _HOLES: Final = frozenset({errno.ENOBUFS, errno.EMSGSIZE})
 _NOTHING: Final = frozenset({errno.EAGAIN, errno.EINTR})
 
@@ -80,7 +79,6 @@ class NetlinkSocket:
         self._protocol = protocol
         self._groups = groups
         self._receive_buffer = receive_buffer
-        self._buffer = bytearray(_MAX_DATAGRAM)
         self._socket: socket.socket | None = None
         self._attention: Attention | None = None
 
@@ -104,7 +102,7 @@ class NetlinkSocket:
         opened = self._opened()
         while True:
             try:
-                size, from_kernel = _receive(opened, self._buffer)
+                datagram, from_kernel = _receive(opened)
             except Overrun:
                 if self._attention is not None:
                     self._attention.again()
@@ -114,7 +112,7 @@ class NetlinkSocket:
                     return None
                 raise SystemFailure(f"netlink: cannot receive: {failure.strerror}") from failure
             if from_kernel:
-                return bytes(memoryview(self._buffer)[:size])
+                return datagram
 
     def _opened(self) -> socket.socket:
         if self._socket is None:
@@ -127,7 +125,6 @@ class NetlinkChannel:
 
     def __init__(self, opened: socket.socket) -> None:
         self._socket = opened
-        self._buffer = bytearray(_MAX_DATAGRAM)
 
     def send(self, request: bytes) -> None:
         """Sends one request to the kernel, which may carry it out, or wait to, before this returns."""
@@ -136,9 +133,9 @@ class NetlinkChannel:
     def receive(self) -> bytes:
         """The next datagram of the answer. Raises Overrun when part of it is lost."""
         while True:
-            size, from_kernel = _receive(self._socket, self._buffer)
+            datagram, from_kernel = _receive(self._socket)
             if from_kernel:
-                return bytes(memoryview(self._buffer)[:size])
+                return datagram
 
 
 class Conversations:
@@ -190,14 +187,14 @@ def _enlarge(opened: socket.socket, size: int) -> None:
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
 
 
-def _receive(opened: socket.socket, buffer: bytearray) -> tuple[int, bool]:
-    """(bytes, whether the kernel sent them). Raises Overrun for a hole, else OSError."""
+def _receive(opened: socket.socket) -> tuple[bytes, bool]:
+    """A datagram, and whether the kernel sent it. Raises Overrun for a hole, else OSError."""
     try:
-        size, _, flags, (sender, _) = opened.recvmsg_into([buffer])
+        datagram, (sender, _) = opened.recvfrom(_MAX_DATAGRAM)
     except OSError as failure:
         if failure.errno in _HOLES:
             raise Overrun(errno.errorcode[failure.errno]) from None
         raise
-    if flags & _MSG_TRUNC:
+    if len(datagram) == _MAX_DATAGRAM:  # so large that some of it may be cut off
         raise Overrun("MSG_TRUNC")
-    return size, sender == 0
+    return datagram, sender == 0

@@ -90,6 +90,8 @@ class FailingJournal:
     def append(self, event: Event) -> int:  # noqa: ARG002 - one of the door
         return 1
 
+    def note(self) -> None: ...
+
     def write(self) -> None:
         raise SystemFailure("no space left")
 

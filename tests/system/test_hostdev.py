@@ -582,10 +582,10 @@ async def test_a_watch_whose_source_fails_says_so_and_returns(monkeypatch: pytes
 
         receive = netlink._receive
 
-        def broken(opened: socket.socket, buffer: bytearray) -> tuple[int, bool]:
+        def broken(opened: socket.socket) -> tuple[bytes, bool]:
             if opened.proto == netlink.ROUTE:
                 raise OSError(5, "Input/output error")
-            return receive(opened, buffer)
+            return receive(opened)
 
         monkeypatch.setattr(netlink, "_receive", broken)
         ip("add v0 type veth peer name v1")
