@@ -91,14 +91,10 @@ class _Segment:
     def __init__(self, path: Path, header: Header, base: int, *, last: int, end: int) -> None:
         self.path = path
         self.header = header
+        self.base = base  # the position before its epoch's first
         self.first = base + header.first
         self.last = base + last
         self.end = end
-
-    @property
-    def base(self) -> int:
-        """The position before its epoch's first."""
-        return self.first - self.header.first
 
 
 class _Whose(Struct, frozen=True, kw_only=True):
@@ -125,6 +121,7 @@ class Journal:
         self._waiting: list[bytes] = []
         self._waiting_bytes = 0
         self._news = anyio.Event()
+        self._is_noted = False
         self._writer = CapacityLimiter(1)
         self._readers = CapacityLimiter(4)
 
@@ -147,7 +144,9 @@ class Journal:
 
     def note(self) -> None:
         """Something waits: it is put on disk before long, whoever looks."""
-        self._news.set()
+        if not self._is_noted:
+            self._is_noted = True
+            self._news.set()
 
     def write(self) -> None:
         """Puts what waits into the file; raises SystemFailure."""
@@ -169,7 +168,7 @@ class Journal:
             while bus.is_durable:
                 with anyio.move_on_after(self._limits.age / PARTS):
                     await self._news.wait()
-                self._news = anyio.Event()
+                self._news, self._is_noted = anyio.Event(), False
                 with anyio.move_on_after(SYNC_EVERY):
                     await anyio.sleep_forever()
                 bus.write()

@@ -281,8 +281,10 @@ class Stream(ObjectReceiveStream[E_co], Generic[E_co]):
                 self._next = place.after
                 return place.events
             self._rouse()
+        if self._bus.unwritten:
+            self._bus.write()
         ring, first = self._ring, self._next
-        if self._due or first > ring.head or first < ring.first or place is None or self._bus.unwritten:
+        if self._due or first > ring.head or first < ring.first or place is None:
             return self._found_otherwise()
         self._due = True
         if place.first != first:
@@ -308,9 +310,6 @@ class Stream(ObjectReceiveStream[E_co], Generic[E_co]):
         bus, ring = self._bus, self._ring
         if self._ended:
             raise self._ended
-        if bus.unwritten:
-            bus.write()
-            return self._found()
         if self._due and ring.first <= self._next <= ring.head:
             return ()
         self._due = False

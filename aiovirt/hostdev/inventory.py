@@ -7,7 +7,7 @@ amounts to nothing.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from msgspec import structs
@@ -21,7 +21,7 @@ from aiovirt.events.types import (
     NetdevRenamed,
     NetdevReturned,
 )
-from aiovirt.model.netdev import Netdev
+from aiovirt.model.netdev import Netdev, Unreadable
 
 __all__ = ["NetdevTable", "parents_first"]
 
@@ -81,10 +81,10 @@ class NetdevTable:
         if old.kind != reading.kind or old.netns != self._netns:
             return [*self.remove(reading.ifindex), self._add(reading)]
         new = reading if reading.id == old.id else structs.replace(reading, id=old.id, netns=old.netns)
-        if new == old or not (moved := old.changes_to(new)):
+        if new == old or (_is_unreadable(old) and not old.changes_to(new)):
             return []
         self._netdevs[reading.ifindex] = new
-        return _differences(old, new, moved.keys())
+        return _differences(old, new)
 
     def remove(self, ifindex: int) -> list[NetdevEvent]:
         """The device with this number is gone; nothing when there was none."""
@@ -167,13 +167,18 @@ def _traits(device: Netdev) -> tuple[str, str | None, str | None]:
     return device.mac, device.kind, device.parent
 
 
-def _differences(old: Netdev, new: Netdev, moved: Collection[str]) -> list[NetdevEvent]:
+def _is_unreadable(device: Netdev) -> bool:
+    """Whether something of it could not be read: that equals nothing, also where it failed again for the same reason."""
+    return any(isinstance(value, Unreadable) for value in (device.phys_port_id, device.phys_port_name, device.phys_switch_id))
+
+
+def _differences(old: Netdev, new: Netdev) -> list[NetdevEvent]:
     """A rename, if any, and then every other change, if any."""
-    if "name" not in moved:
+    if old.name == new.name:
         return [NetdevChanged(old=old, new=new)]
     renamed = structs.replace(old, name=new.name)
     events: list[NetdevEvent] = [NetdevRenamed(old=old, new=renamed)]
-    if len(moved) > 1:
+    if renamed.changes_to(new):
         events.append(NetdevChanged(old=renamed, new=new))
     return events
 
