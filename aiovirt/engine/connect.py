@@ -151,7 +151,7 @@ async def _hold(address: Address, folders: Folders, stack: AsyncExitStack) -> Lo
     begins = None if goes_on else _why_anew(opened.started)
     engine.driver = driver
     engine.devices = HostDevices(
-        engine.publish,
+        bus.publish,
         known=opened.state.netdevs.values() if goes_on else (),
         known_pci=opened.state.pci.values() if goes_on else (),
         incarnation=opened.state.incarnation,

@@ -299,11 +299,12 @@ class Stream(ObjectReceiveStream[E_co], Generic[E_co]):
         if last - first > self._reach:
             last = first + self._reach
         self._next = last + 1
-        return tuple(self._pick(first, last))
+        found = self.filter.select(self._ring.span(first, last))
+        return tuple(found if self._shares else self._merged(found))
 
-    def _pick(self, first: int, last: int) -> list[Event]:
-        """Those at ``first`` to ``last``."""
-        return self.filter.select(self._ring.span(first, last))
+    def _merged(self, found: list[Event]) -> list[Event]:
+        """What is handed out of ``found``, by who does not share it."""
+        return found
 
     def _found_otherwise(self) -> tuple[Any, ...]:
         """The same where it is not for the ring alone to say. Raises what ends the stream."""

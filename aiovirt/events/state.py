@@ -198,12 +198,13 @@ class HostState:
     def _apply_netdev(self, event: NetdevEvent) -> None:
         self._own_netdevs()
         device = event.device
-        if isinstance(event, NetdevRemoved):
-            self.netdevs.pop(device.id, None)
-            return
         if device.id not in self.netdevs:
             self.incarnation = max(self.incarnation, _incarnation(device.id))
         self.netdevs[device.id] = device
+
+    def _apply_netdev_removed(self, event: NetdevRemoved) -> None:
+        self._own_netdevs()
+        self.netdevs.pop(event.device.id, None)
 
     def _apply_initialized(self, event: DeviceInitialized) -> None:
         if event.netdev is not None and event.netdev.id in self.netdevs:
@@ -271,6 +272,7 @@ FOLDS: Final = _Folds(
             (DomainLifecycle, HostState._apply_lifecycle),  # noqa: SLF001 - its own
             (DomainChanged, HostState._apply_changed),  # noqa: SLF001
             (NetdevEvent, HostState._apply_netdev),  # noqa: SLF001
+            (NetdevRemoved, HostState._apply_netdev_removed),  # noqa: SLF001 - and not as others of its family
             (DeviceInitialized, HostState._apply_initialized),  # noqa: SLF001
             (PCIEvent, HostState._apply_pci),  # noqa: SLF001
             (DriverEvent, HostState._apply_driver),  # noqa: SLF001

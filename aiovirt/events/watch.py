@@ -45,7 +45,6 @@ class Watch(Stream[E_co]):
         self._folded = 0
         self._since: dict[str, str] = {}  # the oldest part of each merged event that waits
         self._unfolded_where = where
-        self._fold = fold
         if fold:
             self._reach = sys.maxsize
             self._shares = False
@@ -59,9 +58,6 @@ class Watch(Stream[E_co]):
     def statistics(self) -> StreamStatistics:
         """Figures of now."""
         return replace(super().statistics(), folded=self._folded)
-
-    def _pick(self, first: int, last: int) -> list[Event]:
-        return self._merged(self.filter.select(self._ring.span(first, last))) if self._fold else super()._pick(first, last)
 
     def _merged(self, found: list[Event]) -> list[Event]:
         """``where`` is asked about events as they were published; if it raises, those before are read first."""
@@ -96,7 +92,7 @@ class Watch(Stream[E_co]):
         kept = self._bus.ring.put_aside(self._next, self.filter)
         if kept is not None:
             self._next = self._bus.ring.first
-            return self._merged(kept) if self._fold else kept
+            return kept if self._shares else self._merged(kept)
         self.snapshot = self._bus.snapshot()
         self._next = self._bus.head + 1
         return (Resync(self.snapshot),)

@@ -169,7 +169,7 @@ def _traits(device: Netdev) -> tuple[str, str | None, str | None]:
 
 def _is_unreadable(device: Netdev) -> bool:
     """Whether something of it could not be read: that equals nothing, also where it failed again for the same reason."""
-    return any(isinstance(value, Unreadable) for value in (device.phys_port_id, device.phys_port_name, device.phys_switch_id))
+    return Unreadable in (type(device.phys_port_id), type(device.phys_port_name), type(device.phys_switch_id))
 
 
 def _differences(old: Netdev, new: Netdev) -> list[NetdevEvent]:
