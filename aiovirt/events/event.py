@@ -41,18 +41,18 @@ class Event(Struct, frozen=True, kw_only=True, gc=False):
     trigger: ClassVar[str] = ""
     """What makes it happen."""
 
-    weight: ClassVar[int] = 512
-    """About how many bytes it holds in memory: what the bus's budgets count."""
-
     @property
     def subject(self) -> str:
         """What it is about: ``domain/<uuid>``, ``netdev/<id>`` or ``host``."""
         return "host"
 
-    @property
     def key(self) -> object:
         """What it is about, as the value that is had and hashed at the least cost."""
         return None
+
+    def weight(self) -> int:
+        """About how many bytes it holds in memory: what the bus's budgets count."""
+        return 512
 
     @property
     def topic(self) -> str:

@@ -46,7 +46,6 @@ class DeviceEvent(Event, frozen=True, kw_only=True, gc=False):
     def subject(self) -> str:
         return self.device.subject
 
-    @property
     def key(self) -> object:
         return self.device.subject
 
@@ -60,7 +59,8 @@ class NetdevEvent(DeviceEvent, frozen=True, kw_only=True, gc=False):
     def device(self) -> Netdev:
         raise AttributeError("device")
 
-    weight: ClassVar[int] = 2560
+    def weight(self) -> int:
+        return 2560
 
 
 class NetdevAdded(NetdevEvent, frozen=True, kw_only=True, gc=False, tag="netdev.added"):
@@ -167,7 +167,8 @@ class PCIEvent(DeviceEvent, frozen=True, kw_only=True, gc=False):
     def device(self) -> PCIDevice:
         raise AttributeError("device")
 
-    weight: ClassVar[int] = 1536
+    def weight(self) -> int:
+        return 1536
 
 
 class PCIAdded(PCIEvent, frozen=True, kw_only=True, gc=False, tag="pci.added"):
@@ -260,7 +261,8 @@ class DeviceInitialized(DeviceEvent, frozen=True, kw_only=True, gc=False, tag="d
 
     trigger: ClassVar[str] = "udev's own message, when its rules have run; its database, for what was there before"
 
-    weight: ClassVar[int] = 2048
+    def weight(self) -> int:
+        return 2048
 
     def __post_init__(self) -> None:
         if (self.netdev is None) is (self.bus_device is None):

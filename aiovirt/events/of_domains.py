@@ -40,7 +40,6 @@ class DomainEvent(Event, frozen=True, kw_only=True, gc=False):
     def subject(self) -> str:
         return _domain_subject(self.uuid.int)
 
-    @property
     def key(self) -> object:
         return self.uuid.int
 
@@ -98,8 +97,7 @@ class DomainChanged(DomainEvent, frozen=True, kw_only=True, gc=False, tag="domai
         "DEVICE_DELETED, ACPI_DEVICE_OST, JOB_STATUS_CHANGE, RESET"
     )
 
-    @property
-    def weight(self) -> int:  # type: ignore[override]
+    def weight(self) -> int:
         machines = (self.new,) if self.old is None else (self.old, self.new)
         return 1024 + sum(96 * len(machine.devices) + 512 * len(machine.jobs) for machine in machines)
 
@@ -130,8 +128,7 @@ class DomainQMP(DomainEvent, frozen=True, kw_only=True, gc=False, tag="domain.qm
     libvirt: ClassVar[str] = "virConnectDomainQemuMonitorEventRegister"
     trigger: ClassVar[str] = "any QMP event, known to aiovirt or not"
 
-    @property
-    def weight(self) -> int:  # type: ignore[override]
+    def weight(self) -> int:
         return 1024 + _size(self.data)
 
     def describe(self) -> tuple[str, str, str]:

@@ -72,7 +72,7 @@ class Ring:
         """Counts what came since the last time, and gives up what is too much."""
         grain, batch = self._grain, self._chunks[self._number(self.head)].loads
         for event in self._newest:
-            key, weight = event.key, event.weight
+            key, weight = event.key(), event.weight()
             batch[key] = batch.get(key, 0) + (weight if weight > grain else grain)  # noqa: FURB136 - max() takes longer
         loads, share = self._loads, self._share
         for key, weight in batch.items():
@@ -140,7 +140,7 @@ class Ring:
     def _part(self, oldest: list[Event]) -> None:
         """Puts aside what is not of the loud ones, and counts the rest."""
         for position, event in enumerate(oldest, self.first):
-            if event.key not in self._loud:
+            if event.key() not in self._loud:
                 self._put_aside(position, event)
             else:
                 shed = self.shed.setdefault((type(event), event.subject), Shed(0, position))
@@ -163,7 +163,7 @@ class Ring:
         self._floor = position + 1
 
     def _put_aside(self, position: int, event: Event) -> None:
-        weight = max(event.weight, self._grain)
+        weight = max(event.weight(), self._grain)
         self._aside.append((position, event, weight))
         self._aside_weight += weight
         while self._aside_weight > self._budget:

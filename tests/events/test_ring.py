@@ -64,8 +64,8 @@ def test_it_keeps_the_newest_and_what_a_loud_one_would_have_flushed(capacity: in
         assert ring.head == position
         batch = min(BATCH, -(-capacity // BATCH))
         assert ring.head - ring.first < capacity + batch
-        assert sum(event.weight for event in ring.span(ring.first, ring.head)[:-batch]) <= max(budget, event.weight)
-        assert sum(max(event.weight, grain) for _, event, _ in ring._aside) <= budget
+        assert sum(event.weight() for event in ring.span(ring.first, ring.head)[:-batch]) <= max(budget, event.weight())
+        assert sum(max(event.weight(), grain) for _, event, _ in ring._aside) <= budget
     assert not said or ring.span(ring.first, ring.head) == said[ring.first - 1 :]
     gone = [at for at in range(ring.floor, ring.first) if not is_kept(ring, at)]
     told = Counter({key: shed.count for key, shed in ring.shed.items()})
