@@ -115,7 +115,7 @@ class Bus:
         Returns it, stamped. Raises RuntimeError off the loop's thread, for an event that was published
         before, or once the bus is closed; ValueError for one that no journal can hold.
         """
-        if event.cursor or self.closed or get_ident() != self._thread:
+        if event.cursor or get_ident() != self._thread:
             self._refuse(event)
         now = self._clock()
         if now < self._last_time:  # noqa: PLR1730 - max() takes longer
@@ -201,14 +201,15 @@ class Bus:
         """Ends every stream: what is still kept is read out, then HostGone follows."""
         self.write()
         self.closed = True
+        self._thread = 0  # nobody publishes any more
         self.index.wake_all(self.ring.head + 1)
 
     def _refuse(self, event: Event) -> None:
-        if get_ident() != self._thread:
-            raise RuntimeError("events are published on the loop's thread only")
+        if self.closed:
+            raise RuntimeError("the bus is closed")
         if event.cursor:
             raise RuntimeError(f"event {event.cursor} was published before")
-        raise RuntimeError("the bus is closed")
+        raise RuntimeError("events are published on the loop's thread only")
 
     # -- reading ---------------------------------------------------------------------------
 

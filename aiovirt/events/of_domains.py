@@ -118,7 +118,7 @@ class DomainQMP(DomainEvent, frozen=True, kw_only=True, gc=False, tag="domain.qm
     """What QEMU itself said, as it said it: ``event`` is QAPI's name, ``data`` its members.
 
     It comes before the events that it leads to. ``data`` is decoded JSON, not to be changed;
-    where it is too large (64 KiB), too deep or no JSON object it is empty. ``omitted`` is the bytes of it that were left out.
+    where it is too large (64 KiB, 2,048 values), too deep or no JSON object it is empty. ``omitted`` is the bytes of it that were left out.
     """
 
     event: str

@@ -59,6 +59,7 @@ class Stream(ObjectReceiveStream[E_co], Generic[E_co]):
     """What both streams share: a position, a filter, and a way to wait."""
 
     _waker: Waker
+    _place: Place  # where it parks
     _shares = True  # whether it hands out what its filter selects, as its neighbours do
 
     def __init__(self, bus: Bus, wanted: Filter, where: Where | None) -> None:
@@ -75,7 +76,6 @@ class Stream(ObjectReceiveStream[E_co], Generic[E_co]):
         self._taken = 0
         self._walk: AsyncGeneratorType[E_co, None] | None = None  # what ``async for`` goes through
         self._past: PastReader | None = None  # what is to be read before anything else
-        self._place: Place | None = None  # where it parks, until it has ended
         self._asleep: Sleepers | None = None  # among whom it is parked, until it reads on
         self._reading = self._due = False
         self._ended: BaseException | None = RuntimeError("enter the stream first: async with … as events")
@@ -100,7 +100,8 @@ class Stream(ObjectReceiveStream[E_co], Generic[E_co]):
 
     def _end(self, error: BaseException) -> None:
         """It ends here: what it had taken and not handed out is still to be read by who goes on from its cursor."""
-        self._ended = self._ended or error
+        if is_open := self._ended is None:
+            self._ended = error
         if waiting := self._waiting:
             self._next = self._position
             self._taken -= waiting
@@ -108,9 +109,8 @@ class Stream(ObjectReceiveStream[E_co], Generic[E_co]):
         if self._asleep is not None:
             self._rouse()
             self._waker.wake()
-        if self._place is not None:
+        if is_open:
             self._index.leave(self._place)
-            self._place = None
 
     async def _leave_walk(self) -> None:
         """A loop that was left stands between two items: nothing in it waits, and nothing is lost with it."""
@@ -232,10 +232,10 @@ class Stream(ObjectReceiveStream[E_co], Generic[E_co]):
         Where it was asleep, it is up to the caller to look for what woke it. That is what most readers do most of the
         time, each of them by itself, so it takes no coroutine.
         """
-        if (place := self._place) is None or self._next <= self._ring.head or self._asleep is not None or self._reading or self._bus.closed:
+        if self._ended is not None or self._next <= self._ring.head or self._asleep is not None or self._reading or self._bus.closed:
             return self._refill()
         self._due = False
-        self._asleep = self._index.park(place, self._waker)
+        self._asleep = self._index.park(self._place, self._waker)
         return self._waker.wait()
 
     async def _refill(self) -> None:
@@ -245,7 +245,7 @@ class Stream(ObjectReceiveStream[E_co], Generic[E_co]):
         self._reading = True
         try:
             while True:
-                if self._next > self._ring.head and self._place is not None and not self._bus.closed:
+                if self._next > self._ring.head and self._ended is None and not self._bus.closed:
                     self._due = False
                     self._asleep = self._index.park(self._place, self._waker)
                     await self._waker.wait()
@@ -273,20 +273,20 @@ class Stream(ObjectReceiveStream[E_co], Generic[E_co]):
 
     def _found(self) -> tuple[Any, ...]:
         """What is there next and wanted, looked at in one go; as :meth:`_take` where there is none."""
-        place = self._place
-        if self._asleep is not None:  # it was woken
-            if place is not None and place.first == self._asleep.woken:  # with neighbours, one of which has looked
+        if (asleep := self._asleep) is not None:  # it was woken
+            place = self._place
+            if place.first == asleep.woken:  # with neighbours, one of which has looked
                 self._asleep = None
-                self._due = True
                 self._next = place.after
                 return place.events
             self._rouse()
         if self._bus.unwritten:
             self._bus.write()
         ring, first = self._ring, self._next
-        if self._due or first > ring.head or first < ring.first or place is None:
+        if self._due or first > ring.head or first < ring.first or self._ended is not None:
             return self._found_otherwise()
         self._due = True
+        place = self._place
         if place.first != first:
             place.events = self._look()
             place.first, place.after = first, self._next
@@ -309,7 +309,7 @@ class Stream(ObjectReceiveStream[E_co], Generic[E_co]):
     def _found_otherwise(self) -> tuple[Any, ...]:
         """The same where it is not for the ring alone to say. Raises what ends the stream."""
         bus, ring = self._bus, self._ring
-        if self._ended:
+        if self._ended is not None:
             raise self._ended
         if self._due and ring.first <= self._next <= ring.head:
             return ()
@@ -385,7 +385,7 @@ class Stream(ObjectReceiveStream[E_co], Generic[E_co]):
             events = await past.read()
         except LookupError as gone:
             raise self._bus.gap(self._next) from gone
-        if self._ended:
+        if self._ended is not None:
             self._past = None  # closed meanwhile: what was read is still to be read by who goes on
             return
         if not events:

@@ -20,7 +20,7 @@ __all__ = ["Ring", "Shed"]
 
 SHARE: Final = 4
 """A subject is loud when it holds more than one part in so many of the ring."""
-BATCH: Final = 64
+BATCH: Final = 256
 """Events that may come before they are weighed."""
 
 

@@ -185,8 +185,10 @@ class HostState:
             self._own_domains()
         uuid = event.uuid.int
         if event.state is not _SHUTOFF:
-            monitor = self._unwell.get(uuid) if self._unwell else None
-            self.domains.by_number[uuid] = event if monitor is None else _view(event, monitor, self.domains.machines.get(uuid))
+            if self._unwell and (monitor := self._unwell.get(uuid)):
+                self.domains.by_number[uuid] = _view(event, monitor, self.domains.machines.get(uuid))
+            else:
+                self.domains.by_number[uuid] = event
             return
         self._unwell.pop(uuid, None)
         self.domains.machines.pop(uuid, None)

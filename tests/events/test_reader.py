@@ -421,6 +421,21 @@ async def test_neighbours_share_what_they_find_and_not_where_they_are(bus: Bus, 
         assert [folding.receive_nowait() for _ in published] == published
 
 
+async def test_what_where_raises_ends_the_stream_also_where_it_is_falsy(bus: Bus, events: Events) -> None:
+    class EmptyError(Exception):
+        def __len__(self) -> int:
+            return 0
+
+    def where(_: Event) -> bool:
+        raise EmptyError
+
+    async with events.subscribe(where=where) as stream:
+        bus.publish(started(0))
+        for _ in range(2):
+            with pytest.raises(EmptyError):
+                await stream.receive()
+
+
 async def test_after_where_raised_nothing_more_is_handed_out(bus: Bus, events: Events) -> None:
     def where(event: Event) -> bool:
         if event is published[1]:

@@ -15,9 +15,11 @@ from aiovirt.events.types import DomainQMP
 from aiovirt.model.lifecycle import Fact
 from aiovirt.wire.qmp.messages import QMPEvent, decode_body
 
-__all__ = ["BODY_LIMIT", "DEPTH_LIMIT", "FACT_OF_RUN_STATE", "Heard", "heard", "quoted"]
+__all__ = ["BODY_LIMIT", "DEPTH_LIMIT", "FACT_OF_RUN_STATE", "VALUES_LIMIT", "Heard", "heard", "quoted"]
 
 BODY_LIMIT: Final = 64 * 1024
+VALUES_LIMIT: Final = 2048
+"""A value takes some fifty times the bytes that it may have as text."""
 DEPTH_LIMIT: Final = 32
 
 
@@ -94,8 +96,9 @@ _packer: Final = msgspec.msgpack.Encoder()
 def quoted(event: QMPEvent, uuid: UUID, name: str) -> DomainQMP:
     """``event`` as the guest ``uuid`` said it; always one that can be kept and sent on.
 
-    A body is left out, and its bytes counted, when it is over BODY_LIMIT bytes, nests deeper than
-    DEPTH_LIMIT, is no JSON object, or has a number of over 64 bits; so is a time of over 64 bits.
+    A body is left out, and its bytes counted, when it is over BODY_LIMIT bytes, may have more than VALUES_LIMIT values
+    (commas are counted), nests deeper than DEPTH_LIMIT, is no JSON object, or has a number of over 64 bits; so is a time
+    of over 64 bits.
     Raises ProtocolError for an event's name that QAPI does not allow (devel/qapi-code-gen, "Naming
     rules and reserved names").
     """
@@ -109,6 +112,8 @@ def quoted(event: QMPEvent, uuid: UUID, name: str) -> DomainQMP:
 
 def _quotable(body: bytes) -> dict[str, object] | None:
     """The members, or None when they are left out. What this decoder lets through is valid Unicode."""
+    if body.count(b",") >= VALUES_LIMIT:
+        return None
     try:
         data = _members.decode(body or b"{}")
         _packer.encode(data)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from aiovirt.drivers.qemu.translate import BODY_LIMIT, DEPTH_LIMIT, Heard, heard, quoted
+from aiovirt.drivers.qemu.translate import BODY_LIMIT, DEPTH_LIMIT, VALUES_LIMIT, Heard, heard, quoted
 from aiovirt.errors import ProtocolError
 from aiovirt.events import DomainQMP, decode, encode
 from aiovirt.model.lifecycle import Fact
@@ -91,6 +91,7 @@ def sized(size: int) -> bytes:
         nested(DEPTH_LIMIT),
         b'{"a": "' + b"[" * 200 + b'"}',
         b'{"a": [' + b"[{}], " * 500 + b"[]]}",
+        b'{"a": [' + b"0, " * (VALUES_LIMIT - 1) + b"0]}",
     ],
 )
 def test_bodies_that_are_quoted(body: bytes) -> None:
@@ -116,6 +117,7 @@ def test_bodies_that_are_quoted(body: bytes) -> None:
         sized(BODY_LIMIT + 1),
         nested(DEPTH_LIMIT + 1),
         nested(500),
+        b'{"a": [' + b"0, " * VALUES_LIMIT + b"0]}",
     ],
     ids=lambda body: repr(body[:30]),
 )
