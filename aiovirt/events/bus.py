@@ -22,6 +22,7 @@ from msgspec.structs import force_setattr
 from aiovirt.errors import EventGap, SystemFailure
 from aiovirt.events.chain import Chain
 from aiovirt.events.cursor import format_cursor
+from aiovirt.events.filters import Filter
 from aiovirt.events.index import Index
 from aiovirt.events.past import Journal, Past
 from aiovirt.events.ring import Ring
@@ -49,8 +50,8 @@ class BusStatistics(Struct, frozen=True):
     """Figures of the bus.
 
     ``published`` counts the events since this engine began, ``kept`` those still in memory,
-    ``parked`` the readers that wait (one of several types counts until it has run). ``shed`` says of
-    subjects that said too much how many of their events memory gave up before those of others.
+    ``parked`` the readers that wait. ``shed`` says of subjects that said too much how many of
+    their events memory gave up before those of others.
     """
 
     published: int
@@ -144,11 +145,11 @@ class Bus:
     def _hand_over(self, event: Event, journal: Journal) -> int:
         """Gives ``event`` to the journal; one that cannot be written as it is (words that are no text, or endless) is made so."""
         try:
-            return journal.append(event)
-        except ValueError:
-            _make_plain(event)
-        try:
-            return journal.append(event)
+            try:
+                return journal.append(event)
+            except ValueError:
+                _make_plain(event)
+                return journal.append(event)
         except BaseException:
             self._digit -= 1  # below 0 at a group's first, whose number is given out again
             force_setattr(event, "cursor", "")
@@ -238,8 +239,8 @@ class Bus:
         """The position of the oldest event that can still be read by anyone (after the newest when there is none)."""
         return self.journal.first if self.journal else self.ring.floor
 
-    def seek(self, after: str) -> int:
-        """The position to read first so as to go on after the cursor ``after``.
+    def seek(self, after: str, wanted: Filter | None = None) -> int:
+        """The position to read first so as to go on after the cursor ``after``, for who wants that.
 
         Raises InvalidArgument for what is no cursor, EventGap when events after it are gone, when it
         is of an epoch that is not known, or when it is past the end of what was kept.
@@ -247,15 +248,20 @@ class Bus:
         head = self.head
         position = self.chain.position(after)
         if position is None or position > head:
-            raise self.gap(None)
+            raise self.gap(None, wanted)
         if position + 1 < self.first:
-            raise self.gap(position + 1)
+            raise self.gap(position + 1, wanted)
         return position + 1
 
-    def gap(self, position: int | None) -> EventGap:
-        """The EventGap of a reader that wanted to go on at ``position`` (None: nobody knows where that was)."""
+    def gap(self, position: int | None, wanted: Filter | None = None) -> EventGap:
+        """The EventGap of a reader that wanted to go on at ``position`` (None: nobody knows where that was).
+
+        It can go on where the gap ends, with all that ``wanted`` matches.
+        """
         self.write()
         first = self.first
+        if wanted is not None and self.journal is None and self.ring.put_aside(first, wanted) is None:
+            first = self.ring.first
         if position is not None and position >= first:
             # What is gone is in a hole between two epochs, or between what was put aside and the ring.
             first = self.chain.behind_hole(position) or self.ring.first

@@ -41,7 +41,7 @@ class Journal(Past, Protocol):
         ...
 
     def note(self) -> None:
-        """Something waits now; called when those are woken that wait for it, so that they come first."""
+        """Something waits now, where nothing did; called behind those who wait for it, so that they come first."""
         ...
 
     def write(self) -> None:

@@ -85,12 +85,12 @@ class Stream(ObjectReceiveStream[E_co], Generic[E_co]):
     async def aclose(self) -> None:
         """Ends the stream: who reads on gets ClosedResourceError."""
         self._end(anyio.ClosedResourceError())
-        await self._leave_walk()
         await anyio.lowlevel.checkpoint()
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._end(anyio.ClosedResourceError())
-        await self._leave_walk()
+        if self._walk is not None and not self._walk.ag_running:  # a loop that was left: it stands between two items
+            await self._walk.aclose()
 
     def _begin(self, position: int) -> None:
         self._next = position
@@ -111,11 +111,6 @@ class Stream(ObjectReceiveStream[E_co], Generic[E_co]):
             self._waker.wake()
         if is_open:
             self._index.leave(self._place)
-
-    async def _leave_walk(self) -> None:
-        """A loop that was left stands between two items: nothing in it waits, and nothing is lost with it."""
-        if self._walk is not None and not self._walk.ag_running:
-            await self._walk.aclose()
 
     # -- reading ---------------------------------------------------------------------------
 
@@ -150,8 +145,9 @@ class Stream(ObjectReceiveStream[E_co], Generic[E_co]):
                 for item in rest:
                     yield item
                 if rest is self._rest:  # nobody has read on by another way meanwhile
+                    more = self._more()
                     try:
-                        await self._more()
+                        await more
                     except BaseException:
                         self._rouse()
                         raise
@@ -168,8 +164,9 @@ class Stream(ObjectReceiveStream[E_co], Generic[E_co]):
         while True:
             if self._batch and (batch := tuple(self._rest) if self._where is None else self._drain()):
                 return batch
+            more = self._more()
             try:
-                await self._more()
+                await more
             except BaseException:
                 self._rouse()
                 raise
@@ -227,12 +224,14 @@ class Stream(ObjectReceiveStream[E_co], Generic[E_co]):
     # -- taking ----------------------------------------------------------------------------
 
     def _more(self) -> Awaitable[object]:
-        """To be awaited: returns when there may be something to hand out.
+        """To be awaited: returns when there may be something to hand out. Raises BusyResourceError at once.
 
         Where it was asleep, it is up to the caller to look for what woke it. That is what most readers do most of the
         time, each of them by itself, so it takes no coroutine.
         """
-        if self._ended is not None or self._next <= self._ring.head or self._asleep is not None or self._reading or self._bus.closed:
+        if self._asleep is not None or self._reading:
+            raise anyio.BusyResourceError("reading from")
+        if self._next <= self._ring.head or self._ended is not None or self._bus.closed:
             return self._refill()
         self._due = False
         self._asleep = self._index.park(self._place, self._waker)
@@ -407,7 +406,7 @@ class Subscription(Stream[E_co]):
     async def __aenter__(self) -> Self:
         """Begins to read: after the cursor given, else after the newest event. Raises EventGap."""
         self._past = None
-        self._next = self._bus.head + 1 if self._after is None else self._bus.seek(self._after)
+        self._next = self._bus.head + 1 if self._after is None else self._bus.seek(self._after, self.filter)
         if self._next < self._ring.first:
             self._put(tuple(self._fell_behind()))
         self._begin(self._next)
@@ -420,6 +419,6 @@ class Subscription(Stream[E_co]):
             return kept
         journal = self._bus.journal
         if journal is None or self._next < journal.first:
-            raise self._bus.gap(self._next)
+            raise self._bus.gap(self._next, self.filter)
         self._past = self._past or journal.read_from(self._next)
         return ()

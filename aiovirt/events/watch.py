@@ -85,8 +85,9 @@ class Watch(Stream[E_co]):
     @property
     def _position(self) -> int:
         """No further than the oldest part of what is still to be handed out."""
+        position = super()._position
         oldest = (self._since.get(item.cursor) for item in self._batch[len(self._batch) - self._waiting :])
-        return min((self._bus.chain.position_of(cursor) for cursor in oldest if cursor), default=super()._position)
+        return min([position, *(self._bus.chain.position_of(cursor) for cursor in oldest if cursor)])
 
     def _fell_behind(self) -> Sequence[Event | Resync]:
         kept = self._bus.ring.put_aside(self._next, self.filter)

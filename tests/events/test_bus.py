@@ -8,6 +8,9 @@ from aiovirt.errors import EventGap, InvalidArgument
 from aiovirt.events import NetdevAdded, NetdevChanged, NetdevRemoved, NetdevRenamed
 from aiovirt.events.bus import Bus
 from aiovirt.events.cursor import format_cursor, new_epoch, parse_cursor
+from aiovirt.events.filters import make_filter
+from aiovirt.events.past import PastReader
+from aiovirt.events.types import Event
 from aiovirt.model.state import Detail, DomainState, Lifecycle, MonitorHealth, Reason
 from tests.events import samples
 from tests.events.samples import lifecycle, netdev, started
@@ -164,3 +167,72 @@ def test_a_snapshot_never_changes(bus: Bus) -> None:
     assert set(before.netdevs) == {"1.1"}
     assert set(bus.snapshot().domains) == set(samples.UUIDS[:2])
     assert bus.snapshot().cursor == bus.cursor
+
+
+# -- with a journal ----------------------------------------------------------------------------
+
+
+class Kept:
+    """A journal that writes down what it is asked to do; ``failures`` are what its next records meet with."""
+
+    first = 1
+
+    def __init__(self, *failures: BaseException | None) -> None:
+        self.asked: list[str] = []
+        self.failures = list(failures)
+
+    def append(self, event: Event) -> int:
+        failure = self.failures.pop(0) if self.failures else None
+        if failure is not None:
+            raise failure
+        self.asked.append(f"append {int(event.cursor[-3:])}")
+        return 100
+
+    def note(self) -> None:
+        self.asked.append("note")
+
+    def write(self) -> None:
+        self.asked.append("write")
+
+    def read_from(self, position: int) -> PastReader:
+        raise NotImplementedError
+
+
+class Listed:
+    """A waker that writes down when it is woken."""
+
+    def __init__(self, asked: list[str]) -> None:
+        self._asked = asked
+
+    async def wait(self) -> None:
+        raise NotImplementedError
+
+    def wake(self) -> None:
+        self._asked.append("wake")
+
+
+def test_who_waits_is_woken_before_who_writes_and_that_one_is_told_once() -> None:
+    journal = Kept()
+    bus = Bus(host=samples.HOST, journal=journal)
+    bus.index.park(bus.index.enter(make_filter((), None)), Listed(journal.asked))
+    bus.publish(started())
+    bus.publish(started())
+    assert journal.asked == ["append 1", "wake", "note", "append 2"]
+    bus.write()
+    bus.publish(started())
+    assert journal.asked[4:] == ["write", "append 3", "note"]
+
+
+@pytest.mark.parametrize("before", [0, 998, 999, 1000])
+@pytest.mark.parametrize("failures", [[MemoryError()], [ValueError(), MemoryError()], [KeyboardInterrupt()]])
+def test_an_event_that_was_not_taken_has_no_number(before: int, failures: list[BaseException]) -> None:
+    """Also where the next number would begin a thousand, or end one."""
+    bus = Bus(host=samples.HOST, journal=Kept(*[None] * before, *failures))
+    for _ in range(before):
+        bus.publish(started())
+    refused = started()
+    with pytest.raises(type(failures[-1])):
+        bus.publish(refused)
+    assert refused.cursor == ""
+    assert bus.publish(started()).cursor == format_cursor(bus.chain.current.epoch, before + 1)
+    assert bus.publish(refused).cursor == format_cursor(bus.chain.current.epoch, before + 2)

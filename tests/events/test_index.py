@@ -36,10 +36,10 @@ EVENTS = [
 class Reader:
     """As a stream is: its waker stands in its place while it is parked."""
 
-    def __init__(self, index: Index, wanted: Filter) -> None:
+    def __init__(self, index: Index, wanted: Filter, *, alone: bool = False) -> None:
         self.index = index
         self.wanted = wanted
-        self.place = index.enter(wanted)
+        self.place = index.enter(wanted, alone=alone)
         self.among: Sleepers | None = None
         self.wakes = 0
 
@@ -66,9 +66,19 @@ class Reader:
 filters = st.builds(
     lambda kinds, subject: make_filter(tuple(kinds), subject), st.lists(st.sampled_from(KINDS), max_size=3), st.sampled_from(SUBJECTS)
 )
+few = st.sampled_from(
+    [
+        make_filter((), None),
+        make_filter((DomainReboot, DomainLifecycle), None),
+        make_filter((DomainEvent,), f"domain/{samples.UUIDS[0]}"),
+        make_filter((DomainEvent,), "domain/"),
+        make_filter((NetdevEvent,), "netdev/1"),
+    ]
+)
 steps = st.lists(
     st.one_of(
         st.tuples(st.just("enter"), filters),
+        st.tuples(st.sampled_from(["enter", "enter alone"]), few),  # so that some want the same
         st.tuples(st.sampled_from(["park", "unpark", "leave"]), st.integers(0, 100)),
         st.tuples(st.just("wake"), st.sampled_from(EVENTS)),
     ),
@@ -82,12 +92,13 @@ def test_it_wakes_whom_asking_everyone_would_wake(steps: list[tuple[str, object]
     readers: list[Reader] = []
     for position, (step, what) in enumerate(steps, 1):
         if isinstance(what, Filter):
-            readers.append(Reader(index, what))
+            readers.append(Reader(index, what, alone=step == "enter alone"))
         elif isinstance(what, Event):
             before = {id(reader): reader.wakes for reader in readers}
             expected = [reader for reader in readers if reader.parked and reader.wanted.matches(what)]
             index.wake(what, position)
-            assert [reader for reader in readers if reader.wakes > before[id(reader)]] == expected
+            assert [reader for reader in readers if reader.wakes != before[id(reader)]] == expected
+            assert all(reader.wakes == before[id(reader)] + 1 for reader in expected)
             assert all(reader.unpark() == position for reader in expected)
         elif readers and isinstance(what, int):
             reader = readers[what % len(readers)]
@@ -137,3 +148,25 @@ def test_who_wants_the_same_has_the_same_place_but_for_who_is_to_be_alone() -> N
     assert index.enter(wanted) is second
     index.leave(alone)
     assert index.enter(wanted) is second
+
+
+def test_who_wants_a_subject_and_who_wants_its_prefix_are_both_woken() -> None:
+    index = Index()
+    readers = [Reader(index, make_filter((DomainEvent,), subject)) for subject in (f"domain/{samples.UUIDS[0]}", "domain/", "netdev/")]
+    for reader in readers:
+        reader.park()
+    index.wake(EVENTS[0], 7)
+    assert [reader.unpark() for reader in readers] == [7, 7, 0]
+
+
+def test_that_one_leaves_a_place_wakes_nobody_else() -> None:
+    index, wanted = Index(), make_filter((DomainEvent,), None)
+    readers = [Reader(index, wanted) for _ in range(2)]
+    for reader in readers:
+        reader.park()
+    assert readers[0].unpark() == 0
+    assert (index.parked, index.waiting()) == (1, 1)
+    index.wake(EVENTS[0], 3)
+    assert [reader.wakes for reader in readers] == [0, 1]
+    assert readers[1].unpark() == 3
+    assert (index.parked, index.waiting()) == (0, 0)

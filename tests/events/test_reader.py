@@ -1,20 +1,50 @@
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Iterator
+
 import anyio
 import pytest
 
 from aiovirt.errors import EventGap, HostGone, InvalidArgument
 from aiovirt.events import DomainEvent, DomainLifecycle, Event, Events, NetdevAdded, NetdevChanged, NetdevEvent, NetdevRemoved, Resync
 from aiovirt.events.bus import Bus
+from aiovirt.events.reader import Subscription
 from tests.events import samples
 from tests.events.samples import netdev, started
 
 pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
 
 
+Way = Callable[[Subscription[Event]], Awaitable[list[Event]]]
+
+
+async def one(stream: Subscription[Event]) -> list[Event]:
+    return [await stream.receive()]
+
+
+async def by_loop(stream: Subscription[Event]) -> list[Event]:
+    async for event in stream:
+        return [event]
+    raise AssertionError("a loop ended without a word")
+
+
+async def a_batch(stream: Subscription[Event]) -> list[Event]:
+    return list(await stream.receive_batch())
+
+
+async def at_once(stream: Subscription[Event]) -> list[Event]:
+    return [stream.receive_nowait()]
+
+
+WAYS = [one, by_loop, a_batch]
+EACH_WAY = pytest.mark.parametrize("read", WAYS)
+
+
 @pytest.fixture
-def bus() -> Bus:
-    return Bus(host=samples.HOST, capacity=64)
+def bus() -> Iterator[Bus]:
+    bus = Bus(host=samples.HOST, capacity=64)
+    yield bus
+    assert (bus.index.parked, bus.index.waiting(), len(bus.index._places)) == (0, 0, 0), "who has ended leaves nothing behind"
 
 
 @pytest.fixture
@@ -100,24 +130,60 @@ async def test_a_parked_readers_cursor_moves_on(bus: Bus, events: Events) -> Non
         tasks.cancel_scope.cancel()
 
 
-async def test_cancelling_a_wait_loses_nothing(bus: Bus, events: Events) -> None:
-    async with events.subscribe() as stream:
+@EACH_WAY
+async def test_cancelling_a_wait_loses_nothing(bus: Bus, events: Events, read: Way) -> None:
+    async with events.subscribe() as stream, events.subscribe(DomainEvent) as other, anyio.create_task_group() as tasks:
+        tasks.start_soon(other.receive)
         with anyio.move_on_after(1):
-            await stream.receive()
+            await read(stream)
+        assert bus.statistics().parked == bus.index.parked == 1
         wanted = bus.publish(started(0))
-        assert await stream.receive() is wanted
+        assert await read(stream) == [wanted]
+        assert stream.statistics().delivered == 1
 
 
-async def test_cancelled_while_being_woken_it_loses_nothing(bus: Bus, events: Events) -> None:
+@EACH_WAY
+async def test_cancelled_while_being_woken_it_loses_nothing(bus: Bus, events: Events, read: Way) -> None:
+    got: list[Event] = []
+
+    async def reader() -> None:
+        got.extend(await read(stream))
+
     async with events.subscribe() as stream:
-        wanted = None
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(stream.receive)
+            tasks.start_soon(reader)
             await anyio.wait_all_tasks_blocked()
             wanted = bus.publish(started(0))
             tasks.cancel_scope.cancel()
-        if stream.statistics().delivered == 0:
-            assert stream.receive_nowait() is wanted
+        if not got:
+            assert stream.statistics().delivered == 0
+            got.append(stream.receive_nowait())
+        assert got == [wanted]
+
+
+@EACH_WAY
+async def test_that_one_of_two_is_cancelled_concerns_the_other_not_at_all(bus: Bus, events: Events, read: Way) -> None:
+    got: list[Event] = []
+    scope = anyio.CancelScope()
+
+    async def cancelled() -> None:
+        with scope:
+            await read(first)
+
+    async def other() -> None:
+        got.extend(await read(second))
+
+    async with events.subscribe() as first, events.subscribe() as second, anyio.create_task_group() as tasks:
+        tasks.start_soon(cancelled)
+        tasks.start_soon(other)
+        await anyio.wait_all_tasks_blocked()
+        assert (bus.index.parked, bus.statistics().parked) == (1, 2)
+        scope.cancel()
+        await anyio.wait_all_tasks_blocked()
+        assert (bus.index.parked, bus.statistics().parked) == (1, 1)
+        published = bus.publish(started(0))
+        assert first.receive_nowait() is published
+    assert got == [published]
 
 
 async def test_a_gap_is_raised_and_stays(bus: Bus, events: Events) -> None:
@@ -174,45 +240,54 @@ async def test_where_runs_in_the_reader_and_ends_only_its_stream(bus: Bus, event
         assert await good.receive() is wanted
 
 
-async def test_closing_ends_a_wait(bus: Bus, events: Events) -> None:
+@EACH_WAY
+async def test_closing_ends_a_wait(bus: Bus, events: Events, read: Way) -> None:
     async with events.subscribe() as stream, anyio.create_task_group() as tasks:
 
-        async def read() -> None:
+        async def reader() -> None:
             with pytest.raises(anyio.ClosedResourceError):
-                await stream.receive()
+                await read(stream)
 
-        tasks.start_soon(read)
+        tasks.start_soon(reader)
         await anyio.wait_all_tasks_blocked()
         await stream.aclose()
     assert bus.statistics().parked == 0
 
 
-async def test_one_task_reads_a_stream(events: Events) -> None:
-    async with events.subscribe() as stream, anyio.create_task_group() as tasks:
-        tasks.start_soon(stream.receive)
-        await anyio.wait_all_tasks_blocked()
-        with pytest.raises(anyio.BusyResourceError):
-            await stream.receive()
-        tasks.cancel_scope.cancel()
-
-
-async def test_who_looks_at_a_stream_that_another_reads_takes_nothing_from_it(bus: Bus, events: Events) -> None:
+@EACH_WAY
+@pytest.mark.parametrize("intrude", [*WAYS, at_once])
+async def test_one_task_reads_a_stream_and_who_tries_too_takes_nothing_from_it(bus: Bus, events: Events, read: Way, intrude: Way) -> None:
     got: list[Event] = []
 
-    async def read() -> None:
+    async def reader() -> None:
+        got.extend(await read(stream))
+
+    async with events.subscribe() as stream, anyio.create_task_group() as tasks:
+        tasks.start_soon(reader)
+        await anyio.wait_all_tasks_blocked()
+        with pytest.raises(anyio.BusyResourceError):
+            await intrude(stream)
+        assert bus.statistics().parked == 1
+        published = bus.publish(started(0))
+        with pytest.raises(anyio.BusyResourceError):
+            await intrude(stream)  # it is woken, and it will be its turn
+    assert got == [published]
+
+
+async def test_a_loop_that_finds_another_reader_takes_nothing_from_it(bus: Bus, events: Events) -> None:
+    got: list[Event] = []
+
+    async def reader() -> None:
         got.append(await stream.receive())
 
-    async with events.subscribe() as stream:
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(read)
-            await anyio.wait_all_tasks_blocked()
-            with pytest.raises(anyio.BusyResourceError):
-                stream.receive_nowait()
-            published = [bus.publish(started(number)) for number in range(2)]
-            with pytest.raises(anyio.BusyResourceError):
-                stream.receive_nowait()  # it is woken, and it will be its turn
-        assert got == published[:1]
-        assert stream.receive_nowait() is published[1]
+    async with events.subscribe() as stream, anyio.create_task_group() as tasks:
+        bus.publish(started(0))
+        with pytest.raises(anyio.BusyResourceError):
+            async for _ in stream:
+                tasks.start_soon(reader)
+                await anyio.wait_all_tasks_blocked()
+        published = bus.publish(started(1))
+    assert got == [published]
 
 
 async def test_a_reader_of_many_types_reads_on_where_it_was_woken_first(bus: Bus, events: Events) -> None:
@@ -301,9 +376,13 @@ async def test_a_folded_backlog_keeps_what_matters(bus: Bus, events: Events) -> 
 async def test_the_cursor_of_a_folded_backlog_never_runs_ahead(bus: Bus, events: Events) -> None:
     async with events.watch(fold=True) as watch:
         published = [bus.publish(started(0)) for _ in range(3)]
+        bus.publish(NetdevChanged(old=netdev(1), new=netdev(1, mtu=2)))
+        bus.publish(NetdevChanged(old=netdev(1, mtu=2), new=netdev(1, mtu=3)))
         for event in published:
             await watch.receive()
             assert watch.cursor == event.cursor
+    async with events.subscribe(after=published[1].cursor) as again:
+        assert again.receive_nowait() is published[2]
 
 
 # -- expect ------------------------------------------------------------------------------------
@@ -421,6 +500,54 @@ async def test_neighbours_share_what_they_find_and_not_where_they_are(bus: Bus, 
         assert [folding.receive_nowait() for _ in published] == published
 
 
+@EACH_WAY
+async def test_neighbours_that_were_woken_together_miss_nothing_of_a_burst(bus: Bus, events: Events, read: Way) -> None:
+    """Longer than what is looked at in one go."""
+    got: dict[int, list[Event]] = {0: [], 1: []}
+
+    async def reader(number: int) -> None:
+        async with events.subscribe(DomainEvent) as stream:
+            while len(got[number]) < 60:
+                got[number] += await read(stream)
+            for _ in range(40):
+                assert stream.statistics().delivered == len(got[number])
+                got[number] += await read(stream)
+
+    async with anyio.create_task_group() as tasks:
+        for number in got:
+            tasks.start_soon(reader, number)
+        published: list[Event] = []
+        for burst in (3, 57, 40, 60):
+            await anyio.wait_all_tasks_blocked()
+            published += [bus.publish(started(0)) for _ in range(burst)]
+        await anyio.wait_all_tasks_blocked()
+        tasks.cancel_scope.cancel()
+    for each in got.values():
+        assert each == published[: len(each)]
+        assert len(each) >= 100
+
+
+async def test_what_a_loud_one_pushed_out_is_not_in_the_way_of_who_did_not_want_it(bus: Bus, events: Events) -> None:
+    async with events.subscribe(NetdevEvent) as stream, events.watch(NetdevEvent, fold=True) as watch:
+        for _ in range(200):
+            bus.publish(started(0))
+        wanted = bus.publish(NetdevAdded(device=netdev(1)))
+        assert stream.receive_nowait() is wanted
+        assert watch.receive_nowait() is wanted
+
+
+async def test_a_gap_ends_where_it_can_be_gone_on_from(bus: Bus, events: Events) -> None:
+    """Although some of what is behind its end was put aside for others."""
+    before = bus.publish(started(0)).cursor
+    for number in range(400):
+        for event in (started(0), started(0), NetdevAdded(device=netdev(number + 1))):
+            bus.publish(event)
+    with pytest.raises(EventGap) as gap:
+        await events.subscribe(after=before).__aenter__()
+    async with events.subscribe(after=gap.value.resume) as stream:
+        assert (await stream.receive()).cursor == gap.value.first_available
+
+
 async def test_what_where_raises_ends_the_stream_also_where_it_is_falsy(bus: Bus, events: Events) -> None:
     class EmptyError(Exception):
         def __len__(self) -> int:
@@ -469,6 +596,14 @@ async def test_one_loop_at_a_time(bus: Bus, events: Events) -> None:
             async for _ in stream:
                 break
         bus.publish(started(0))
+
+
+async def test_a_loop_is_told_that_its_stream_was_closed_while_it_was_busy(bus: Bus, events: Events) -> None:
+    bus.publish(started(0))
+    async with events.subscribe(after=bus.chain.cursor(0)) as stream:
+        with pytest.raises(anyio.ClosedResourceError):
+            async for _ in stream:
+                await stream.aclose()
 
 
 async def test_closed_by_another_task_a_loop_ends(events: Events) -> None:

@@ -53,13 +53,16 @@ def test_a_device_is_added_changed_and_removed() -> None:
     assert list(table) == []
 
 
-def test_what_changes_nothing_says_nothing() -> None:
+@pytest.mark.parametrize("field", ["phys_port_id", "phys_port_name", "phys_switch_id"])
+def test_what_changes_nothing_says_nothing(field: str) -> None:
     table = NetdevTable()
-    bad = reading(3, phys_port_id=Unreadable("EIO"))
+    bad = structs.replace(reading(3), **{field: Unreadable("EIO")})
     table.observe(bad)
-    assert table.observe(reading(3, phys_port_id=Unreadable("EIO"))) == []
+    assert table.observe(structs.replace(reading(3), **{field: Unreadable("EIO")})) == []
     assert table.remove(4) == []
     assert table.sync([bad]) == []
+    (renamed,) = table.observe(structs.replace(reading(3, "b"), **{field: Unreadable("EIO")}))
+    assert isinstance(renamed, NetdevRenamed)
 
 
 def test_a_rename_comes_alone_and_before_the_other_changes() -> None:

@@ -121,6 +121,11 @@ def test_unreadable_is_falsy_and_equal_to_nothing() -> None:
     assert "EIO" in str(why)
 
 
+def test_who_it_is_is_no_attribute_of_a_device() -> None:
+    here, there = (Netdev(id=f"1.{number}", ifindex=1, name="eth0", netns=number) for number in (1, 2))
+    assert here.changes_to(there) == {}
+
+
 def test_two_failures_for_the_same_reason_are_no_change() -> None:
     def device(value: str | None | Unreadable) -> Netdev:
         return Netdev(id="1.1", ifindex=1, name="eth0", phys_port_id=value)

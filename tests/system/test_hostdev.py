@@ -571,7 +571,8 @@ async def test_a_watch_that_cannot_begin_says_so(monkeypatch: pytest.MonkeyPatch
         assert (lost.source, "protocol 31" in lost.why) == ("uevent", True)
 
 
-async def test_a_watch_whose_source_fails_says_so_and_returns(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("protocol", "source"), [(netlink.ROUTE, "rtnetlink"), (netlink.KOBJECT_UEVENT, "uevent")])
+async def test_a_watch_whose_source_fails_says_so_and_returns(monkeypatch: pytest.MonkeyPatch, protocol: int, source: str) -> None:
     heard = Heard()
     async with anyio.create_task_group() as tasks:
 
@@ -583,14 +584,14 @@ async def test_a_watch_whose_source_fails_says_so_and_returns(monkeypatch: pytes
         receive = netlink._receive
 
         def broken(opened: socket.socket) -> tuple[bytes, bool]:
-            if opened.proto == netlink.ROUTE:
+            if opened.proto == protocol:
                 raise OSError(5, "Input/output error")
             return receive(opened)
 
         monkeypatch.setattr(netlink, "_receive", broken)
         ip("add v0 type veth peer name v1")
     (lost,) = heard.of(WatcherLost)
-    assert (lost.source, lost.why) == ("rtnetlink", "netlink: cannot receive: Input/output error")
+    assert (lost.source, lost.why) == (source, "netlink: cannot receive: Input/output error")
 
 
 async def test_uevents_that_pile_up_are_given_up_and_told(monkeypatch: pytest.MonkeyPatch) -> None:

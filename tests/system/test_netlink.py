@@ -76,6 +76,19 @@ async def test_after_a_hole_it_goes_on() -> None:
             assert await next_mtu(links) == 1500
 
 
+async def test_what_may_be_cut_off_is_a_hole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Real messages of links, longer than what is taken of them."""
+    monkeypatch.setattr(netlink, "_MAX_DATAGRAM", 256)
+    async with NetlinkSocket(netlink.ROUTE, netlink.RTNLGRP_LINK) as links:
+        set_mtu(1501)
+        with pytest.raises(Overrun) as caught:
+            links.receive_nowait()
+        assert caught.value.reason == "MSG_TRUNC"
+        monkeypatch.undo()
+        set_mtu(1502)
+        assert await next_mtu(links) == 1502
+
+
 async def test_it_is_called_for_each_that_waits_and_others_have_turns() -> None:
     async with NetlinkSocket(netlink.ROUTE, netlink.RTNLGRP_LINK) as links:
         told: list[str] = []
