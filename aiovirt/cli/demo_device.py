@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Final, Protocol, cast
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final
 
-from anyio import to_thread
 from msgspec import Struct
 
 from aiovirt import Host
 from aiovirt.events import NetdevAdded, NetdevChanged, NetdevEvent, NetdevRemoved, NetdevRenamed
+from aiovirt.system.rtnl import Route, Rtnl
 
 __all__ = ["plug"]
 
@@ -53,29 +54,17 @@ _STEPS: Final = (
 )
 
 
-class _Route(Protocol):
-    """The two calls of pyroute2's IPRoute that are used here."""
-
-    def link(self, command: str, /, **attributes: object) -> object: ...
-
-    def link_lookup(self, *, ifname: str) -> Sequence[int]: ...
-
-
 async def plug(host: Host, say: Callable[[str], object]) -> None:
     """Goes through the steps, announcing each; the last of them leaves nothing behind."""
-    await to_thread.run_sync(_change, ())  # pyroute2 takes a while to load: not within the first step
+    rtnl = Rtnl()
+    await rtnl.ask(lambda route: _change(route, ()))  # pyroute2 takes a while to load: not within the first step
     for step in _STEPS:
         say(f"-- {step.words}")
         async with host.events.expect(step.kind, where=step.seen):
-            await to_thread.run_sync(_change, step.requests)
+            await rtnl.ask(partial(_change, requests=step.requests))
 
 
-def _change(requests: tuple[tuple[str, str, dict[str, object]], ...]) -> None:
-    """Asks the kernel. Blocks: for threads."""
-    from pyroute2 import IPRoute
-
-    with IPRoute() as connected:
-        route = cast("_Route", connected)
-        for command, name, attributes in requests:
-            which = {"ifname": name} if command == "add" else {"index": route.link_lookup(ifname=name)[0]}
-            route.link(command, **which, **attributes)
+async def _change(route: Route, requests: tuple[tuple[str, str, dict[str, object]], ...]) -> None:
+    for command, name, attributes in requests:
+        which = {"ifname": name} if command == "add" else {"index": (await route.link_lookup(ifname=name))[0]}
+        await route.link(command, **which, **attributes)

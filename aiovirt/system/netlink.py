@@ -15,7 +15,7 @@ from typing import Final, Self, TypeVar
 
 import anyio
 
-from aiovirt.errors import SystemFailure, Unsupported
+from aiovirt.errors import Error, SystemFailure, Unsupported
 from aiovirt.system.lane import Lane
 from aiovirt.system.seam import Attention, here
 
@@ -158,6 +158,8 @@ def _converse(protocol: int, talk: Callable[[NetlinkChannel], T]) -> T:
     with _open(protocol, 0, RECEIVE_BUFFER) as opened:
         try:
             return talk(NetlinkChannel(opened))
+        except Error:
+            raise
         except OSError as failure:
             raise SystemFailure(f"netlink: a request failed: {failure.strerror}") from failure
 

@@ -606,6 +606,18 @@ async def test_a_loop_is_told_that_its_stream_was_closed_while_it_was_busy(bus: 
                 await stream.aclose()
 
 
+async def test_who_leaves_a_block_ends_the_loop_that_waits_in_another_task(events: Events) -> None:
+    async with anyio.create_task_group() as tasks, events.subscribe() as stream:
+
+        async def read() -> None:
+            with pytest.raises(anyio.ClosedResourceError):
+                async for _ in stream:
+                    pass
+
+        tasks.start_soon(read)
+        await anyio.wait_all_tasks_blocked()
+
+
 async def test_closed_by_another_task_a_loop_ends(events: Events) -> None:
     async with events.subscribe() as stream, anyio.create_task_group() as tasks:
 
