@@ -31,7 +31,7 @@ class Shed(Struct):
     last: int
 
 
-class Chunk(Struct, gc=False):
+class _Chunk(Struct, gc=False):
     """Events that follow one another, and once they are weighed what each subject holds of them."""
 
     events: list[Event]
@@ -48,7 +48,7 @@ class Ring:
         self._begin = head + 1
         self._batch = min(BATCH, -(-capacity // BATCH))
         self._newest: list[Event] = []
-        self._chunks = {0: Chunk(self._newest, {})}  # by number, each but the newest with a whole batch
+        self._chunks = {0: _Chunk(self._newest, {})}  # by number, each but the newest with a whole batch
         self._budget = budget
         self._share = budget // SHARE
         self._grain = -(-budget // capacity)  # each event weighs at least this, so the budget bounds the count, too
@@ -83,7 +83,7 @@ class Ring:
         while self._weight > self._budget and len(self._chunks) > 1:
             self._give_up_oldest()
         self._newest = []
-        self._chunks[self._number(self.head + 1)] = Chunk(self._newest, {})
+        self._chunks[self._number(self.head + 1)] = _Chunk(self._newest, {})
 
     def _number(self, position: int) -> int:
         """That of the chunk with the event at ``position``."""
