@@ -76,7 +76,7 @@ async def test_after_a_hole_it_goes_on() -> None:
             assert await next_mtu(links) == 1500
 
 
-async def test_what_may_be_cut_off_is_a_hole(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_is_cut_off_is_a_hole(monkeypatch: pytest.MonkeyPatch) -> None:
     """Real messages of links, longer than what is taken of them."""
     monkeypatch.setattr(netlink, "_MAX_DATAGRAM", 256)
     async with NetlinkSocket(netlink.ROUTE, netlink.RTNLGRP_LINK) as links:
