@@ -28,15 +28,19 @@ _NOW: Final = sys.maxsize  # what its database says is about the device of now
 
 
 class UdevWatch:
-    """Hears ``monitor``. ``tell`` publishes; ``catch_up`` hands in all that the kernel said so far: udev always comes after."""
+    """Hears ``monitor``. ``tell`` publishes; ``catch_up`` hands in all that the kernel said so far: udev always comes after.
 
-    def __init__(
+    ``to_read`` is rung where all that udev has finished with is to be said again.
+    """
+
+    def __init__(  # noqa: PLR0913, PLR0917 - whom it hears, and whom it tells
         self,
         monitor: UdevMonitor,
         tell: Callable[[Iterable[DeviceEvent]], None],
         catch_up: Callable[[], Awaitable[None]],
         links: Links,
         functions: Functions,
+        to_read: Bell,
     ) -> None:
         self._monitor = monitor
         self._tell = tell
@@ -45,7 +49,7 @@ class UdevWatch:
         self._functions = functions
         self._words: dict[tuple[str, int | str], UdevWord] = {}  # the last one of each device, in their order
         self._to_take = Bell()
-        self._to_read = Bell()
+        self._to_read = to_read
 
     async def run(self) -> None:
         """What udev had finished with before, then each device as it does; until cancelled. Raises SystemFailure."""
@@ -87,7 +91,7 @@ class UdevWatch:
         return self._functions.initialized(word.name, word.seqnum, dict(word.properties)) if word.subsystem == "pci" else []
 
     async def _read_words(self) -> None:
-        """Its database, at first and whenever messages were lost."""
+        """Its database, at first and whenever messages were lost, of it or of the kernel."""
         while True:
             await self._to_read.wait()
             try:

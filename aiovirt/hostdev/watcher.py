@@ -110,6 +110,7 @@ class Watch:
         self._asking = anyio.Lock()
         self._to_ask = Bell()
         self._to_announce = Bell()
+        self._to_read_udev = Bell()
 
     async def run(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
         """Publishes the inventory, says it has started, and then publishes what changes, until cancelled.
@@ -173,7 +174,7 @@ class Watch:
             self._publish(SourceMissing(source=UDEV, why=str(failure)))
             return None
         self._links.udev = True
-        return UdevWatch(monitor, self._tell, self._catch_up_all, self._links, self._pci.functions)
+        return UdevWatch(monitor, self._tell, self._catch_up_all, self._links, self._pci.functions, self._to_read_udev)
 
     async def _begin(self) -> None:
         """The first inventory: functions before what hangs from them."""
@@ -254,6 +255,8 @@ class Watch:
                     break
             self._tell(self._links.resynced(asked, survey))
         self._tell(SourceResynced(source=source, reason=reason) for source, reason in told.items())
+        if told:
+            self._to_read_udev.ring()  # its word on a device that was not known yet was about nobody
 
     async def _refresh(self) -> None:
         async with self._asking:

@@ -9,6 +9,7 @@ from aiovirt.events.types import DeviceEvent, DeviceInitialized, NetdevAdded, Ne
 from aiovirt.hostdev import udev
 from aiovirt.hostdev.functions import Functions
 from aiovirt.hostdev.links import Links
+from aiovirt.hostdev.turns import Bell
 from aiovirt.hostdev.udev import UdevWatch
 from aiovirt.model.pci import PCIDevice
 from aiovirt.system.netlink import Overrun
@@ -57,7 +58,7 @@ class Watched:
         self.told: list[DeviceEvent] = []
         self.waiting: list[LinkMessage | Uevent] = []
         self._news = anyio.Event()
-        self.watch = UdevWatch(self.monitor, self.tell, self.catch_up, self.links, self.functions)
+        self.watch = UdevWatch(self.monitor, self.tell, self.catch_up, self.links, self.functions, Bell())
 
     def tell(self, events: Iterable[DeviceEvent]) -> None:
         self.told += events

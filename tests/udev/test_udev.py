@@ -11,6 +11,8 @@ import pytest
 
 from aiovirt.events.types import DeviceEvent, DeviceInitialized, NetdevAdded, SourceMissing, SourceResynced
 from aiovirt.hostdev import udev as joined
+from aiovirt.hostdev.links import Survey
+from aiovirt.hostdev.survey import Questions
 from aiovirt.system import udev
 from aiovirt.system.netlink import Overrun
 from aiovirt.system.udev import UdevMonitor, UdevWord
@@ -222,6 +224,33 @@ async def test_words_that_are_lost_are_read_in_the_database(monkeypatch: pytest.
             assert order(heard, heard.netdevs()[name].id)[:2] == [NetdevAdded, DeviceInitialized]
         ip("add last type bridge")
         await heard.until_initialized("last")  # it hears on
+
+
+async def test_a_device_that_is_found_after_udev_spoke_of_it_is_initialized(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel's messages of it were lost, and its database was read before the links were."""
+    about_all, was_read, asked = Questions.about_all, anyio.Event(), 0
+
+    async def reading() -> list[UdevWord]:
+        found = await udev.read_database()
+        if any(word.name == "w59" for word in found):
+            was_read.set()
+        return found
+
+    async def late(self: Questions) -> Survey:
+        nonlocal asked
+        asked += 1
+        if asked == 2:
+            await was_read.wait()
+            await anyio.wait_all_tasks_blocked()  # what it said is over
+        return await about_all(self)
+
+    monkeypatch.setattr(joined, "read_database", reading)
+    monkeypatch.setattr(Questions, "about_all", late)
+    async with watching(receive_buffer=4096) as heard:
+        ip(*(f"add v{number} type veth peer name w{number}" for number in range(60)))
+        settle()  # all is said while the loop stands still
+        await heard.until_initialized(*(f"{side}{number}" for number in range(60) for side in "vw"))
+    assert asked >= 2
 
 
 async def test_a_monitor_says_that_words_are_lost_and_goes_on() -> None:
