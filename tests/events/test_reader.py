@@ -583,21 +583,6 @@ async def test_after_where_raised_nothing_more_is_handed_out(bus: Bus, events: E
         assert stream.cursor == published[0].cursor
 
 
-async def test_one_loop_at_a_time(bus: Bus, events: Events) -> None:
-    async with events.subscribe() as stream, anyio.create_task_group() as tasks:
-
-        async def read() -> None:
-            async for _ in stream:
-                break
-
-        tasks.start_soon(read)
-        await anyio.wait_all_tasks_blocked()
-        with pytest.raises(anyio.BusyResourceError):
-            async for _ in stream:
-                break
-        bus.publish(started(0))
-
-
 async def test_a_loop_is_told_that_its_stream_was_closed_while_it_was_busy(bus: Bus, events: Events) -> None:
     bus.publish(started(0))
     async with events.subscribe(after=bus.chain.cursor(0)) as stream:
@@ -616,19 +601,6 @@ async def test_who_leaves_a_block_ends_the_loop_that_waits_in_another_task(event
 
         tasks.start_soon(read)
         await anyio.wait_all_tasks_blocked()
-
-
-async def test_closed_by_another_task_a_loop_ends(events: Events) -> None:
-    async with events.subscribe() as stream, anyio.create_task_group() as tasks:
-
-        async def read() -> None:
-            with pytest.raises(anyio.ClosedResourceError):
-                async for _ in stream:
-                    pass
-
-        tasks.start_soon(read)
-        await anyio.wait_all_tasks_blocked()
-        await stream.aclose()
 
 
 async def test_who_reads_by_two_ways_gets_each_event_once(bus: Bus, events: Events) -> None:

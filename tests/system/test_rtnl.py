@@ -89,11 +89,14 @@ async def test_who_may_not_is_denied(monkeypatch: pytest.MonkeyPatch) -> None:
     def powerless(self: NetlinkChannel, request: bytes) -> None:
         child = os.fork()
         if not child:
-            os.setgroups([])
-            os.setresuid(65534, 65534, 65534)
-            send(self, request)
-            os._exit(0)
-        os.waitpid(child, 0)
+            try:
+                os.setgroups([])
+                os.setresuid(65534, 65534, 65534)
+                send(self, request)
+                os._exit(0)
+            finally:
+                os._exit(1)  # whatever it raised, there are no two of this test
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
     number = await Rtnl().ask(pair)
     monkeypatch.setattr(NetlinkChannel, "send", powerless)
