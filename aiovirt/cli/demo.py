@@ -77,7 +77,7 @@ async def _show(folder: Path, out: Output, *, devices: bool) -> int:
                         for name in GUESTS:
                             booting.start_soon(guests.start, functools.partial(_guest, host, folder, name, out))
                     if devices:
-                        await plug(host, functools.partial(_say, out))
+                        await plug(host, functools.partial(_say, out), reader.read_up_to)
                     _say(out, "-- the guests' power buttons are pressed")
                     for name in GUESTS:
                         await host.domain(name).shutdown()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, Final
 
@@ -54,14 +54,18 @@ _STEPS: Final = (
 )
 
 
-async def plug(host: Host, say: Callable[[str], object]) -> None:
-    """Goes through the steps, announcing each; the last of them leaves nothing behind."""
+async def plug(host: Host, say: Callable[[str], object], shown: Callable[[str], Awaitable[object]]) -> None:
+    """Goes through the steps, announcing each once ``shown`` has what came of the one before (up to that cursor).
+
+    The last of them leaves nothing behind.
+    """
     rtnl = Rtnl()
     await rtnl.ask(lambda route: _change(route, ()))  # pyroute2 takes a while to load: not within the first step
     for step in _STEPS:
         say(f"-- {step.words}")
-        async with host.events.expect(step.kind, where=step.seen):
+        async with host.events.expect(step.kind, where=step.seen) as seen:
             await rtnl.ask(partial(_change, requests=step.requests))
+        await shown(seen.value.cursor)
 
 
 async def _change(route: Route, requests: tuple[tuple[str, str, dict[str, object]], ...]) -> None:
