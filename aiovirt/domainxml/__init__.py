@@ -8,6 +8,7 @@ by name and line, and nothing is dropped in silence. No file is opened here and 
 from __future__ import annotations
 
 from aiovirt.domainxml.parse import parse
+from aiovirt.domainxml.partly import parse_partly
 from aiovirt.domainxml.render import render
 
-__all__ = ["parse", "render"]
+__all__ = ["parse", "parse_partly", "render"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import partial
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from msgspec.structs import replace
@@ -12,11 +12,11 @@ from msgspec.structs import replace
 from aiovirt.domainxml.devices import Devices, read_devices
 from aiovirt.domainxml.document import name_of, read
 from aiovirt.domainxml.inert import is_x86, read_clock, read_cpu
-from aiovirt.domainxml.node import Node
+from aiovirt.domainxml.node import Node, Reader
 from aiovirt.model.spec import Action, DomainSpec, OsSpec, VirtType
 from aiovirt.model.units import KiB, MiB
 
-__all__ = ["parse", "read_metadata"]
+__all__ = ["OWN_READERS", "parse", "read_metadata"]
 
 _BLANK: Final = DomainSpec(name="-", memory=MiB)
 """What the model takes where the XML says nothing. One field of it is replaced to have the model
@@ -58,9 +58,9 @@ def _domain(node: Node) -> DomainSpec:
     devices = node.child("devices", partial(read_devices, os.arch)) or Devices()
     return DomainSpec(
         type=node.choice("type", VirtType) if node.has("type") else None,
-        name=node.need("name", lambda name: replace(_BLANK, name=name.text()).name),
+        name=node.need("name", _name),
         uuid=node.child("uuid", _uuid),
-        title=node.child("title", lambda title: replace(_BLANK, title=title.text()).title),
+        title=node.child("title", _title),
         description=node.child("description", Node.text),
         metadata=node.child("metadata", read_metadata),
         memory=memory,
@@ -74,6 +74,14 @@ def _domain(node: Node) -> DomainSpec:
         disks=devices.disks,
         serials=devices.serials,
     )
+
+
+def _name(node: Node) -> str:
+    return replace(_BLANK, name=node.text()).name
+
+
+def _title(node: Node) -> str | None:
+    return replace(_BLANK, title=node.text()).title
 
 
 def _uuid(node: Node) -> UUID:
@@ -146,3 +154,15 @@ def _features(arch: str, node: Node) -> bool:
 
 def _action(node: Node) -> Action:
     return node.word_of(Action)
+
+
+OWN_READERS: Final[dict[str, Reader[Any]]] = {
+    "name": _name,
+    "uuid": _uuid,
+    "title": _title,
+    "memory": _memory,
+    "on_poweroff": _action,
+    "on_reboot": _action,
+    "on_crash": _action,
+}
+"""Elements of a domain's own that can be read each by itself, by the field of DomainSpec that each fills."""

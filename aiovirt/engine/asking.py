@@ -13,7 +13,7 @@ from aiovirt.errors import HostGone, InvalidArgument, OrderTimeout
 from aiovirt.system.carrier import ByteCarrier
 from aiovirt.system.seam import new_waker
 from aiovirt.wire.attach import framed
-from aiovirt.wire.attach.messages import CLIENT_LIMIT, Answer, Ask, Cancel, Failure, FromClient, Past, SeekPast, encode, is_read
+from aiovirt.wire.attach.messages import CLIENT_LIMIT, Answer, Ask, Cancel, Failure, FromClient, Past, SeekPast, encode
 
 __all__ = ["Asking"]
 
@@ -33,15 +33,14 @@ class Asking:
         self._unsent: deque[tuple[int, bytes]] = deque()
         self._over = False
 
-    async def ask(self, question: Callable[[int], Ask | SeekPast], patience: float) -> Answer | Past:
+    async def ask(self, question: Callable[[int], Ask | SeekPast], patience: float, *, is_order: bool = False) -> Answer | Past:
         """The answer to ``question(number)``.
 
         Raises what the holder answers instead, OrderTimeout when there is no word of it within ``patience`` seconds, HostGone
         (without a cursor) when it ends first. Cancelled, an order waits until it has been given up there: it is done or it is not.
         """
         self._last = number = self._last + 1
-        asked = question(number)
-        message = encode(asked)
+        message = encode(question(number))
         if len(message) > CLIENT_LIMIT:
             raise InvalidArgument(f"what is asked has {len(message)} bytes, of at most {CLIENT_LIMIT}")
         self._calls[number] = call = _Call()
@@ -50,7 +49,7 @@ class Asking:
             with anyio.move_on_after(patience):
                 await self._outcome(call)
         except BaseException:
-            if self._give_up(number) and not is_read(asked if isinstance(asked, SeekPast) else asked.request):
+            if self._give_up(number) and is_order:
                 with anyio.move_on_after(GIVING_UP, shield=True):
                     await self._outcome(call)
             raise

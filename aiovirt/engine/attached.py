@@ -18,8 +18,8 @@ from anyio.abc import TaskStatus
 from msgspec import structs
 
 from aiovirt.engine.asking import Asking
-from aiovirt.engine.failures import error_of
-from aiovirt.errors import ConnectionLost, Error, EventGap, HostGone, InvalidArgument, OrderTimeout, ProtocolError
+from aiovirt.engine.failures import error_of, failure_of
+from aiovirt.errors import ConnectionLost, Error, EventGap, HostGone, InvalidArgument, OrderTimeout, ProtocolError, Unsupported
 from aiovirt.events.chain import Chain, Era
 from aiovirt.events.past import PastReader
 from aiovirt.events.replica import Replica
@@ -44,6 +44,7 @@ from aiovirt.wire.attach.messages import (
     News,
     Past,
     SeekPast,
+    Unknown,
     Welcome,
     decode_from_engine,
     is_read,
@@ -114,7 +115,7 @@ class AttachedEngine:
         try:
             left = max(until - anyio.current_time(), 0.001)
             timed = cast("AnyRequest", structs.replace(request, timeout=left))
-            answer = await self._ask(lambda number: Ask(number, timed), left + GRACE)
+            answer = await self._ask(lambda number: Ask.of(number, timed), left + GRACE, is_order=lane is self._orders)
         finally:
             lane.release_on_behalf_of(borrower)
         return value_of(request, answer)
@@ -138,7 +139,7 @@ class AttachedEngine:
         for frame in self._frames.feed(data):
             self._take(decode_from_engine(frame))
 
-    def _take(self, message: FromEngine) -> None:
+    def _take(self, message: FromEngine | Unknown) -> None:
         if isinstance(message, Welcome):
             self._begin(message)
         elif isinstance(message, Failure) and not message.number:
@@ -152,13 +153,18 @@ class AttachedEngine:
             self.bus.go_on(_chain(message.eras))
         elif isinstance(message, Answer | Failure | Past):
             self._asking.answered(message)
+        elif isinstance(message, Unknown):
+            log.info("a message of the engine is not known here", kind=message.kind)
+            if message.number:
+                why = Unsupported(f"an answer of a kind that is not known here: {message.kind!r}")
+                self._asking.answered(failure_of(message.number, why))
         else:
             raise ProtocolError(f"{type(message).__name__} was not asked for")
 
     def _begin(self, welcome: Welcome) -> None:
         if self._welcomed.is_set():
             raise ProtocolError("a second welcome")
-        if welcome.version != VERSION:
+        if not 1 <= welcome.version <= VERSION:
             raise ProtocolError(f"the engine speaks version {welcome.version}, and here it is {VERSION}")
         try:
             memo = decode_memo(welcome.state)
@@ -170,9 +176,9 @@ class AttachedEngine:
         )
         self._welcomed.set()
 
-    async def _ask(self, question: Callable[[int], Ask], patience: float) -> Answer:
+    async def _ask(self, question: Callable[[int], Ask], patience: float, *, is_order: bool) -> Answer:
         try:
-            answer = await self._asking.ask(question, patience)
+            answer = await self._asking.ask(question, patience, is_order=is_order)
         except HostGone:
             raise HostGone(self.bus.cursor) from None
         if not isinstance(answer, Answer):

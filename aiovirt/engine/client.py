@@ -14,12 +14,13 @@ from msgspec import Struct
 
 from aiovirt.engine.failures import failure_of
 from aiovirt.engine.local import LocalEngine
-from aiovirt.errors import Error, HostHeld, ProtocolError, SystemFailure
+from aiovirt.errors import Error, HostHeld, InvalidArgument, ProtocolError, SystemFailure, Unsupported
 from aiovirt.events.past import Past as Journal
 from aiovirt.events.past import PastReader
 from aiovirt.events.segment import encode_event, encode_memo
 from aiovirt.events.types import Event
 from aiovirt.model import orders
+from aiovirt.model.orders import AnyRequest
 from aiovirt.system.carrier import ByteCarrier
 from aiovirt.system.log import get_logger
 from aiovirt.wire.attach import VERSION, Frames, framed
@@ -38,11 +39,13 @@ from aiovirt.wire.attach.messages import (
     Past,
     SeekPast,
     Seen,
+    Unknown,
     Welcome,
     decode_from_client,
     encode,
     encode_value,
     is_read,
+    request_of,
 )
 
 __all__ = ["BATCH", "WAITING", "Client", "Place", "news_frame"]
@@ -132,8 +135,12 @@ class Client:
                 self._welcome(message)
                 continue
             match message:
-                case Ask() | SeekPast():
-                    self._begin(message)
+                case Ask():
+                    self._asked(message)
+                case SeekPast():
+                    self._begin(message.number, message)
+                case Unknown():
+                    self._refuse_newer(message)
                 case Cancel():
                     if (call := self._calls.get(message.number)) is not None and not call.scope.cancel_called:
                         self._under_way[call.reads] -= 1
@@ -175,41 +182,53 @@ class Client:
         except OSError as error:
             log.debug("a client has gone before it was refused", pid=self.pid, error=str(error))
 
-    def _begin(self, asked: Ask | SeekPast) -> None:
-        request = asked if isinstance(asked, SeekPast) else asked.request
+    def _asked(self, asked: Ask) -> None:
+        try:
+            request = request_of(asked)
+        except (Unsupported, InvalidArgument) as error:
+            log.info("a request is not known here", pid=self.pid, program=self.program, why=str(error))
+            self._reply(encode(failure_of(asked.number, error)))
+        else:
+            self._begin(asked.number, request)
+
+    def _refuse_newer(self, message: Unknown) -> None:
+        log.info("a message is not known here", pid=self.pid, program=self.program, kind=message.kind)
+        if message.number > 0:
+            self._reply(encode(failure_of(message.number, Unsupported(f"this engine does not know the message {message.kind!r}"))))
+
+    def _begin(self, number: int, request: AnyRequest | SeekPast) -> None:
         reads = is_read(request)
-        if asked.number in self._calls or asked.number < 1:
-            raise ProtocolError(f"number {asked.number} is under way already, or none")
+        if number in self._calls or number < 1:
+            raise ProtocolError(f"number {number} is under way already, or none")
         if self._under_way[reads] >= (READS_IN_FLIGHT if reads else IN_FLIGHT) or len(self._calls) >= MOST_CALLS:
             raise ProtocolError("more is asked at once than may be")
         self._under_way[reads] += 1
         assert self._tasks is not None
-        self._calls[asked.number] = call = _Call(reads=reads, scope=anyio.CancelScope())
-        self._tasks.start_soon(self._carry_out, asked, call)
+        self._calls[number] = call = _Call(reads=reads, scope=anyio.CancelScope())
+        self._tasks.start_soon(self._carry_out, number, request, call)
 
-    async def _carry_out(self, asked: Ask | SeekPast, call: _Call) -> None:
+    async def _carry_out(self, number: int, request: AnyRequest | SeekPast, call: _Call) -> None:
         """Answers once, whatever comes of it."""
-        answer = encode(failure_of(asked.number, Error("it was given up")))
+        answer = encode(failure_of(number, Error("it was given up")))
         with call.scope:
             try:
-                answer = encode(await (self._read_past(asked) if isinstance(asked, SeekPast) else self._do(asked)))
+                answer = encode(await (self._read_past(request) if isinstance(request, SeekPast) else self._do(number, request)))
             except Error as error:
-                answer = encode(failure_of(asked.number, error))
+                answer = encode(failure_of(number, error))
             except Exception as error:
-                log.error("a call failed in a way that it should not", request=type(asked).__name__, exc_info=error)
-                answer = encode(failure_of(asked.number, Error(f"internal error: {error!r}")))
-        del self._calls[asked.number]
+                log.error("a call failed in a way that it should not", request=type(request).__name__, exc_info=error)
+                answer = encode(failure_of(number, Error(f"internal error: {error!r}")))
+        del self._calls[number]
         self._under_way[call.reads] -= not call.scope.cancel_called
         self._reply(answer)
 
-    async def _do(self, asked: Ask) -> Answer:
-        request = asked.request
+    async def _do(self, number: int, request: AnyRequest) -> Answer:
         value: object = await self._engine.call(request)
         if isinstance(request, orders.Create | orders.Start) and request.autodestroy:
             uuid = value if isinstance(value, UUID) else request.uuid if isinstance(request, orders.Start) else None
             if uuid is not None and (entry := self._engine.entries.find(uuid)) is not None:
                 self._owned[uuid] = entry.id
-        return Answer(asked.number, encode_value(value))
+        return Answer(number, encode_value(value))
 
     async def _read_past(self, asked: SeekPast) -> Past:
         bus, position = self._bus, asked.position

@@ -58,8 +58,8 @@ class Definitions:
             self._defined(entry, spec)
 
     def _defined(self, entry: Entry, spec: DomainSpec) -> None:
-        detail = Detail.UPDATED if entry.config else Detail.ADDED
-        entry.config = spec
+        detail = Detail.UPDATED if entry.is_persistent else Detail.ADDED
+        entry.config, entry.is_unread = spec, False
         view = self._engine.bus.folded.domains.get(entry.uuid)
         state, reason = (view.state, view.reason) if view else (DomainState.SHUTOFF, Reason.UNKNOWN)
         self._engine.publish_step(entry, Step(Lifecycle.DEFINED, detail, state, reason), cause=entry.cause)
@@ -75,7 +75,7 @@ class Definitions:
                 entry = self._engine.entries.named(name)
                 if definition is not None:
                     await self._take_in(definition, self._store)
-                elif entry is not None and entry.config is not None:
+                elif entry is not None and entry.is_persistent:
                     self._undefined(entry)
             except Error as error:
                 self._store.leave_alone(name)
@@ -116,7 +116,7 @@ class Definitions:
         entry = self._engine.entries.get(request.uuid)
         async with entry.turn(request):
             self._engine.entries.check(entry)
-            if entry.config is None:
+            if not entry.is_persistent:
                 raise OperationInvalid("a transient domain has no definition to forget", subject=entry.subject)
             await shielded(self._forget(entry))
 
@@ -127,7 +127,7 @@ class Definitions:
             self._undefined(entry)
 
     def _undefined(self, entry: Entry) -> None:
-        entry.config, entry.autostart = None, False
+        entry.config, entry.is_unread, entry.autostart = None, False, False
         view = self._engine.bus.folded.domains[entry.uuid]
         self._engine.publish_step(entry, Step(Lifecycle.UNDEFINED, Detail.REMOVED, view.state, view.reason), cause=entry.cause)
         self._engine.note_run(entry)

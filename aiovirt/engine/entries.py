@@ -29,6 +29,8 @@ class Entry:
         self.name = name
         self.config = config
         self.live: DomainSpec | None = None
+        self.live_xml: str | None = None  # the XML that it runs with, where this version cannot read all of it
+        self.is_unread = False  # it has a definition that this version cannot read
         self.run: RunRecord | None = None
         self.id: int | None = None
         self.autostart = False  # it is started with the host
@@ -42,6 +44,11 @@ class Entry:
     def subject(self) -> str:
         """In the event stream: ``domain/<uuid>``."""
         return f"domain/{self.uuid}"
+
+    @property
+    def is_persistent(self) -> bool:
+        """Whether it has a definition, also one that this version cannot read."""
+        return self.config is not None or self.is_unread
 
     @property
     def order(self) -> Request[Any] | None:

@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from aiovirt.drivers.door import DeviceSource, Driver
 from aiovirt.engine.definitions import Definitions, render_xml
 from aiovirt.engine.entries import Entries, Entry, Turn
-from aiovirt.engine.store import Loaded, Store
+from aiovirt.engine.store import Loaded, LoadedRun, Store
 from aiovirt.errors import Error, HostGone, InvalidArgument, OperationInvalid, OrderTimeout
 from aiovirt.events.bus import Bus
 from aiovirt.events.feed import Events
@@ -155,12 +155,14 @@ class LocalEngine:
             view = before.get(entry.uuid)
             if view is None or not view.persistent or view.name != spec.name:
                 self._tell_missed(entry, Lifecycle.DEFINED, Detail.UPDATED if view else Detail.ADDED)
-        for run, spec in loaded.runs:
-            self._take_up_run(run, spec)
+        for found in loaded.runs:
+            entry = self._take_up_run(found.run, found.spec)
+            entry.live_xml = found.run.xml if found.is_partial else None
+            entry.is_unread = entry.config is None and entry.name in loaded.unreadable
         for view in before.values():
             self._let_go(view, loaded)
 
-    def _take_up_run(self, run: RunRecord, spec: DomainSpec) -> None:
+    def _take_up_run(self, run: RunRecord, spec: DomainSpec) -> Entry:
         """A guest that was left running; it is not heard until the driver speaks with it again."""
         entry = self.entries.find(run.uuid) or self.entries.add(Entry(run.uuid, run.name))
         entry.live, entry.run, entry.id, entry.is_absent = spec, run, run.id, True
@@ -173,12 +175,13 @@ class LocalEngine:
             state, reason = (DomainState.PAUSED, Reason.STARTING_UP) if unfinished else (run.state, run.reason)
             self.publish_step(entry, Step(Lifecycle.STARTED, Detail.BOOTED, state, reason))
         self.monitor(run.uuid, MonitorHealth.STALLED, "not heard since the engine before ended")
+        return entry
 
     def _let_go(self, view: DomainView, loaded: Loaded) -> None:
         """What the journal had and the disk has not, or no longer as it was."""
         entry = self.entries.find(view.uuid) or Entry(view.uuid, view.name)
         self._last_id = max(self._last_id, view.id or 0)
-        if view.persistent and entry.config is None:
+        if view.persistent and not entry.is_persistent:
             self._tell_missed(entry, Lifecycle.UNDEFINED, Detail.REMOVED)
         if view.is_active and entry.run is None:
             if str(view.uuid) in loaded.unread_runs:
@@ -249,7 +252,7 @@ class LocalEngine:
                 state=moved.state,
                 reason=moved.reason,
                 id=entry.id if moved.state.is_active else None,
-                persistent=entry.config is not None,
+                persistent=entry.is_persistent,
                 source_time=source_time,
                 cause=cause,
                 missed=entry.is_absent and cause is None,
@@ -258,7 +261,7 @@ class LocalEngine:
 
     def _ended(self, entry: Entry) -> None:
         """Nothing runs of it any more."""
-        entry.live, entry.run, entry.id = None, None, None
+        entry.live, entry.live_xml, entry.run, entry.id = None, None, None, None
         entry.is_absent = entry.is_held = False
         entry.ended()
         self.forget_unless_wanted(entry)
@@ -267,7 +270,7 @@ class LocalEngine:
 
     def forget_unless_wanted(self, entry: Entry) -> None:
         """An entry is there for a definition, a run, or an order that is about to make it one."""
-        wanted = entry.config or self.state_of(entry.uuid).is_active or isinstance(entry.order, _MAKE)
+        wanted = entry.is_persistent or self.state_of(entry.uuid).is_active or isinstance(entry.order, _MAKE)
         if not wanted:
             self.entries.drop(entry)
 
@@ -285,8 +288,10 @@ class LocalEngine:
         try:
             async with entry.turn(request) as turn:
                 self.entries.check(entry)
-                if entry.config is None or self.state_of(entry.uuid).is_active:
+                if self.state_of(entry.uuid).is_active:
                     raise OperationInvalid("the domain is already running", subject=entry.subject)
+                if entry.config is None:
+                    raise OperationInvalid("its definition cannot be read by this version of aiovirt", subject=entry.subject)
                 await self._boot(entry, entry.config, request, turn)
         finally:
             self.forget_unless_wanted(entry)  # its definition may have been taken away meanwhile
@@ -362,10 +367,10 @@ class LocalEngine:
         except Error as error:
             log.info("a guest was not ended", domain=str(uuid), error=str(error))
 
-    async def meet_again(self, runs: Sequence[tuple[RunRecord, DomainSpec]]) -> list[RunRecord]:
+    async def meet_again(self, runs: Sequence[LoadedRun]) -> list[RunRecord]:
         """Finds guests that were left running; returns those that are there. Nothing about one keeps the others from being found."""
         met: list[RunRecord] = []
-        for uuid, found in (await self.driver.find(runs)).items():
+        for uuid, found in (await self.driver.find([(one.run, one.spec) for one in runs])).items():
             if isinstance(found, Error):
                 self.monitor(uuid, MonitorHealth.DEGRADED, str(found))
                 continue
@@ -386,9 +391,12 @@ class LocalEngine:
 
     async def _ask_xml(self, request: orders.AskXML) -> str:
         entry = self.entries.get(request.uuid)
+        if entry.live_xml is not None and not request.inactive:
+            return entry.live_xml
         spec = entry.config if request.inactive else entry.live or entry.config
         if spec is None:
-            raise OperationInvalid("a transient domain has no inactive definition", subject=entry.subject)
+            why = "its definition cannot be read by this version of aiovirt" if entry.is_unread else "a transient domain has no definition"
+            raise OperationInvalid(why, subject=entry.subject)
         return await to_thread.run_sync(render_xml, spec, None if request.inactive else entry.id)
 
     async def _ask_qmp(self, request: orders.AskQMP) -> bytes:

@@ -25,18 +25,26 @@ from aiovirt.system import files
 from aiovirt.system.background import shielded
 from aiovirt.system.log import get_logger
 
-__all__ = ["Loaded", "Store"]
+__all__ = ["Loaded", "LoadedRun", "Store"]
 
 LIMIT: Final = 4 * 1024 * 1024
 Ts = TypeVarTuple("Ts")
 log = get_logger("engine")
 
 
+class LoadedRun(msgspec.Struct, frozen=True):
+    """A record and what its XML says; ``is_partial`` where a newer version wrote it and only a part of that can be read."""
+
+    run: RunRecord
+    spec: DomainSpec
+    is_partial: bool = False
+
+
 class Loaded(msgspec.Struct, frozen=True):
-    """What was on disk: each definition, each run with its spec, what is not to be touched, and what is to be started."""
+    """What was on disk: each definition, each run, what is not to be touched, and what is to be started."""
 
     definitions: tuple[DomainSpec, ...]
-    runs: tuple[tuple[RunRecord, DomainSpec], ...]
+    runs: tuple[LoadedRun, ...]
     unreadable: frozenset[str]
     unread_runs: frozenset[str]
     autostart: frozenset[str] = frozenset()
@@ -49,6 +57,7 @@ class Store:
         self._folders = folders
         self._lock = anyio.Lock()
         self._dirty: dict[UUID, RunRecord | None] = {}
+        self._newer: dict[tuple[UUID, int], dict[str, object]] = {}  # by uuid and run: what a newer version wrote in its record
         self._news = anyio.Event()
         self._unreadable: frozenset[str] = frozenset()
         self._unread_runs: frozenset[str] = frozenset()
@@ -171,7 +180,8 @@ class Store:
         if run is None:
             await _on_disk(files.remove, self._run(uuid))
         else:
-            await _on_disk(files.write_whole, self._run(uuid), msgspec.json.format(msgspec.json.encode(run)))
+            members = msgspec.to_builtins(run) | self._newer.get((uuid, run.id), {})
+            await _on_disk(files.write_whole, self._run(uuid), msgspec.json.format(msgspec.json.encode(members)))
 
     async def write_runs(self) -> None:
         """Writes what is noted, whenever something is, until cancelled."""
@@ -233,17 +243,18 @@ class Store:
             raise SystemFailure(f"its uuid is that of {other!r}")
         return again
 
-    def _load_runs(self, unread: set[str]) -> Iterator[tuple[RunRecord, DomainSpec]]:
-        from aiovirt.domainxml import parse
-
+    def _load_runs(self, unread: set[str]) -> Iterator[LoadedRun]:
         for path in sorted(self._folders.runs.glob("*.json")):
             try:
-                run = msgspec.json.decode(files.read_bounded(path, LIMIT), type=RunRecord)
+                data = files.read_bounded(path, LIMIT)
+                run = msgspec.json.decode(data, type=RunRecord)
                 if run.version > RECORD_VERSION:
                     raise SystemFailure(f"its version {run.version} is newer than {RECORD_VERSION}")
                 if str(run.uuid) != path.stem:
                     raise SystemFailure(f"it is the record of {run.uuid}")
-                yield run, parse(run.xml)
+                if newer := _unknown_members(data):
+                    self._newer[run.uuid, run.id] = newer
+                yield _loaded_run(run)
             except (Error, OSError, msgspec.MsgspecError) as error:
                 unread.add(path.stem)
                 log.error("a run record is left alone", file=str(path), error=str(error))
@@ -256,6 +267,23 @@ class Store:
 
     def _autostart(self, name: str) -> Path:
         return self._folders.autostarts / f"{name}.xml"
+
+
+def _loaded_run(run: RunRecord) -> LoadedRun:
+    """Raises XMLInvalid where nothing says which guest it is."""
+    from aiovirt.domainxml import parse, parse_partly
+
+    try:
+        return LoadedRun(run, parse(run.xml))
+    except Error as error:
+        spec = parse_partly(run.xml)
+        log.warning("a guest runs with more than this version knows", domain=run.name, why=str(error))
+        return LoadedRun(run, spec, is_partial=True)
+
+
+def _unknown_members(data: bytes) -> dict[str, object]:
+    members = msgspec.json.decode(data, type=dict[str, object])
+    return {name: value for name, value in members.items() if name not in RunRecord.__struct_fields__}
 
 
 def _put(path: Path, spec: DomainSpec, xml: str) -> None:

@@ -41,6 +41,7 @@ from aiovirt.events.types import (
     PCIRemoved,
     SourceMissing,
     SourceResynced,
+    UnknownEvent,
     WatcherLost,
 )
 from aiovirt.events.watch import Resync, Watch
@@ -89,6 +90,7 @@ __all__ = [
     "SourceResynced",
     "StreamStatistics",
     "Subscription",
+    "UnknownEvent",
     "Watch",
     "WatcherLost",
     "decode",

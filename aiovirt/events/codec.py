@@ -2,11 +2,13 @@
 
 ``encode`` and ``decode`` are each other's inverse for every event of :mod:`aiovirt.events.types`. A
 bookmark has the same form and is no event: it says how far a reader has seen while nothing came.
+An event of a newer version is read as an UnknownEvent, and written as it was.
 """
 
 from __future__ import annotations
 
 import datetime
+import re
 from collections.abc import Callable
 from typing import Annotated, Any, Final, Literal, Union, cast
 from uuid import UUID
@@ -18,6 +20,7 @@ from aiovirt.errors import InvalidArgument
 from aiovirt.events import types as kinds
 from aiovirt.events.cursor import parse_cursor
 from aiovirt.events.types import Event
+from aiovirt.events.unknown import UnknownEvent, remade
 
 __all__ = ["TYPE_PREFIX", "VERSION", "decode", "encode", "encode_bookmark", "event_families", "event_types"]
 
@@ -57,6 +60,13 @@ class _Outside(_Attributes, kw_only=True):
     data: Any
 
 
+class _UnknownLine(_Outside, kw_only=True):
+    """The whole line of an event whose type is not known here."""
+
+    type: Annotated[str, Meta(pattern=rf"\A{re.escape(TYPE_PREFIX)}[a-z0-9_.]{{1,64}}{re.escape(VERSION)}\Z")]
+    data: dict[str, Any]
+
+
 def event_types() -> dict[str, type[Event]]:
     """topic -> class, for every event that can be published."""
     return {str(kind.__struct_config__.tag): kind for kind in _classes() if kind.__struct_config__.tag}
@@ -87,22 +97,44 @@ def _field(field: structs.FieldInfo) -> tuple[str, Any, object]:
 
 
 _FORMS: Final = {kind: _outside(topic, kind) for topic, kind in event_types().items()}
+_KNOWN: Final = {"bookmark", *event_types()}
+_UNREADABLE: Final = (msgspec.MsgspecError, UnicodeError, RecursionError)
 _KINDS: Final = {form: kind for kind, form in _FORMS.items()}
 _decoder: Final[msgspec.json.Decoder[Any]] = msgspec.json.Decoder(Union[tuple(_KINDS)])  # noqa: UP007 - made of a list
 
 
+_unknown_decoder: Final = msgspec.json.Decoder(_UnknownLine)
+
+
 def encode(event: Event) -> bytes:
-    """One line of JSON, without the newline; raises InvalidArgument for an event that was not published."""
-    outside = _FORMS[type(event)](
+    """One line of JSON, without the newline.
+
+    Raises InvalidArgument for an event that was not published, or one of a newer version that JSON cannot say.
+    """
+    if isinstance(event, UnknownEvent):
+        return _encode_unknown(event)
+    data = {name: getattr(event, name) for name in event.__struct_fields__ if name not in Event.__struct_fields__}
+    return msgspec.json.encode(_outside_of(event, _FORMS[type(event)], data=data))
+
+
+def _encode_unknown(event: UnknownEvent) -> bytes:
+    type_ = f"{TYPE_PREFIX}{event.topic}{VERSION}"
+    try:
+        return msgspec.json.encode(_outside_of(event, _UnknownLine, type=type_, data=event.data))
+    except (TypeError, RecursionError, UnicodeError) as error:
+        raise InvalidArgument(f"{event.topic} cannot be written as JSON: {error}") from error
+
+
+def _outside_of(event: Event, form: type[_Outside], **more: Any) -> _Outside:  # noqa: ANN401 - its own members
+    return form(
         **_attributes(event.cursor, event.host, event.time),
         subject=event.subject,
         timens=str(event.time),
         cause=UNSET if event.cause is None else event.cause,
         sourcetime=UNSET if event.source_time is None else str(event.source_time),
         missed=event.missed or UNSET,
-        data={name: getattr(event, name) for name in event.__struct_fields__ if name not in Event.__struct_fields__},
+        **more,
     )
-    return msgspec.json.encode(outside)
 
 
 def encode_bookmark(cursor: str, host: UUID, time_ns: int) -> bytes:
@@ -130,21 +162,38 @@ def decode(line: bytes | str) -> Event:
         raise InvalidArgument(f"not an event in CloudEvents form: longer than {_LONGEST} bytes - at `$`")
     try:
         outside = _decoder.decode(line)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-        raise InvalidArgument(f"not an event in CloudEvents form: {_placed(str(error))}") from error
+    except _UNREADABLE as error:
+        return _decode_unknown(line, error)
     _check_cursor(outside.id)
     try:
-        return _KINDS[type(outside)](
-            **structs.asdict(outside.data),
-            cursor=outside.id,
-            time=int(outside.timens),
-            host=UUID(outside.source.removeprefix(_HOSTS)),
-            cause=None if outside.cause is UNSET else outside.cause,
-            source_time=None if outside.sourcetime is UNSET else int(outside.sourcetime),
-            missed=outside.missed is True,
-        )
+        return _KINDS[type(outside)](**structs.asdict(outside.data), **_envelope(outside))
     except ValueError as error:
         raise InvalidArgument(f"not an event in CloudEvents form: {_placed(str(error), '$.data')}") from error
+
+
+def _decode_unknown(line: bytes | str, why: Exception) -> UnknownEvent:
+    """The event of a newer version; raises InvalidArgument, saying ``why``, for what is none."""
+    try:
+        outside = _unknown_decoder.decode(line)
+        topic = outside.type.removeprefix(TYPE_PREFIX).removesuffix(VERSION)
+        if topic not in _KNOWN:
+            _check_cursor(outside.id)
+            event = UnknownEvent(topic=topic, subject=outside.subject, body=b"", **_envelope(outside))
+            return remade(event, outside.data)
+    except _UNREADABLE:
+        pass
+    raise InvalidArgument(f"not an event in CloudEvents form: {_placed(str(why))}") from why
+
+
+def _envelope(outside: _Outside) -> dict[str, Any]:
+    return {
+        "cursor": outside.id,
+        "time": int(outside.timens),
+        "host": UUID(outside.source.removeprefix(_HOSTS)),
+        "cause": None if outside.cause is UNSET else outside.cause,
+        "source_time": None if outside.sourcetime is UNSET else int(outside.sourcetime),
+        "missed": outside.missed is True,
+    }
 
 
 def _check_cursor(text: str) -> None:

@@ -65,7 +65,7 @@ class Plan(Struct, frozen=True, kw_only=True):
 
 
 def scan(data: bytes, header: Header, start: int) -> Scan:
-    """The records of a segment that begin at ``start`` in ``data``; raises Unsupported for events of a newer version."""
+    """The records of a segment that begin at ``start`` in ``data``; raises Unsupported for what is no event in any version."""
     end, seq, last, damaged = start, header.first - 1, memoryview(b""), False
     try:
         for end, payload in walk(data, start, header.first):  # noqa: B007 - where the last whole one ends

@@ -22,6 +22,7 @@ from aiovirt.events.codec import event_types
 from aiovirt.events.cursor import parse_cursor
 from aiovirt.events.state import Memo
 from aiovirt.events.types import Event
+from aiovirt.events.unknown import UnknownEvent, make_unknown
 
 __all__ = [
     "HEADER_SIZE",
@@ -162,6 +163,7 @@ def _decode_block(magic: bytes, data: bytes, kind: type[T]) -> T:
 
 # -- records ------------------------------------------------------------------------------------
 
+_UNREADABLE: Final = (msgspec.MsgspecError, RecursionError, UnicodeError)
 _encoder: Final = msgspec.msgpack.Encoder()
 _decoder: Final[msgspec.msgpack.Decoder[Event]] = msgspec.msgpack.Decoder(Union[tuple(event_types().values())])  # noqa: UP007 - made of a list
 _SEQ: Final = struct.Struct("<Q")
@@ -181,15 +183,18 @@ def encode_record(seq: int, event: Event) -> bytes:
 
 def encode_event(event: Event) -> bytes:
     """What :func:`decode_event` reads, of an event that a record has held, or could."""
-    return _encoder.encode(event)
+    return event.body if isinstance(event, UnknownEvent) else _encoder.encode(event)
 
 
 def decode_event(payload: bytes | memoryview) -> Event:
-    """The event of a record; raises DamagedError."""
+    """The event of a record; an UnknownEvent where it is of a newer version. Raises DamagedError for what is no event."""
     try:
         return _decoder.decode(payload)
-    except (msgspec.MsgspecError, RecursionError) as error:
-        raise DamagedError(str(error)) from error
+    except _UNREADABLE:
+        try:
+            return make_unknown(bytes(payload))
+        except _UNREADABLE as error:
+            raise DamagedError(str(error)) from error
 
 
 def walk(data: bytes, offset: int, seq: int) -> Iterator[tuple[int, memoryview]]:

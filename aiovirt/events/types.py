@@ -35,6 +35,7 @@ from aiovirt.events.of_domains import (
     MonitorStalled,
 )
 from aiovirt.events.of_host import HostEvent, HostStarted, JournalDegraded, SourceMissing, SourceResynced, WatcherLost
+from aiovirt.events.unknown import UnknownEvent
 
 __all__ = [
     "DeviceEvent",
@@ -68,6 +69,7 @@ __all__ = [
     "PCIRemoved",
     "SourceMissing",
     "SourceResynced",
+    "UnknownEvent",
     "WatcherLost",
 ]
 

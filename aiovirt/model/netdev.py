@@ -5,12 +5,13 @@ Attributes carry the kernel's names (Documentation/ABI/testing/sysfs-class-net).
 
 from __future__ import annotations
 
-from enum import IntFlag, StrEnum
+from enum import IntFlag
 from typing import Final, Literal, final
 
 from msgspec import Struct
 
 from aiovirt.model.differences import differences
+from aiovirt.model.openenum import OpenEnum
 
 __all__ = ["VF", "Duplex", "LinkFlags", "Netdev", "OperState", "Unreadable", "VFLinkState"]
 
@@ -33,7 +34,7 @@ class LinkFlags(IntFlag):
     DORMANT = 0x20000
 
 
-class OperState(StrEnum):
+class OperState(OpenEnum):
     """RFC 2863's ``ifOperStatus`` in sysfs's words, in the order of the kernel's numbers (``IF_OPER_*`` in linux/if.h)."""
 
     UNKNOWN = "unknown"
@@ -71,14 +72,14 @@ class Unreadable(Struct, frozen=True, eq=False, tag="unreadable"):
         return f"unreadable ({self.why})"
 
 
-class Duplex(StrEnum):
+class Duplex(OpenEnum):
     """Whether a link sends and receives at once, in sysfs's words."""
 
     HALF = "half"
     FULL = "full"
 
 
-class VFLinkState(StrEnum):
+class VFLinkState(OpenEnum):
     """What a VF is told of its link, in ip-link(8)'s words, in the order of the kernel's numbers (``IFLA_VF_LINK_STATE_*``)."""
 
     AUTO = "auto"

@@ -2,6 +2,9 @@
 
 A request carries its deadline in seconds and answers with its type parameter. Orders change a
 domain and are journaled as the ``cause`` of what they lead to; questions change nothing.
+
+Only the fields that differ from their defaults are sent, and an engine refuses a field that it does not know: a client may
+be newer than its engine, and nothing that it asks for is left out in silence.
 """
 
 from __future__ import annotations
@@ -44,7 +47,7 @@ R_co = TypeVar("R_co", covariant=True)
 DEFAULT_TIMEOUT: Final = 30.0
 
 
-class Request(Struct, Generic[R_co], frozen=True, kw_only=True, tag=True):
+class Request(Struct, Generic[R_co], frozen=True, kw_only=True, tag=True, omit_defaults=True, forbid_unknown_fields=True):
     """Something asked; ``timeout`` is in seconds."""
 
     timeout: float = DEFAULT_TIMEOUT

@@ -6,14 +6,14 @@ integers of libvirt-domain.h are beside them, for what speaks to libvirt's own c
 
 from __future__ import annotations
 
-from enum import StrEnum
-
 from msgspec import Struct
+
+from aiovirt.model.openenum import OpenEnum
 
 __all__ = ["Detail", "DomainState", "DomainStatus", "Lifecycle", "MonitorHealth", "Reason", "detail_number", "reason_number"]
 
 
-class DomainState(StrEnum):
+class DomainState(OpenEnum):
     """``virDomainState``; :attr:`number` is libvirt's integer."""
 
     NOSTATE = "no state"
@@ -27,8 +27,8 @@ class DomainState(StrEnum):
 
     @property
     def number(self) -> int:
-        """The integer of ``virDomainState``."""
-        return _STATE_ORDER.index(self)
+        """The integer of ``virDomainState``; that of NOSTATE for a state of a newer version."""
+        return _STATE_ORDER.index(self) if self in _STATE_ORDER else 0
 
     @property
     def is_active(self) -> bool:
@@ -39,7 +39,7 @@ class DomainState(StrEnum):
 _STATE_ORDER = tuple(DomainState)
 
 
-class Reason(StrEnum):
+class Reason(OpenEnum):
     """Why a domain is in its state (``virDomainRunningReason`` and its siblings, one vocabulary)."""
 
     UNKNOWN = "unknown"
@@ -100,7 +100,7 @@ def reason_number(state: DomainState, reason: Reason) -> int:
     return _REASONS.get(state, {}).get(reason, 0)
 
 
-class Lifecycle(StrEnum):
+class Lifecycle(OpenEnum):
     """``virDomainEventType``: what happened to a domain; :attr:`number` is libvirt's integer."""
 
     DEFINED = "defined"
@@ -115,14 +115,14 @@ class Lifecycle(StrEnum):
 
     @property
     def number(self) -> int:
-        """The integer of ``virDomainEventType``."""
+        """The integer of ``virDomainEventType``; raises ValueError for an event of a newer version."""
         return _KIND_ORDER.index(self)
 
 
 _KIND_ORDER = tuple(Lifecycle)
 
 
-class Detail(StrEnum):
+class Detail(OpenEnum):
     """Why it happened (``virDomainEventStartedDetailType`` and its siblings, one vocabulary)."""
 
     ADDED = "added"
@@ -165,7 +165,7 @@ def detail_number(kind: Lifecycle, detail: Detail) -> int:
     return _DETAILS[kind][detail]
 
 
-class MonitorHealth(StrEnum):
+class MonitorHealth(OpenEnum):
     """How well we hear a running guest. It is never a state of the guest itself."""
 
     CONNECTED = "connected"

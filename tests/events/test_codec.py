@@ -137,7 +137,9 @@ def added() -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("change", "place"),
     [
-        ({"type": "io.aiovirt.domain.sung.v1"}, "$.type"),
+        ({"type": "io.aiovirt.domain.sung.v2"}, "$.type"),
+        ({"type": "io.aiovirt..v1"}, "$.type"),
+        ({"type": "io.aiovirt.bookmark.v1"}, "$.type"),
         ({"type": "netdev.added"}, "$.type"),
         ({"type": ["netdev.added"]}, "$.type"),
         ({"specversion": "2.0"}, "$.specversion"),
@@ -164,7 +166,7 @@ def added() -> dict[str, Any]:
         ({"data": {}}, "$.data"),
         ({"data": {"device": {"id": 3}}}, "$.data.device.id"),
         ({"data": {"device": {"id": "1.1", "ifindex": 1.5, "name": "lo"}}}, "$.data.device.ifindex"),
-        ({"data": {"device": {"id": "1.1", "ifindex": 1, "name": "lo", "operstate": "busy"}}}, "$.data.device.operstate"),
+        ({"data": {"device": {"id": "1.1", "ifindex": 1, "name": "lo", "operstate": ""}}}, "$.data.device.operstate"),
     ],
 )
 def test_a_spoilt_event_is_refused_with_its_place(change: dict[str, object], place: str) -> None:

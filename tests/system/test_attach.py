@@ -37,6 +37,7 @@ from aiovirt.wire.attach.messages import (
     FromEngine,
     Hello,
     News,
+    Unknown,
     Welcome,
     decode_from_engine,
     encode,
@@ -66,12 +67,12 @@ class Raw:
         self.socket.connect(str(socket_of(place)))
         self.socket.settimeout(PATIENCE)
         self._frames = Frames(ENGINE_LIMIT)
-        self._heard: list[FromEngine] = []
+        self._heard: list[FromEngine | Unknown] = []
 
     def say(self, *messages: FromClient | FromEngine) -> None:
         self.socket.sendall(b"".join(framed(encode(message)) for message in messages))
 
-    def hear(self) -> FromEngine | None:
+    def hear(self) -> FromEngine | Unknown | None:
         """The next message, or None at the end."""
         while not self._heard:
             try:
@@ -83,7 +84,7 @@ class Raw:
             self._heard += map(decode_from_engine, self._frames.feed(data))
         return self._heard.pop(0)
 
-    def all_until_the_end(self) -> list[FromEngine]:
+    def all_until_the_end(self) -> list[FromEngine | Unknown]:
         return list(iter(self.hear, None))
 
     def __enter__(self) -> Self:
@@ -155,7 +156,7 @@ async def test_one_who_means_other_folders_is_refused(place: Place, held: Connec
 
 
 async def test_a_later_version_is_answered_in_ours_and_an_earlier_one_is_refused(place: Place, held: Connection) -> None:  # noqa: ARG001
-    def speak(version: int) -> list[FromEngine | None]:
+    def speak(version: int) -> list[FromEngine | Unknown | None]:
         with Raw(place) as raw:
             raw.say(Hello(version))
             return [raw.hear()]
@@ -392,7 +393,7 @@ def torrents() -> Iterator[tuple[str, bytes]]:
 
 
 def ask(number: int) -> bytes:
-    return framed(encode(Ask(number, AskXML(uuid=UUID(int=1)))))
+    return framed(encode(Ask.of(number, AskXML(uuid=UUID(int=1)))))
 
 
 @pytest.mark.parametrize("name", dict(torrents()))
@@ -400,7 +401,7 @@ async def test_no_bytes_harm_the_host_or_its_other_clients(place: Place, held: C
     assert held.holder is not None
     data = dict(torrents())[name]
 
-    def pour() -> list[FromEngine]:
+    def pour() -> list[FromEngine | Unknown]:
         with Raw(place) as raw:
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                 raw.socket.sendall(data)
@@ -430,7 +431,7 @@ async def test_answers_that_nobody_takes_are_bounded(place: Place, held: Connect
             raw.say(HELLO)
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                 for first in range(1, 20_000, 50):
-                    await anyio.to_thread.run_sync(raw.say, *(Ask(first + n, AskXML(uuid=domain.uuid)) for n in range(50)))
+                    await anyio.to_thread.run_sync(raw.say, *(Ask.of(first + n, AskXML(uuid=domain.uuid)) for n in range(50)))
                     await anyio.lowlevel.checkpoint()
             with anyio.fail_after(PATIENCE):
                 while len(held.holder.clients) > 1:

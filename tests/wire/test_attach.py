@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 from itertools import pairwise
 from typing import Any, get_args
 from uuid import UUID
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiovirt.errors import ProtocolError
+from aiovirt.errors import Error, InvalidArgument, ProtocolError, Unsupported
 from aiovirt.model import orders
 from aiovirt.model.busdevice import BusDevice
 from aiovirt.model.details import DeviceDetails
@@ -29,12 +30,14 @@ from aiovirt.wire.attach.messages import (
     Past,
     SeekPast,
     Seen,
+    Unknown,
     Welcome,
     decode_from_client,
     decode_from_engine,
     encode,
     encode_value,
     is_read,
+    request_of,
     value_of,
 )
 
@@ -59,7 +62,7 @@ REQUESTS: list[AnyRequest] = [
     orders.Refresh(subject="netdev/2.1"),
     orders.ReadPhysPortId(name="eth0"),
 ]
-ASKED: list[FromClient] = [Ask(7, request) for request in REQUESTS]
+ASKED: list[FromClient] = [Ask.of(7, request) for request in REQUESTS]
 FROM_CLIENT: list[FromClient] = [
     Hello(1, "virsh", ("/a", "/b")),
     Hello(9),
@@ -145,6 +148,52 @@ def test_an_answer_is_of_the_type_that_was_asked_for(request_: Request[Any], val
     assert value_of(request_, answer) == value
     with pytest.raises(ProtocolError):
         value_of(request_, Answer(1, encode_value([[1.5]])))
+
+
+# -- versions that differ -----------------------------------------------------------------------
+
+
+def said(**members: object) -> bytes:
+    return msgspec.msgpack.encode(members)
+
+
+@pytest.mark.parametrize("request_", REQUESTS, ids=lambda request: type(request).__name__)
+def test_a_request_is_heard_as_it_was_asked(request_: AnyRequest) -> None:
+    asked = decode_from_client(encode(Ask.of(7, request_)))
+    assert isinstance(asked, Ask)
+    assert request_of(asked) == request_
+
+
+def test_only_what_differs_from_its_defaults_is_sent() -> None:
+    """So an engine that lacks a field does what is asked, where that field asks for nothing."""
+    assert msgspec.msgpack.decode(Ask.of(1, orders.Start(uuid=ONE)).request) == {"type": "Start", "uuid": str(ONE)}
+
+
+@pytest.mark.parametrize(
+    ("request_", "kind", "match"),
+    [
+        ({"type": "InjectNMI", "uuid": str(ONE)}, Unsupported, "does not know the request 'InjectNMI'"),
+        ({"type": "Start", "uuid": str(ONE), "force_boot": True, "nvram": 1}, Unsupported, "does not know Start's force_boot, nvram"),
+        ({"type": "Start", "uuid": 7}, InvalidArgument, r"`\$\.uuid`"),
+        ({"type": 7}, Unsupported, "request '7'"),
+        ({}, Unsupported, "request ''"),
+        ([], InvalidArgument, "cannot be read"),
+    ],
+)
+def test_what_is_asked_and_not_known_is_refused_by_itself(request_: object, kind: type[Error], match: str) -> None:
+    asked = decode_from_client(said(type="ask", number=3, request=request_))
+    assert isinstance(asked, Ask)
+    with pytest.raises(kind, match=match):
+        request_of(asked)
+
+
+def test_a_message_of_a_newer_peer_has_its_kind_and_its_number() -> None:
+    for decode in (decode_from_client, decode_from_engine):
+        assert decode(said(type="stream", number=7, of="bytes")) == Unknown("stream", 7)
+        assert decode(said(type="stream")) == Unknown("stream", 0)
+        for wrong in (said(type="ask", number="x"), said(type="news", number="x"), said(type="stream", number="x"), said(kind="stream")):
+            with contextlib.suppress(ProtocolError):
+                assert isinstance(decode(wrong), Unknown)  # the other side's own messages
 
 
 def test_reads_have_a_lane_of_their_own() -> None:

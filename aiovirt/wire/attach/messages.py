@@ -3,6 +3,9 @@
 A client says Hello and is welcomed with the whole state at one cursor; from then on it is told every event, in order. What
 it asks is a :class:`~aiovirt.model.orders.Request` with a number of its own, answered once. An answer comes behind all
 events that were published before it. Events and the state travel in the journal's form: what they mean is not known here.
+
+The two sides may be of different versions. A message, a request or a field of one that the other side does not know is
+never fatal: it is answered with Unsupported under its own number, and the conversation goes on.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ from uuid import UUID
 import msgspec
 from msgspec import Raw, Struct
 
-from aiovirt.errors import ProtocolError
+from aiovirt.errors import InvalidArgument, ProtocolError, Unsupported
 from aiovirt.model import orders
 from aiovirt.model.orders import AnyRequest, Request
 from aiovirt.model.view import DomainView
@@ -37,12 +40,14 @@ __all__ = [
     "Past",
     "SeekPast",
     "Seen",
+    "Unknown",
     "Welcome",
     "decode_from_client",
     "decode_from_engine",
     "encode",
     "encode_value",
     "is_read",
+    "request_of",
     "value_of",
 ]
 
@@ -84,10 +89,15 @@ class Glance(Struct, frozen=True, tag="glance"):
 
 
 class Ask(Struct, frozen=True, tag="ask"):
-    """A request; its answer has the same ``number``, which no other that is under way has."""
+    """A request, encoded; its answer has the same ``number``, which no other that is under way has. See :func:`request_of`."""
 
     number: int
-    request: AnyRequest
+    request: Raw
+
+    @classmethod
+    def of(cls, number: int, request: AnyRequest) -> Ask:
+        """The message that asks this."""
+        return cls(number, encode_value(request))
 
 
 class Cancel(Struct, frozen=True, tag="cancel"):
@@ -101,6 +111,16 @@ class SeekPast(Struct, frozen=True, tag="past"):
 
     number: int
     position: int
+
+
+class Unknown(Struct, frozen=True):
+    """A message of a newer peer: ``kind`` is its type, ``number`` what it is to be answered under; 0 where it expects no answer.
+
+    It is never sent.
+    """
+
+    kind: str
+    number: int
 
 
 def is_read(asked: Request[Any] | SeekPast) -> bool:
@@ -189,6 +209,10 @@ _READS: Final = frozenset(
     }
 )
 _encoder: Final = msgspec.msgpack.Encoder()
+_UNREADABLE: Final = (msgspec.MsgspecError, RecursionError, UnicodeError)
+_REQUESTS: Final = {kind.__name__: kind for kind in get_args(AnyRequest)}
+_request_decoder: Final[msgspec.msgpack.Decoder[AnyRequest]] = msgspec.msgpack.Decoder(AnyRequest)
+_fields_decoder: Final = msgspec.msgpack.Decoder(dict[str, Any])
 _client_decoder: Final[msgspec.msgpack.Decoder[FromClient]] = msgspec.msgpack.Decoder(FromClient)
 _engine_decoder: Final[msgspec.msgpack.Decoder[FromEngine]] = msgspec.msgpack.Decoder(FromEngine)
 
@@ -198,20 +222,70 @@ def encode(message: FromClient | FromEngine) -> bytes:
     return _encoder.encode(message)
 
 
-def decode_from_client(data: bytes) -> FromClient:
+def decode_from_client(data: bytes) -> FromClient | Unknown:
     """What a client said; raises ProtocolError with the place."""
     try:
         return _client_decoder.decode(data)
-    except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
-        raise ProtocolError(f"a message that cannot be read: {str(error)[:QUOTED]}") from error
+    except _UNREADABLE as error:
+        return _unknown(data, error)
 
 
-def decode_from_engine(data: bytes) -> FromEngine:
+def decode_from_engine(data: bytes) -> FromEngine | Unknown:
     """What an engine said; raises ProtocolError with the place."""
     try:
         return _engine_decoder.decode(data)
-    except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
+    except _UNREADABLE as error:
+        return _unknown(data, error)
+
+
+def request_of(asked: Ask) -> AnyRequest:
+    """What is asked.
+
+    Raises Unsupported for a request that is not known here, or has a field that is not; InvalidArgument, with the
+    place, for one whose fields have other types.
+    """
+    try:
+        return _request_decoder.decode(asked.request)
+    except _UNREADABLE as error:
+        _refuse_newer(asked.request)
+        raise InvalidArgument(f"a request that cannot be read: {str(error)[:QUOTED]}") from error
+
+
+class _Message(Struct):
+    """What every message has, also one of a newer peer."""
+
+    type: str
+    number: int = 0
+
+
+_message_decoder: Final = msgspec.msgpack.Decoder(_Message)
+
+
+_KINDS: Final = {kind.__struct_config__.tag for kind in (*get_args(FromClient), *get_args(FromEngine))}
+
+
+def _unknown(data: bytes, error: Exception) -> Unknown:
+    try:
+        found = _message_decoder.decode(data)
+    except _UNREADABLE:
+        found = None
+    if found is None or found.type in _KINDS:
         raise ProtocolError(f"a message that cannot be read: {str(error)[:QUOTED]}") from error
+    return Unknown(found.type[:QUOTED], found.number)
+
+
+def _refuse_newer(request: Raw) -> None:
+    """Raises Unsupported where it is because of its type or its fields that a request cannot be read."""
+    try:
+        fields = _fields_decoder.decode(request)
+    except _UNREADABLE:
+        return
+    name = str(fields.pop("type", ""))
+    kind = _REQUESTS.get(name)
+    if kind is None:
+        raise Unsupported(f"this engine does not know the request {name[:QUOTED]!r}")
+    if unknown := sorted(fields.keys() - set(kind.__struct_fields__)):
+        raise Unsupported(f"this engine does not know {name}'s {', '.join(unknown)[:QUOTED]}")
 
 
 # -- what an answer holds ----------------------------------------------------------------------
@@ -226,7 +300,7 @@ def value_of(request: Request[R], answer: Answer) -> R:
     """The same as the request's type has it; raises ProtocolError."""
     try:
         value: R = _decoders[type(request)].decode(answer.value)
-    except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
+    except _UNREADABLE as error:
         raise ProtocolError(f"an answer that cannot be read: {str(error)[:QUOTED]}") from error
     return value
 
