@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import importlib.metadata
 import inspect
 import pkgutil
 import re
@@ -15,6 +16,8 @@ import anyio
 import pytest
 
 import aiovirt
+from aiovirt.engine.devices import Devices
+from aiovirt.events import Events
 
 ROOT = Path(__file__).parent.parent
 MODULES = sorted(name for _, name, _ in pkgutil.walk_packages(aiovirt.__path__, "aiovirt.") if name != "aiovirt.__main__")
@@ -46,9 +49,67 @@ def test_what_is_public_says_what_it_is(name: str) -> None:
 def test_the_front_door() -> None:
     for name in aiovirt.__all__:
         assert getattr(aiovirt, name) is not None
-    with pytest.raises(AttributeError):
-        aiovirt.nothing_of_the_kind  # noqa: B018
-    assert set(aiovirt._LAZY) <= set(aiovirt.__all__)
+    with pytest.raises(AttributeError, match="nothing_of_the_kind"):
+        getattr(aiovirt, "nothing_of_the_kind")  # noqa: B009 - type checkers refuse it too
+    tree = ast.parse(inspect.getsource(aiovirt))
+    imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for alias in node.names}
+    assert imported - {"annotations", "TYPE_CHECKING", "import_module", "version"} == {*aiovirt.__all__} - {"__version__"}
+
+
+def test_the_front_door_has_what_a_guest_is_described_with() -> None:
+    from aiovirt.model import spec, units
+
+    assert {*spec.__all__} - {"check_name"} <= {*aiovirt.__all__}
+    assert {*units.__all__} - {"format_size"} <= {*aiovirt.__all__}
+    assert aiovirt.DomainSpec(name="web", memory=512 * aiovirt.MiB) == spec.DomainSpec(name="web", memory=512 * 1024 * 1024)
+
+
+def test_the_version_is_the_installed_one() -> None:
+    assert aiovirt.__version__ == importlib.metadata.version("aiovirt")
+
+
+def test_completion_sees_what_is_public_before_it_is_loaded() -> None:
+    script = "import sys, aiovirt; print(sorted({*aiovirt.__all__} - {*dir(aiovirt)}), 'aiovirt.engine' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "[] False\n"
+    assert not [name for name in dir(aiovirt) if name.startswith("_") and not name.startswith("__")]
+
+
+def test_help_begins_with_what_people_need() -> None:
+    for described, words in (
+        (aiovirt, ("aiovirt.connect(", "host.domain(", "host.events", "host.devices", "DomainSpec(", "aiovirt.events")),
+        (aiovirt.Host, ("host.domain(", "host.define(", "host.events.subscribe(", "host.events.follow(", "host.devices.netdev(")),
+    ):
+        text = inspect.getdoc(described) or ""
+        assert [word for word in words if word not in text] == []
+
+
+@pytest.mark.parametrize("kind", [aiovirt.Host, aiovirt.Domain, Devices, Events])
+def test_every_public_member_says_what_it_is(kind: type) -> None:
+    """And is a member of the class, so that help() and completion show it."""
+    members = {name: member for name, member in inspect.getmembers(kind) if not name.startswith("_")}
+    assert members
+    assert [name for name, member in members.items() if not inspect.getdoc(member)] == []
+
+
+@pytest.mark.anyio
+async def test_what_a_host_has_is_in_its_help(host: aiovirt.Host) -> None:
+    for value in (host, host.events, host.devices, host.domain("test")):
+        assert [name for name in vars(value) if not name.startswith("_")] == []
+
+
+@pytest.mark.parametrize("checker", ["mypy", "pyright"])
+def test_a_type_checker_sees_the_front_door(checker: str, tmp_path: Path) -> None:
+    """A name that is not there is an error, one that is has its type."""
+    good = "from aiovirt import DiskSpec, DomainSpec, MiB\nimport aiovirt\nversion: str = aiovirt.__version__\n"
+    good += "spec: DomainSpec = DomainSpec(name='a', memory=64 * MiB, disks=(DiskSpec(source='/a', target='vda'),))\n"
+    command = [sys.executable, "-m", checker] + (["--strict", "--python-executable", sys.executable] if checker == "mypy" else [])
+    for name, text, status in (("good", good, 0), ("bad", "from aiovirt import DomainSpecc\n", 1)):
+        file = tmp_path / f"{name}.py"
+        file.write_text(text)
+        done = subprocess.run([*command, str(file)], cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == status, done.stdout
+        assert ("DomainSpecc" in done.stdout) is (name == "bad")
 
 
 def test_the_tree_of_errors_is_the_one_that_is_drawn() -> None:

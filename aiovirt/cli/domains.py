@@ -142,7 +142,7 @@ async def dominfo(host: Host, args: Arguments, out: Output) -> None:
     await settle(host)
     domain = host.domain(args.domain)
     known = describe(domain)
-    spec, started = await domain.spec(), await domain.autostart()
+    spec, started = await domain.spec(), await domain.get_autostart()
     machine = domain.machine
     vcpus = machine.vcpus if machine else spec.vcpus
     memory = machine.balloon if machine and machine.balloon is not None else spec.memory

@@ -15,9 +15,6 @@ from msgspec import to_builtins
 from aiovirt import Domain, Host
 from aiovirt.cli.domains import settle
 from aiovirt.cli.output import Output, netdev_fields, view_fields
-from aiovirt.engine.attached import AttachedEngine
-from aiovirt.engine.connect import Connection
-from aiovirt.engine.paths import Role
 from aiovirt.errors import EventGap, HostGone, InvalidArgument, NoSuchDevice, NoSuchDomain
 from aiovirt.events import DomainQMP, Event, Resync, Subscription
 from aiovirt.events.codec import event_families, event_types
@@ -62,9 +59,7 @@ async def watch(host: Host, args: argparse.Namespace, out: Output) -> None:
             try:
                 await _follow(host, subjects, out)
             except HostGone as gone:
-                if not isinstance(host.engine, AttachedEngine):
-                    raise
-                await _follow_the_next(args.connect, subjects, out, gone.cursor)
+                await _follow_the_next(host, subjects, out, gone.cursor)
 
 
 async def _follow(host: Host, subjects: frozenset[str], out: Output) -> None:
@@ -78,14 +73,14 @@ async def _follow(host: Host, subjects: frozenset[str], out: Output) -> None:
                 out.event(news)
 
 
-async def _follow_the_next(uri: str | None, subjects: frozenset[str], out: Output, cursor: str) -> None:
+async def _follow_the_next(before: Host, subjects: frozenset[str], out: Output, cursor: str) -> None:
     """Goes on behind ``cursor`` with whoever holds the host next, and with who does after that."""
     while True:
         if out.json:
             out.object({"state": "gone", "cursor": cursor})
         else:
             out.line(out.paint("-- the engine is gone; waiting for the next --", "dim"))
-        async with Connection(uri, {}, Role.NEXT) as host:
+        async with before.reconnect() as host:
             try:
                 await _go_on(host, subjects, out, cursor)
             except HostGone as gone:

@@ -20,6 +20,7 @@ from anyio.abc import TaskGroup, TaskStatus
 from aiovirt.engine.host import Host
 from aiovirt.engine.paths import Folders, PathLike, Role, find_folders
 from aiovirt.engine.seam import Engine
+from aiovirt.engine.successors import Reconnection
 from aiovirt.engine.uri import Address, default_uri, parse_uri
 from aiovirt.errors import AccessDenied, Unsupported
 from aiovirt.events.bus import Bus
@@ -79,11 +80,15 @@ class Connection:
         address = parse_uri(self._uri or default_uri(os.environ.get("AIOVIRT_DEFAULT_URI"), is_root=_is_root()))
         async with AsyncExitStack() as stack:
             if address.driver == "test":
-                engine: Engine = await _open_test(address, stack)
+                host = Host(await _open_test(address, stack))
             else:
-                engine = await self._open_qemu(address, find_folders(address, os.environ, self._given), stack)
+                folders = find_folders(address, os.environ, self._given)
+                engine = await self._open_qemu(address, folders, stack)
+                reconnection = Reconnection(partial(_reconnect, engine.uri, folders))
+                stack.callback(reconnection.end)
+                host = Host(engine, reconnection)
             self._stack = stack.pop_all()
-        return Host(engine)
+        return host
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         await self._stack.__aexit__(kind, error, trace)
@@ -105,6 +110,12 @@ class Connection:
         listen = self._listen or partial(Listener, str(folders.socket), backlog=BACKLOG)
         self.holder = await stack.enter_async_context(Holder(engine, folders.place, listen))
         return engine
+
+
+def _reconnect(uri: str, folders: Folders, *, start_engine: bool) -> Connection:
+    """To the engine that holds the same host then."""
+    places: dict[str, PathLike | None] = {"config": folders.config, "state": folders.state, "runtime": folders.runtime}
+    return Connection(uri, places, Role.ATTACHED if start_engine else Role.NEXT)
 
 
 async def _open_test(address: Address, stack: AsyncExitStack) -> LocalEngine:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import overload
 
+from aiovirt.engine.arguments import checked
 from aiovirt.engine.seam import Engine
 from aiovirt.events.state import HostState
 from aiovirt.hostdev import ports
@@ -18,7 +19,15 @@ __all__ = ["Devices"]
 
 
 class Devices:
-    """The inventory. Values are frozen; ask again for what is there now.
+    """The inventory: ``host.devices``.
+
+        host.devices.netdevs(), host.devices.netdev("eth0")     # network devices
+        host.devices.pci(), host.devices.pci_device("0000:3b:00.0")
+        host.devices.port("eth0"), host.devices.vfs("eth0"), host.devices.pf("eth0v1")
+        await host.devices.refresh("eth0")                      # asks the kernel now
+
+    What has no ``async`` does no I/O. Values are frozen; ask again for what is there now, or read their events
+    (``host.events.subscribe("netdev")``). All that is awaited takes a ``timeout`` in seconds, and raises OrderTimeout.
 
     A network device is named by its value, its name or its ifindex, a PCI function by its value or its address.
     """
@@ -102,31 +111,31 @@ class Devices:
         that is down) are seen here. Raises NoSuchDevice when it is gone, SystemFailure, OrderTimeout.
         """
         found = self.pci_device(device) if isinstance(device, PCIDevice) else ports.find_netdev(self._state, device)
-        await self._engine.call(orders.Refresh(subject=found.subject, timeout=timeout))
+        await self._engine.call(checked(orders.Refresh(subject=found.subject, timeout=timeout)))
         return self.pci_device(found) if isinstance(found, PCIDevice) else ports.find_netdev(self._state, found)
 
-    async def read_phys_port_id(self, name: str) -> str | None:
+    async def read_phys_port_id(self, name: str, *, timeout: float = DEFAULT_TIMEOUT) -> str | None:
         """Asks the kernel now: lower-case hex, or None when the driver has none.
 
         Raises NoSuchDevice, and SystemFailure when the read fails: a failure is never taken for
         "none" (Documentation/ABI/testing/sysfs-class-net, phys_port_id). When it is another one than is known, a
         NetdevChanged follows.
         """
-        return await self._engine.call(orders.ReadPhysPortId(name=name))
+        return await self._engine.call(checked(orders.ReadPhysPortId(name=name, timeout=timeout)))
 
-    async def enumerate(self, subsystem: str) -> list[BusDevice]:
+    async def enumerate(self, subsystem: str, *, timeout: float = DEFAULT_TIMEOUT) -> list[BusDevice]:
         """Every device of one of the kernel's subsystems (``"usb"``, ``"block"``, ``"scsi"``, ``"mdev"``), by name, read now.
 
         Of devices other than network devices and PCI functions no inventory is kept; their drivers' coming and going is
         told (DriverBound, DriverUnbound). Raises SystemFailure.
         """
-        return await self._engine.call(orders.Enumerate(subsystem=subsystem))
+        return await self._engine.call(checked(orders.Enumerate(subsystem=subsystem, timeout=timeout)))
 
-    async def xml(self, device: Netdev | PCIDevice) -> str:
+    async def xml(self, device: Netdev | PCIDevice, *, timeout: float = DEFAULT_TIMEOUT) -> str:
         """The device as libvirt's nodedev XML (https://libvirt.org/formatnode.html). Raises NoSuchDevice, SystemFailure."""
         from aiovirt.domainxml.nodedev import nodedev_xml
 
-        details = await self._engine.call(orders.AskDetails(subject=device.subject))
+        details = await self._engine.call(checked(orders.AskDetails(subject=device.subject, timeout=timeout)))
         return nodedev_xml(device, details, self._state.pci)
 
     @property

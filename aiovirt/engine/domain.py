@@ -1,25 +1,23 @@
-"""``Domain``: the handle of one domain, with libvirt's verbs.
-
-What has no ``async`` does no I/O: it reads the state that the journal has folded into. A handle is
-a name for a domain and holds nothing; handles of the same domain of the same host are equal.
-"""
+"""``Domain``: the handle of one domain, with libvirt's verbs. It holds nothing but a name for the domain."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from os import PathLike
-from typing import TYPE_CHECKING, TypeVar, overload
+from typing import TYPE_CHECKING, TypeVar, cast, overload
 from uuid import UUID
 
 import msgspec
 
+from aiovirt.engine.arguments import checked, state_of
 from aiovirt.engine.seam import Engine
 from aiovirt.errors import InvalidArgument, NoSuchDomain, ProtocolError
-from aiovirt.events.feed import Events, Expectation
+from aiovirt.events.feed import Events, Expectation, waiting
+from aiovirt.events.filters import make_filter
 from aiovirt.events.types import DomainEvent
 from aiovirt.model import orders
 from aiovirt.model.machine import Machine
-from aiovirt.model.orders import DEFAULT_TIMEOUT
+from aiovirt.model.orders import DEFAULT_TIMEOUT, Request
 from aiovirt.model.state import DomainState, DomainStatus
 
 if TYPE_CHECKING:
@@ -30,15 +28,25 @@ if TYPE_CHECKING:
 __all__ = ["Domain"]
 
 E = TypeVar("E", bound=DomainEvent)
+R = TypeVar("R")
 T = TypeVar("T")
 
 
 class Domain:
-    """A domain of a host.
+    """A domain of a host: ``host.domain("web")``.
+
+        await domain.start()                       # orders: start, suspend, resume, shutdown, reset, destroy, undefine
+        domain.name, domain.state, domain.status   # what is read: no I/O, as fresh as the events
+        await domain.wait_for_state("shut off", timeout=60)
+        async with domain.expect("domain.reboot", timeout=10) as seen:
+            await domain.reset()
+        await domain.xml(), await domain.spec()    # what is asked
+        await domain.qmp("query-status")
 
     Every property raises NoSuchDomain once the domain is gone (undefined, or transient and ended).
-    Every order returns after its own event is numbered, takes a ``timeout`` in seconds, and raises
-    OrderTimeout when that passes, OperationInvalid when the domain is not in a state for it.
+    Every order returns after its own event is numbered, and raises OperationInvalid when the domain is not in a state
+    for it. All that is awaited takes a ``timeout`` in seconds, and raises OrderTimeout when that passes. Handles
+    of the same domain of the same host are equal.
     """
 
     def __init__(self, engine: Engine, uuid: UUID) -> None:
@@ -98,7 +106,7 @@ class Domain:
         try:
             return self._engine.bus.state.domains[self._uuid]
         except KeyError:
-            raise NoSuchDomain(f"no domain has the uuid {self._uuid}", subject=self.subject) from None
+            raise _no_such_domain(self) from None
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Domain):
@@ -112,51 +120,54 @@ class Domain:
         view = self._engine.bus.state.domains.get(self._uuid)
         return f"<Domain {view.name} {view.state}>" if view else f"<Domain {self._uuid} (gone)>"
 
+    async def _call(self, request: Request[R]) -> R:
+        return await self._engine.call(checked(request))
+
     # -- orders ----------------------------------------------------------------------------
 
     async def start(self, paused: bool = False, autodestroy: bool = False, *, timeout: float = DEFAULT_TIMEOUT) -> None:  # noqa: FBT001, FBT002 - the contract
         """Boots it. With ``autodestroy`` it ends when this connection does. Raises GuestFailed with QEMU's last words."""
-        await self._engine.call(orders.Start(uuid=self._uuid, paused=paused, autodestroy=autodestroy, timeout=timeout))
+        await self._call(orders.Start(uuid=self._uuid, paused=paused, autodestroy=autodestroy, timeout=timeout))
 
     async def suspend(self, *, timeout: float = DEFAULT_TIMEOUT) -> None:
         """Stops its vCPUs; already paused is fine."""
-        await self._engine.call(orders.Suspend(uuid=self._uuid, timeout=timeout))
+        await self._call(orders.Suspend(uuid=self._uuid, timeout=timeout))
 
     async def resume(self, *, timeout: float = DEFAULT_TIMEOUT) -> None:
         """Lets its vCPUs run again."""
-        await self._engine.call(orders.Resume(uuid=self._uuid, timeout=timeout))
+        await self._call(orders.Resume(uuid=self._uuid, timeout=timeout))
 
     async def shutdown(self, *, timeout: float = DEFAULT_TIMEOUT) -> None:
         """Presses its power button, and returns: the guest decides. ``wait_for_state(SHUTOFF)`` waits for it."""
-        await self._engine.call(orders.Shutdown(uuid=self._uuid, timeout=timeout))
+        await self._call(orders.Shutdown(uuid=self._uuid, timeout=timeout))
 
     async def reset(self, *, timeout: float = DEFAULT_TIMEOUT) -> None:
         """Resets its machine, as the reset button does."""
-        await self._engine.call(orders.Reset(uuid=self._uuid, timeout=timeout))
+        await self._call(orders.Reset(uuid=self._uuid, timeout=timeout))
 
     async def destroy(self, *, timeout: float = DEFAULT_TIMEOUT) -> None:
         """Powers it off now; the definition stays. It waits for no other order, and needs no monitor."""
-        await self._engine.call(orders.Destroy(uuid=self._uuid, timeout=timeout))
+        await self._call(orders.Destroy(uuid=self._uuid, timeout=timeout))
 
     async def undefine(self, *, timeout: float = DEFAULT_TIMEOUT) -> None:
         """Forgets its definition; one that runs goes on, transient."""
-        await self._engine.call(orders.Undefine(uuid=self._uuid, timeout=timeout))
+        await self._call(orders.Undefine(uuid=self._uuid, timeout=timeout))
 
     async def set_autostart(self, enabled: bool = True, *, timeout: float = DEFAULT_TIMEOUT) -> None:  # noqa: FBT001, FBT002 - as libvirt has it
         """Whether it is started with the host: by the first engine after each boot. Raises OperationInvalid for a transient domain."""
-        await self._engine.call(orders.SetAutostart(uuid=self._uuid, enabled=enabled, timeout=timeout))
+        await self._call(orders.SetAutostart(uuid=self._uuid, enabled=enabled, timeout=timeout))
 
     # -- questions -------------------------------------------------------------------------
 
-    async def xml(self, *, inactive: bool = False) -> str:
+    async def xml(self, *, inactive: bool = False, timeout: float = DEFAULT_TIMEOUT) -> str:
         """Its XML: as it runs, or with ``inactive`` as it will start next."""
-        return await self._engine.call(orders.AskXML(uuid=self._uuid, inactive=inactive))
+        return await self._call(orders.AskXML(uuid=self._uuid, inactive=inactive, timeout=timeout))
 
-    async def spec(self, *, inactive: bool = False) -> DomainSpec:
+    async def spec(self, *, inactive: bool = False, timeout: float = DEFAULT_TIMEOUT) -> DomainSpec:
         """The same as a value."""
         from aiovirt.domainxml import parse
 
-        return parse(await self.xml(inactive=inactive))
+        return parse(await self.xml(inactive=inactive, timeout=timeout))
 
     @overload
     async def qmp(self, command: str, arguments: Mapping[str, object] | None = None, *, timeout: float = ...) -> object: ...
@@ -179,7 +190,7 @@ class Domain:
             encoded = msgspec.json.encode(dict(arguments or {}))
         except (TypeError, ValueError) as error:
             raise InvalidArgument(f"the arguments of {command!r} are no JSON: {error}") from error
-        answer = await self._engine.call(orders.AskQMP(uuid=self._uuid, command=command, arguments=encoded, timeout=timeout))
+        answer = await self._call(orders.AskQMP(uuid=self._uuid, command=command, arguments=encoded, timeout=timeout))
         try:
             return msgspec.json.decode(answer) if returns is object else msgspec.json.decode(answer, type=returns)
         except msgspec.MsgspecError as error:
@@ -202,30 +213,53 @@ class Domain:
 
         return QMPProxy(self._engine, self._uuid, path, timeout)
 
-    async def autostart(self) -> bool:
+    async def get_autostart(self, *, timeout: float = DEFAULT_TIMEOUT) -> bool:
         """Whether it is started with the host."""
-        return await self._engine.call(orders.AskAutostart(uuid=self._uuid))
+        return await self._call(orders.AskAutostart(uuid=self._uuid, timeout=timeout))
 
-    async def log(self) -> str:
+    async def log(self, *, timeout: float = DEFAULT_TIMEOUT) -> str:
         """The last 256 KiB of what its QEMU has said on standard output and error, in this run and those before. Raises SystemFailure."""
-        return await self._engine.call(orders.AskLog(uuid=self._uuid))
+        return await self._call(orders.AskLog(uuid=self._uuid, timeout=timeout))
 
     # -- waiting ---------------------------------------------------------------------------
 
-    def expect(self, kind: type[E], *, where: Callable[[E], bool] | None = None) -> Expectation[E]:
+    @overload
+    def expect(self, kind: type[E], *, where: Callable[[E], bool] | None = None, timeout: float | None = None) -> Expectation[E]: ...
+    @overload
+    def expect(
+        self, kind: str, *, where: Callable[[DomainEvent], bool] | None = None, timeout: float | None = None
+    ) -> Expectation[DomainEvent]: ...
+    def expect(
+        self, kind: type[E] | str, *, where: Callable[[E], bool] | None = None, timeout: float | None = None
+    ) -> Expectation[E] | Expectation[DomainEvent]:
         """``async with domain.expect(DomainLifecycle, where=…) as seen: await domain.shutdown()``.
 
         It is armed on entry, so nothing that the order leads to is missed; leaving waits for the
-        first match, which is ``seen.value`` then.
+        first match, which is ``seen.value`` then. With a ``timeout`` it waits for as many seconds at most, and raises
+        OrderTimeout. Raises InvalidArgument for what is no event of a domain.
         """
-        return Events(self._engine.bus).expect(kind, subject=self, where=where)
+        if not any(issubclass(each, DomainEvent) for each in make_filter((kind,), self).kinds):
+            raise InvalidArgument(f"{kind!r} is no event of a domain: try DomainLifecycle or 'domain.lifecycle'")
+        return Events(self._engine.bus).expect(cast("type[E]", kind), subject=self, where=where, timeout=timeout)
 
-    async def wait_for_state(self, state: DomainState) -> None:
-        """Returns when it is in ``state``, at once if it is already; a domain that is gone is SHUTOFF."""
-        async with Events(self._engine.bus).subscribe(DomainEvent, subject=self) as news:
-            while self._state_now() is not state:
-                await news.receive()
+    async def wait_for_state(self, state: DomainState | str, *, timeout: float | None = None) -> None:
+        """Returns when it is in ``state`` (or its name, as ``"running"``), at once if it is already; a domain that is gone is SHUTOFF.
+
+        Raises OrderTimeout after ``timeout`` seconds (None: it waits for ever), NoSuchDomain where another state than
+        SHUTOFF is waited for and the domain is gone, InvalidArgument for what is no state.
+        """
+        wanted = state_of(state)
+        with waiting(timeout, lambda: f"the domain is {self._state_now()} after {timeout:g} s, and not {wanted}", self):
+            async with Events(self._engine.bus).subscribe(DomainEvent, subject=self) as news:
+                while self._state_now() is not wanted:
+                    if self._uuid not in self._engine.bus.state.domains:
+                        raise _no_such_domain(self)
+                    await news.receive()
 
     def _state_now(self) -> DomainState:
         view = self._engine.bus.state.domains.get(self._uuid)
         return view.state if view else DomainState.SHUTOFF
+
+
+def _no_such_domain(domain: Domain) -> NoSuchDomain:
+    return NoSuchDomain(f"no domain has the uuid {domain.uuid}", subject=domain.subject)

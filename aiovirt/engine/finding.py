@@ -177,12 +177,14 @@ async def _start(address: Address, folders: Folders) -> None:
     """Starts an engine that outlives this process; it leaves when nobody needs it."""
     argv = [sys.executable, "-m", "aiovirt", "-c", address.uri, "engine", "--idle", str(IDLE)]
     try:
-        process = await spawn(argv, log=folders.engine_log, environment=_environment())
+        process = await spawn(argv, log=folders.engine_log, environment=_environment(folders))
     except OSError as error:
         raise SystemFailure(f"cannot start an engine: {error.strerror}") from error
     process.close()
 
 
-def _environment() -> dict[str, str]:
-    """Ours, without what our own service manager told us for ourselves."""
-    return {name: value for name, value in os.environ.items() if name not in {"NOTIFY_SOCKET", "LISTEN_PID", "LISTEN_FDS"}}
+def _environment(folders: Folders) -> dict[str, str]:
+    """Ours, with the host's folders, however we know them, and without what our own service manager told us for ourselves."""
+    ours = {name: value for name, value in os.environ.items() if name not in {"NOTIFY_SOCKET", "LISTEN_PID", "LISTEN_FDS"}}
+    places = {"CONFIG": folders.config, "STATE": folders.state, "RUNTIME": folders.runtime}
+    return ours | {f"AIOVIRT_{name}_DIR": str(place) for name, place in places.items()}

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractAsyncContextManager
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 import anyio
 
+from aiovirt.engine.arguments import check_flag, checked
 from aiovirt.engine.devices import Devices
 from aiovirt.engine.domain import Domain
 from aiovirt.engine.seam import Engine
-from aiovirt.errors import NoSuchDomain, OperationInvalid
+from aiovirt.engine.successors import EngineSuccessors, Reconnection
+from aiovirt.errors import HostGone, InvalidArgument, NoSuchDomain, OperationInvalid
 from aiovirt.events.feed import Events
 from aiovirt.model import orders
 from aiovirt.model.orders import DEFAULT_TIMEOUT
@@ -23,35 +27,40 @@ __all__ = ["Host", "Run"]
 
 
 class Host:
-    """A host, while its ``connect`` block lasts."""
+    """A host, while its ``connect`` block lasts.
 
-    def __init__(self, engine: Engine) -> None:
+        host.domain("web"), host.domains()                  # what there is: no I/O
+        await host.define(xml_or_spec)                      # keeps a definition: a Domain, to start
+        async with host.run(spec) as domain: ...            # a guest as long as the block
+        async with host.events.subscribe("domain") as events: ...
+        async with host.events.follow(after=cursor) as events: ...      # from one engine to the next
+        host.devices.netdev("eth0"), host.devices.pci()     # this host's devices
+
+    What has no ``async`` does no I/O: it reads the state that the events have told.
+    """
+
+    def __init__(self, engine: Engine, reconnection: Reconnection | None = None) -> None:
         self._engine = engine
-        self.events = Events(engine.bus)
-        self.devices = Devices(engine)
+        self._reconnection = reconnection
+        self._events = Events(engine.bus, partial(EngineSuccessors, reconnection) if reconnection else None)
+        self._devices = Devices(engine)
 
     @property
-    def uri(self) -> str:
-        """As it was connected to."""
-        return self._engine.uri
+    def events(self) -> Events:
+        """All that happens, as one stream: ``subscribe()``, ``watch()``, ``follow()``, ``expect()``, ``cursor``."""
+        return self._events
 
     @property
-    def uuid(self) -> UUID:
-        """The host's UUID, the same after every boot."""
-        return self._engine.uuid
-
-    @property
-    def engine(self) -> Engine:
-        """What answers for it: for what is built on aiovirt, not for everyday use."""
-        return self._engine
-
-    def __repr__(self) -> str:
-        return f"<Host {self.uri}>"
+    def devices(self) -> Devices:
+        """This host's network devices and PCI functions: ``netdevs()``, ``netdev(name)``, ``pci()``, ``port(nic)``, …"""
+        return self._devices
 
     # -- domains ---------------------------------------------------------------------------
 
     def domains(self, active: bool | None = None, persistent: bool | None = None) -> list[Domain]:  # noqa: FBT001 - the contract
         """All domains by name, in one consistent read; ``active`` and ``persistent`` narrow it down."""
+        check_flag("active", active)
+        check_flag("persistent", persistent)
         views = [
             view
             for view in self._engine.bus.state.domains.values()
@@ -75,7 +84,7 @@ class Host:
 
         Raises XMLInvalid with path and line, ConfigUnsupported, DomainExists.
         """
-        uuid = await self._engine.call(orders.Define(xml=await _xml(xml_or_spec), timeout=timeout))
+        uuid = await self._engine.call(checked(orders.Define(xml=await _xml(xml_or_spec), timeout=timeout)))
         return Domain(self._engine, uuid)
 
     async def create(
@@ -88,11 +97,41 @@ class Host:
     ) -> Domain:
         """Boots a transient domain, which is forgotten when it ends. Raises as ``define`` and ``start`` do."""
         request = orders.Create(xml=await _xml(xml_or_spec), paused=paused, autodestroy=autodestroy, timeout=timeout)
-        return Domain(self._engine, await self._engine.call(request))
+        return Domain(self._engine, await self._engine.call(checked(request)))
 
     def run(self, spec: str | DomainSpec, *, timeout: float = DEFAULT_TIMEOUT) -> Run:
         """``async with host.run(spec) as domain:`` a transient guest that lives as long as the block."""
         return Run(self, spec, timeout)
+
+    # -- the host itself -------------------------------------------------------------------
+
+    @property
+    def uri(self) -> str:
+        """As it was connected to."""
+        return self._engine.uri
+
+    @property
+    def uuid(self) -> UUID:
+        """The host's UUID, the same after every boot."""
+        return self._engine.uuid
+
+    def reconnect(self, *, start_engine: bool = False) -> AbstractAsyncContextManager[Host]:
+        """``async with host.reconnect() as host:`` the same host, by the engine that holds it now or next: for when this one is gone.
+
+        It waits until there is one; with ``start_engine`` one is started where there is none. Raises HostGone where no
+        other engine can be: ``test:///default``, and once the ``connect`` block is left. Entering raises as ``connect``.
+        """
+        if self._reconnection is None or self._reconnection.ended:
+            raise HostGone(self._engine.bus.cursor)
+        return self._reconnection.connect(start_engine=start_engine)
+
+    @property
+    def engine(self) -> Engine:
+        """What answers for it: for what is built on aiovirt, not for everyday use."""
+        return self._engine
+
+    def __repr__(self) -> str:
+        return f"<Host {self.uri}>"
 
 
 class Run:
@@ -119,7 +158,10 @@ async def _xml(xml_or_spec: str | DomainSpec) -> str:
     if isinstance(xml_or_spec, str):
         return xml_or_spec
     from aiovirt.domainxml import render
+    from aiovirt.model.spec import DomainSpec
 
+    if not isinstance(xml_or_spec, DomainSpec):
+        raise InvalidArgument(f"a domain is described by XML as text or by a DomainSpec, not by {xml_or_spec!r:.80}")
     return await anyio.to_thread.run_sync(render, xml_or_spec)
 
 
@@ -130,3 +172,5 @@ def _as_uuid(text: str | UUID) -> UUID | None:
         return UUID(text)
     except ValueError:
         return None
+    except (AttributeError, TypeError):
+        raise InvalidArgument(f"a domain is named by its name or its uuid, not by {text!r}") from None

@@ -8,6 +8,7 @@ from __future__ import annotations
 from aiovirt.events.bus import BusStatistics
 from aiovirt.events.codec import decode, encode
 from aiovirt.events.feed import Events, Expectation
+from aiovirt.events.follow import Follow
 from aiovirt.events.reader import StreamStatistics, Subscription
 from aiovirt.events.types import (
     DeviceEvent,
@@ -65,6 +66,7 @@ __all__ = [
     "Event",
     "Events",
     "Expectation",
+    "Follow",
     "HostEvent",
     "HostStarted",
     "JournalDegraded",

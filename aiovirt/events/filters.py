@@ -8,6 +8,7 @@ from typing import Protocol, runtime_checkable
 from msgspec import Struct
 
 from aiovirt.errors import InvalidArgument
+from aiovirt.events.codec import event_families, event_types
 from aiovirt.events.types import Event
 
 __all__ = ["Filter", "HasSubject", "kinds_of", "make_filter"]
@@ -52,13 +53,30 @@ class Filter(Struct, frozen=True):
         return [event for event in found if self.may_concern(event.subject)] if self.subject else found
 
 
-def make_filter(types: tuple[type[Event], ...], subject: HasSubject | str | None) -> Filter:
-    """Raises InvalidArgument for a type that is no event, or a subject that cannot name anything."""
-    for kind in types:
-        if not (isinstance(kind, type) and issubclass(kind, Event)):
-            raise InvalidArgument(f"{kind!r} is not a type of event")
-    types = tuple(dict.fromkeys(types)) or (Event,)
-    return Filter(types, kinds_of(types), _subject_text(subject))
+def make_filter(types: tuple[type[Event] | str, ...], subject: HasSubject | str | None) -> Filter:
+    """Raises InvalidArgument for what is no type, topic or family of events, or a subject that cannot name anything."""
+    found = tuple(dict.fromkeys(map(_kind, types))) or (Event,)
+    return Filter(found, kinds_of(found), _subject_text(subject))
+
+
+def _kind(kind: object) -> type[Event]:
+    """The class that ``kind`` is or names: ``"domain.lifecycle"``, or a family, ``"domain"``."""
+    if isinstance(kind, str):
+        return _named(kind)
+    if isinstance(kind, type) and issubclass(kind, Event):
+        return kind
+    raise InvalidArgument(f"{kind!r} is not a type of event")
+
+
+def _named(name: str) -> type[Event]:
+    named = event_types() | event_families()
+    if name in named:
+        return named[name]
+    from difflib import get_close_matches
+
+    meant = get_close_matches(name, named, n=1)
+    hint = f"did you mean {meant[0]!r}?" if meant else f"there are {', '.join(sorted(named))}"
+    raise InvalidArgument(f"there is no event {name[:80]!r}: {hint}")
 
 
 @cache

@@ -43,7 +43,7 @@ async def test_what_is_marked_is_started_once_in_each_boot(place: Place, caplog:
             domain = await host.define(place.spec(name, **({"emulator": "/no/such"} if name == "bad" else {})))
             if name != "not":
                 await domain.set_autostart()
-            assert await domain.autostart() is (name != "not")
+            assert await domain.get_autostart() is (name != "not")
         await host.domain("two").set_autostart(enabled=False)
         await host.domain("two").set_autostart(enabled=True)
     await booted(place)
@@ -177,7 +177,7 @@ async def test_who_was_marked_and_is_written_anew_is_still_marked(place: Place) 
         before = host.events.cursor
         path.write_text(text)
         await next_of(host, Lifecycle.DEFINED, "tiny", before)
-        assert await host.domain("tiny").autostart()
+        assert await host.domain("tiny").get_autostart()
 
 
 # -- as written, and as filled in ---------------------------------------------------------------

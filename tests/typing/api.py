@@ -19,6 +19,7 @@ from aiovirt.events import (
     DomainEvent,
     DomainLifecycle,
     Event,
+    Follow,
     Lifecycle,
     MonitorLost,
     NetdevAdded,
@@ -79,7 +80,9 @@ async def orders(host: Host, domain: Domain, spec: DomainSpec) -> None:
     assert_type(await host.devices.xml(host.devices.pci()[0]), str)
     async with host.run(spec) as running:
         assert_type(running, Domain)
+    assert_type(await domain.get_autostart(timeout=3.0), bool)
     await domain.wait_for_state(DomainState.SHUTOFF)
+    await domain.wait_for_state("shut off", timeout=3.0)
 
 
 async def streams(host: Host, domain: Domain) -> None:
@@ -102,6 +105,42 @@ async def streams(host: Host, domain: Domain) -> None:
     async with door as opened, domain.qmp_proxy(Path("/run/other")) as other:
         assert_type(opened, QMPProxy)
         assert_type(other.path, str)
-    async with domain.expect(DomainLifecycle) as seen:
+    async with domain.expect(DomainLifecycle, timeout=3.0) as seen:
         await domain.shutdown()
     assert_type(seen.value, DomainLifecycle)
+    async with domain.expect("domain.reboot") as reboot, host.events.expect("netdev") as device:
+        await domain.reset()
+    assert_type(reboot.value, DomainEvent)
+    assert_type(device.value, Event)
+
+
+async def from_engine_to_engine(host: Host, domain: Domain) -> None:
+    assert_type(host.events.follow(), Follow[Event])
+    assert_type(host.events.follow(DomainLifecycle, MonitorLost, subject=domain), Follow[DomainLifecycle | MonitorLost])
+    async with host.events.follow(DomainLifecycle, after=host.events.cursor, start_engine=True) as events:
+        async for event in events:
+            assert_type(event, DomainLifecycle)
+        assert_type(events.cursor, str)
+        assert_type(await events.receive_batch(), tuple[DomainLifecycle, ...])
+    next_one: AbstractAsyncContextManager[Host] = host.reconnect(start_engine=True)
+    print(next_one)
+
+
+def by_topic(host: Host) -> None:
+    assert_type(host.events.subscribe("domain.lifecycle"), Subscription[Event])
+    assert_type(host.events.subscribe("domain", NetdevAdded), Subscription[Event])
+    assert_type(host.events.watch("netdev", fold=True), Watch[Event | Resync])
+    assert_type(host.events.follow("domain", "netdev"), Follow[Event])
+
+
+def front_door() -> None:
+    version: str = aiovirt.__version__
+    spec: DomainSpec = aiovirt.DomainSpec(
+        name="web",
+        memory=512 * aiovirt.MiB,
+        os=aiovirt.OsSpec(boot=("hd",)),
+        disks=(aiovirt.DiskSpec(source="/a.img", target="vda", bus=aiovirt.DiskBus.VIRTIO),),
+        serials=(aiovirt.SerialSpec(type=aiovirt.Chardev.UNIX, path="/run/web"),),
+    )
+    kind: type[Event] = aiovirt.events.DomainLifecycle
+    print(version, spec, kind)
