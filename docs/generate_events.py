@@ -45,13 +45,16 @@ object with the type `{prefix}TOPIC{version}`. `encode` and `decode` go from one
     aiovirt event --loop --all --json
     aiovirt event --loop --type netdev --since CURSOR
 
+Where a program asks for events, classes and text do: `subscribe(DomainLifecycle)` and `subscribe("domain.lifecycle")`, and for
+a whole family of them `subscribe(NetdevEvent)` and `subscribe("netdev")`.
+
 ## Cursors, gaps and bookmarks
 
 **Cursor.** Every event has one, `EPOCH:SEQ`: its number, and the name of the counting. Numbers have no holes, and
 the order of cursors as text is the order of events. Keep the cursor of the last event you have handled:
 `subscribe(after=cursor)` (`--since CURSOR`, `Last-Event-ID` in [examples/sse.py](../examples/sse.py)) goes on
 right after it, also with the next engine where the host has a journal on disk.
-[examples/resume.py](../examples/resume.py) is a reader that survives being killed.
+[examples/resume.py](../examples/resume.py) is a reader that goes on where it was, whoever of the two was killed.
 
 **Gap.** Not everything is kept for ever. A reader that asks for what is gone, or that falls so far behind,
 gets `EventGap`, never a silent hole: `missed` is how many events are gone (None where nobody can know),
@@ -72,6 +75,7 @@ epoch's events are kept; where what came after it was lost, it is a gap. Without
 an epoch ends with its engine.
 
 **The end.** When the engine ends, a reader gets what is left, and then `HostGone` with the cursor to resume from.
+`follow(after=cursor)` is `subscribe` without that end: it waits for the host's next engine, and goes on there.
 
 ## What all events have
 
@@ -100,6 +104,7 @@ WORDS: Final[dict[object, str]] = {
     UUID: "UUID",
     type(None): "None",
     dict: "object",
+    object: "any JSON",
 }
 
 HOST: Final = UUID("3f1f5e0a-8a36-4b7e-9d1c-6a4f0d7e2b11")
@@ -258,14 +263,22 @@ def _values(kinds: Iterable[type]) -> list[type]:
 
 
 def _parts(annotation: Any) -> list[type]:  # noqa: ANN401 - whatever stands beside a field
-    if get_origin(annotation) in (Union, types.UnionType):
-        return [part for inner in get_args(annotation) for part in _parts(inner)]
-    return [get_origin(annotation) or annotation]
+    """The types that ``annotation`` is made of; of one that holds others (a list, an object) those, and not how it holds them."""
+    if inner := get_args(annotation):
+        return [part for each in inner if each is not Ellipsis for part in _parts(each)]
+    return [annotation]
 
 
 def _words(annotation: Any) -> str:  # noqa: ANN401 - as _parts
-    names = [WORDS.get(part) or f"[{part.__name__}](#{part.__name__.lower()})" for part in _parts(annotation)]
-    return ", ".join(names[:-1]) + (" or " if names[1:] else "") + names[-1]
+    """A type as JSON has it."""
+    origin, inner = get_origin(annotation), [each for each in get_args(annotation) if each is not Ellipsis]
+    if origin in (tuple, list, frozenset):
+        return f"list of {_words(inner[0])}"
+    if origin in (Union, types.UnionType):
+        names = [_words(part) for part in inner]
+        return ", ".join(names[:-1]) + (" or " if names[1:] else "") + names[-1]
+    kind = origin or annotation
+    return WORDS.get(kind) or f"[{kind.__name__}](#{kind.__name__.lower()})"
 
 
 # -- docstrings --------------------------------------------------------------------------------
@@ -287,7 +300,7 @@ def _meanings(kind: type) -> dict[str, str]:
             for name, text in re.findall(
                 rf"{begin}(.+?)(?=[.;,] ``(?:{names})``|,? and ``(?:{names})``|\.(?: |$)|$)", " ".join((base.__doc__ or "").split())
             ):
-                meanings.setdefault(name, _markdown(text.removeprefix("is ")))
+                meanings.setdefault(name, _markdown(re.sub(r"^(is|are) |; it$", "", text)))
     return meanings
 
 

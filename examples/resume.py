@@ -1,9 +1,12 @@
-"""A reader that goes on where it was: every event once, also when it is killed and started again.
+"""A reader that goes on where it was: every event once, also when it is killed, or the host's engine is.
 
     python examples/resume.py CURSOR_FILE [URI] >>events.jsonl
 
 It prints each event as a line of JSON, and then stores the event's cursor. The next start reads the
 cursor and goes on right after it; events that came while nobody ran are in the host's journal.
+
+When the engine that it reads from ends (a crash, an update), ``follow`` waits for the next one, and goes on there, right
+after the last event; ``follow(start_engine=True)`` would start that itself.
 
 Handling an event and storing its cursor are two steps, and a kill can come between them:
 
@@ -34,7 +37,7 @@ async def follow(file: Path, uri: str | None) -> None:
     async with aiovirt.connect(uri) as host:
         while True:
             try:
-                async with host.events.subscribe(after=after) as events:
+                async with host.events.follow(after=after) as events:
                     await to_thread.run_sync(store, file, events.cursor)  # the first start has begun, too
                     async for event in events:
                         await to_thread.run_sync(handle, file, event)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import builtins
+import enum
 import os
 import re
 import time
@@ -63,6 +65,17 @@ def test_every_link_leads_somewhere() -> None:
     assert set(re.findall(r"\]\(#(.*?)\)", TEXT)) <= targets
     for path in re.findall(r"\]\((\.\./.*?)\)", TEXT):
         assert generate_events.FILE.parent.joinpath(path).is_file()
+
+
+def test_the_words_are_an_events_and_not_pythons() -> None:
+    """What is shown of a type is what its author wrote of it, never what it has from Python or msgspec."""
+    headings = re.findall(r"^### (.+)$", TEXT, flags=re.MULTILINE)
+    assert {heading for heading in headings if not heading[0].isupper()} == set(event_types())
+    assert [name for name in (*dir(builtins), "Struct") if name in headings] == []
+    for python in (tuple, object, dict, msgspec.Struct, enum.Enum, enum.StrEnum, enum.IntFlag):
+        assert (python.__doc__ or "-").strip().partition("\n")[0] not in TEXT, python
+    assert generate_events._words(tuple[generate_events.Job, ...] | None) == "list of [Job](#job) or None"
+    assert generate_events._words(dict[str, object]) == "object"
 
 
 class Sung(HostEvent, frozen=True, kw_only=True, gc=False, tag="host.sung"):
