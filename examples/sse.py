@@ -6,9 +6,11 @@
 
 A message's ``id`` is the event's cursor, its ``event`` the topic (``domain.lifecycle``), its ``data`` the
 CloudEvents JSON. A browser that lost its connection sends the last ``id`` back by itself, and gets
-exactly what came meanwhile; if that is kept no more, a message ``gap`` says so, and the stream goes on.
+exactly what came meanwhile; if that is kept no more, a message ``gap`` says so, and the stream goes on. When the
+host's engine ends, so do the streams, and the browsers come back by themselves: to the next engine, once there is one.
 
-The server listens on this machine only, and asks nobody who they are. It needs starlette and uvicorn.
+The server listens on this machine only, and asks nobody who they are. It needs starlette and uvicorn: ``pip install
+.[examples]``.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from starlette.routing import Route
 import aiovirt
 from aiovirt.events import encode
 
+STATUS = {aiovirt.NoSuchDomain: 404, aiovirt.InvalidArgument: 400, aiovirt.HostGone: 503}
 QUIET = 15.0
 """Seconds of silence after which a client is told how far it has seen."""
 
@@ -37,11 +40,29 @@ def make_app(uri: str | None) -> Starlette:
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        async with aiovirt.connect(uri) as app.state.host:
+        async with aiovirt.connect(uri) as host, anyio.create_task_group() as tasks:
+            app.state.host = host
+            tasks.start_soon(stay_connected, app, host)
             yield
+            tasks.cancel_scope.cancel()
 
     routes = [Route("/events", events), Route("/domains/{name}/{verb}", order, methods=["POST"])]
     return Starlette(routes=routes, lifespan=lifespan, exception_handlers={aiovirt.Error: refuse})
+
+
+async def stay_connected(app: Starlette, first: aiovirt.Host) -> None:
+    """Puts the host by its next engine in place of the one whose engine is gone."""
+    await end_of(first)
+    while True:
+        async with first.reconnect() as app.state.host:
+            await end_of(app.state.host)
+
+
+async def end_of(host: aiovirt.Host) -> None:
+    """Returns when the engine behind ``host`` is gone."""
+    with suppress(aiovirt.HostGone):
+        async with host.events.subscribe(where=lambda _: False) as nothing:
+            await nothing.receive()
 
 
 async def events(request: Request) -> Response:
@@ -70,7 +91,7 @@ async def messages(host: aiovirt.Host, after: str | None) -> AsyncIterator[str]:
             yield message(gap.resume, "gap", json.dumps(lost))
             after = gap.resume
         except aiovirt.HostGone:
-            return
+            return  # the browser comes back with the last id, and then the next engine may be there
 
 
 def message(cursor: str, topic: str | None = None, data: str = "") -> str:
@@ -95,8 +116,7 @@ async def order(request: Request) -> Response:
 
 async def refuse(request: Request, error: Exception) -> Response:  # noqa: ARG001 - starlette's signature
     """An error as an answer."""
-    status = 404 if isinstance(error, aiovirt.NoSuchDomain) else 400 if isinstance(error, aiovirt.InvalidArgument) else 409
-    return JSONResponse({"error": str(error)}, status)
+    return JSONResponse({"error": str(error)}, next((status for kind, status in STATUS.items() if isinstance(error, kind)), 409))
 
 
 if __name__ == "__main__":

@@ -32,10 +32,14 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
     home = tmp_path_factory.mktemp("empty")
     subprocess.run([sys.executable, "-m", "build", "--wheel", "--outdir", str(dist), str(PROJECT)], check=True, stdout=subprocess.DEVNULL)
     (wheel,) = dist.glob("*.whl")
+    empty_environment(home, str(wheel))
+    return Installed(wheel, home)
+
+
+def empty_environment(home: Path, *wanted: str) -> None:
     venv.create(home, symlinks=True, with_pip=False)
     pip = [sys.executable, "-m", "pip", "--python", str(home / "bin" / "python"), "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, "install", str(wheel)], check=True)
-    return Installed(wheel, home)
+    subprocess.run([*pip, "install", *wanted], check=True)
 
 
 def test_the_wheel_holds_the_package_with_its_types_and_nothing_else(installed: Installed) -> None:
@@ -62,6 +66,22 @@ def test_python_dash_m_is_the_same_command(installed: Installed) -> None:
     module = installed.run("python", "-m", "aiovirt", "-c", "test:///default", "domstate", "test")
     assert script.returncode == 0
     assert (module.returncode, module.stdout, module.stderr) == (script.returncode, script.stdout, script.stderr)
+
+
+def test_the_examples_need_no_more_than_their_extra(installed: Installed, tmp_path: Path) -> None:
+    home = tmp_path / "examples"
+    empty_environment(home, f"{installed.wheel}[examples]")
+    beside = Installed(installed.wheel, home)
+    examples = sorted(PROJECT.glob("examples/*.py"))
+    assert examples
+    for example in examples:
+        done = beside.run("python", "-W", "error", str(example), "--help", "too", "many", "words")
+        assert "usage: " in done.stdout + done.stderr, done.stderr
+
+
+def test_the_installed_package_knows_its_version(installed: Installed) -> None:
+    done = installed.run("python", "-c", "import aiovirt; print(aiovirt.__version__)")
+    assert done.stdout.strip() == installed.wheel.name.split("-")[1]
 
 
 def test_import_aiovirt_is_light(installed: Installed) -> None:

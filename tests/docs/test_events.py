@@ -13,6 +13,7 @@ import pytest
 
 from aiovirt.events import Event, HostEvent, decode
 from aiovirt.events.codec import event_families, event_types
+from aiovirt.model.machine import Job
 from docs import generate_events
 
 TEXT = generate_events.FILE.read_text()
@@ -74,7 +75,7 @@ def test_the_words_are_an_events_and_not_pythons() -> None:
     assert [name for name in (*dir(builtins), "Struct") if name in headings] == []
     for python in (tuple, object, dict, msgspec.Struct, enum.Enum, enum.StrEnum, enum.IntFlag):
         assert (python.__doc__ or "-").strip().partition("\n")[0] not in TEXT, python
-    assert generate_events._words(tuple[generate_events.Job, ...] | None) == "list of [Job](#job) or None"
+    assert generate_events._words(tuple[Job, ...] | None) == "list of [Job](#job) or None"
     assert generate_events._words(dict[str, object]) == "object"
 
 
