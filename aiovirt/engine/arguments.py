@@ -50,8 +50,7 @@ def check_flag(name: str, value: object) -> None:
 
 def state_of(state: DomainState | str) -> DomainState:
     """A domain's state by its name (``"running"``, ``"shut off"``), or itself; raises InvalidArgument for anything else."""
-    try:
-        return DomainState(state)
-    except ValueError:
-        names = ", ".join(repr(known.value) for known in DomainState)
-        raise InvalidArgument(f"{state!r} is not the state of a domain: there are {names}") from None
+    for known in DomainState:
+        if known == state:
+            return known
+    raise InvalidArgument(f"{state!r} is not the state of a domain: there are {', '.join(repr(known.value) for known in DomainState)}")

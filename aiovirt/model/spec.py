@@ -1,6 +1,7 @@
 """What a domain is to be: the values that ``define``, ``create`` and ``run`` take.
 
-They are frozen, and refuse at construction what cannot be meant. Sizes are bytes. Names and
+They are frozen, and refuse at construction what cannot be meant. Text is taken for the member of an enum, and a list for a
+tuple. Sizes are bytes. Names and
 defaults are those of libvirt's domain XML (https://libvirt.org/formatdomain.html).
 """
 
@@ -13,6 +14,7 @@ from uuid import UUID
 from msgspec import Struct
 
 from aiovirt.errors import InvalidArgument
+from aiovirt.model.fields import settle_fields
 from aiovirt.model.units import KiB, MiB, TiB
 
 __all__ = [
@@ -109,6 +111,7 @@ class OsSpec(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     cmdline: str | None = None
 
     def __post_init__(self) -> None:
+        settle_fields(self)
         _check_given(arch=self.arch, machine=self.machine, kernel=self.kernel, initrd=self.initrd)
         if not self.boot:
             raise InvalidArgument("a domain needs a device to boot from")
@@ -130,6 +133,7 @@ class DiskSpec(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     readonly: bool = False
 
     def __post_init__(self) -> None:
+        settle_fields(self)
         if not self.source.startswith("/"):
             raise InvalidArgument(f"the disk's source must be an absolute path, not {self.source!r}")
         if not self.target.isascii() or not self.target.isalnum():
@@ -150,6 +154,7 @@ class SerialSpec(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True
     listen: bool = True
 
     def __post_init__(self) -> None:
+        settle_fields(self)
         needs = self.type in (Chardev.FILE, Chardev.UNIX)
         if needs and not (self.path and self.path.startswith("/")):
             raise InvalidArgument(f"a serial port of type {self.type} needs an absolute path")
@@ -184,6 +189,7 @@ class DomainSpec(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True
     serials: tuple[SerialSpec, ...] = ()
 
     def __post_init__(self) -> None:
+        settle_fields(self)
         check_name(self.name)
         _check_memory(self.memory)
         if not 1 <= self.vcpus <= MAX_VCPUS:
