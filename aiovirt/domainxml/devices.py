@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from aiovirt.domainxml.inert import read_inert, read_placement
 from aiovirt.domainxml.node import Node
-from aiovirt.model.spec import Chardev, DiskBus, DiskDevice, DiskSpec, DomainSpec, SerialSpec
+from aiovirt.model.spec import Chardev, DiskBus, DiskDevice, DiskSpec, DomainSpec, SerialSpec, by_target
 from aiovirt.model.units import MiB
 
 __all__ = ["Devices", "read_devices"]
@@ -31,7 +31,8 @@ def read_devices(arch: str, node: Node) -> Devices:
     """Reads ``<devices>`` of a domain for ``arch``."""
     read_inert(arch, node)
     emulator = node.child("emulator", Node.filled)
-    disks = tuple(child.read(_disk) for child in node.take("disk"))
+    read = [child.read(_disk) for child in node.take("disk")]
+    disks = by_target([disk for disk, _ in read], [bus for _, bus in read])
     serials = _serials(node)
     DomainSpec(name="-", memory=MiB, disks=disks)
     return Devices(emulator, disks, serials)
@@ -40,12 +41,13 @@ def read_devices(arch: str, node: Node) -> Devices:
 # -- disks -------------------------------------------------------------------------------------
 
 
-def _disk(node: Node) -> DiskSpec:
+def _disk(node: Node) -> tuple[DiskSpec, DiskBus | None]:
+    """The disk, and its bus where the XML says it: libvirt sorts disks before it takes a bus for granted."""
     node.choice("type", ("file",), "file")
     device = node.choice("device", DiskDevice, DiskDevice.DISK)
-    target, bus = node.need("target", _target)
+    target, bus, is_said = node.need("target", _target)
     read_placement(node, *_drive_addresses(bus, target))
-    return DiskSpec(
+    disk = DiskSpec(
         source=_source(node, device),
         target=target,
         bus=bus,
@@ -53,11 +55,13 @@ def _disk(node: Node) -> DiskSpec:
         format=node.child("driver", _format) or "raw",
         readonly=node.flag("readonly"),
     )
+    return disk, bus if is_said else None
 
 
-def _target(node: Node) -> tuple[str, DiskBus]:
-    target = node.required("dev")
-    return target, node.choice("bus", DiskBus, _BUSES.get(target[:2]))
+def _target(node: Node) -> tuple[str, DiskBus, bool]:
+    """(target, bus, whether the bus is said)."""
+    target, is_said = node.required("dev"), node.has("bus")
+    return target, node.choice("bus", DiskBus, _BUSES.get(target[:2])), is_said
 
 
 def _source(node: Node, device: DiskDevice) -> str:
@@ -104,8 +108,8 @@ def _port(index: int, kind: str, node: Node) -> SerialSpec:
         node.attribute("tty")
     node.child("target", partial(_port_target, index, kind))
     read_placement(node)
-    path, listen = node.child("source", partial(_port_source, chardev)) or (None, True)
-    return SerialSpec(type=chardev, path=path, listen=listen)
+    path, listen, append = node.child("source", partial(_port_source, chardev)) or (None, True, False)
+    return SerialSpec(type=chardev, path=path, listen=listen, append=append)
 
 
 def _port_target(index: int, kind: str, node: Node) -> None:
@@ -113,13 +117,12 @@ def _port_target(index: int, kind: str, node: Node) -> None:
     node.child("model", lambda model: model.expect({"name": kind}))
 
 
-def _port_source(chardev: Chardev, node: Node) -> tuple[str | None, bool]:
-    """(path, listen). The path of a pty is the host's to choose: libvirt writes it, and reads it not."""
+def _port_source(chardev: Chardev, node: Node) -> tuple[str | None, bool, bool]:
+    """(path, listen, append). The path of a pty is the host's to choose: libvirt writes it, and reads it not."""
     if chardev is Chardev.PTY:
         node.attribute("path")
-    if chardev is Chardev.FILE:
-        node.choice("append", ("off",), "off")
     if chardev not in (Chardev.FILE, Chardev.UNIX):
-        return None, True
+        return None, True, False
+    append = chardev is Chardev.FILE and node.choice("append", ("on", "off"), "off") == "on"
     listen = chardev is not Chardev.UNIX or node.choice("mode", ("bind", "connect"), "connect") == "bind"
-    return node.required("path"), listen
+    return node.required("path"), listen, append

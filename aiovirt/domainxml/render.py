@@ -100,4 +100,5 @@ def _port_source(serial: SerialSpec) -> tuple[Tag, ...]:
     if serial.type is Chardev.UNIX:
         mode = "bind" if serial.listen else "connect"
         return (Tag("source", {"mode": mode, "path": serial.path}),)
-    return (Tag("source", {"path": serial.path}),) if serial.path is not None else ()
+    append = "on" if serial.append else None
+    return (Tag("source", {"path": serial.path, "append": append}),) if serial.path is not None else ()

@@ -344,11 +344,17 @@ class LocalEngine:
 
     async def _shutdown(self, request: orders.Shutdown) -> None:
         async with self._running(request) as (entry, turn):
+            if self.state_of(entry.uuid) is not DomainState.RUNNING:
+                raise OperationInvalid("the domain is not running", subject=entry.subject)
             await self.driver.shutdown(entry.uuid, timeout=turn.left)
 
     async def _reset(self, request: orders.Reset) -> None:
         async with self._running(request) as (entry, turn):
             await self._until(entry, turn, self.driver.reset(entry.uuid, timeout=turn.left), _RESET)
+            try:
+                await self.driver.settle(entry.uuid, timeout=turn.left)  # how it is now is asked
+            except OrderTimeout as late:
+                raise OrderTimeout("it was reset; how it is now was not seen in time", sent=True, subject=entry.subject) from late
 
     async def _destroy(self, request: orders.Destroy) -> None:
         entry = self._active(request)
@@ -478,7 +484,8 @@ _MAKE: Final = (orders.Define, orders.Create, orders.Start)
 """Orders that are about to make a domain what is there."""
 _STARTED: Final = _lifecycle(Lifecycle.STARTED)
 _SUSPENDED: Final = _lifecycle(Lifecycle.SUSPENDED)
-_RESUMED: Final = _lifecycle(Lifecycle.RESUMED)
+_RESUMED: Final = _lifecycle(Lifecycle.RESUMED, Lifecycle.PMSUSPENDED)
+"""One that was stopped in its sleep sleeps on."""
 _STOPPED: Final = _lifecycle(Lifecycle.STOPPED)
 
 

@@ -9,6 +9,7 @@ from uuid import UUID
 from msgspec import field
 
 from aiovirt.events.event import Event
+from aiovirt.events.libvirt_ids import DomainEventID, named
 from aiovirt.events.words import changes, machine_portrait
 from aiovirt.model.machine import Machine
 from aiovirt.model.state import Detail, DomainState, Lifecycle, MonitorHealth, Reason
@@ -26,6 +27,14 @@ __all__ = [
 ]
 
 SUBJECTS_REMEMBERED: Final = 4096
+
+_CHANGED: Final = (
+    DomainEventID.BALLOON_CHANGE,
+    DomainEventID.DEVICE_ADDED,
+    DomainEventID.DEVICE_REMOVED,
+    DomainEventID.BLOCK_JOB,
+    DomainEventID.BLOCK_JOB_2,
+)
 
 
 class DomainEvent(Event, frozen=True, kw_only=True, gc=False):
@@ -59,7 +68,7 @@ class DomainLifecycle(DomainEvent, frozen=True, kw_only=True, gc=False, tag="dom
     id: int | None = None
     persistent: bool = True
 
-    libvirt: ClassVar[str] = "VIR_DOMAIN_EVENT_ID_LIFECYCLE (0): event and detail have libvirt's numbers"
+    libvirt: ClassVar[str] = f"{named(DomainEventID.LIFECYCLE)}: event and detail have libvirt's numbers"
     trigger: ClassVar[str] = "an order; QMP STOP, RESUME, SHUTDOWN, SUSPEND, WAKEUP, GUEST_PANICKED; the end of the guest's process"
 
     def describe(self) -> tuple[str, str, str]:
@@ -69,12 +78,13 @@ class DomainLifecycle(DomainEvent, frozen=True, kw_only=True, gc=False, tag="dom
 class DomainReboot(DomainEvent, frozen=True, kw_only=True, gc=False, tag="domain.reboot"):
     """libvirt's ``VIR_DOMAIN_EVENT_ID_REBOOT`` (1): the guest's machine was reset.
 
-    ``by_guest`` is whether the guest asked for it itself.
+    ``by_guest`` is whether the guest asked for it itself. What its firmware resets once more right after (SeaBIOS's "hard
+    reboot") is no reboot of its own; each RESET is a DomainQMP.
     """
 
     by_guest: bool = False
 
-    libvirt: ClassVar[str] = "VIR_DOMAIN_EVENT_ID_REBOOT (1)"
+    libvirt: ClassVar[str] = named(DomainEventID.REBOOT)
     trigger: ClassVar[str] = "QMP RESET"
 
     def describe(self) -> tuple[str, str, str]:
@@ -91,7 +101,7 @@ class DomainChanged(DomainEvent, frozen=True, kw_only=True, gc=False, tag="domai
     old: Machine | None = None
     new: Machine
 
-    libvirt: ClassVar[str] = "VIR_DOMAIN_EVENT_ID_BALLOON_CHANGE (13), DEVICE_ADDED (22), DEVICE_REMOVED (15), BLOCK_JOB (8, 16)"
+    libvirt: ClassVar[str] = named(*_CHANGED)
     trigger: ClassVar[str] = (
         "query-balloon, query-cpus-fast, qom-list and query-jobs, after a start, an absence, and QMP BALLOON_CHANGE, "
         "DEVICE_DELETED, ACPI_DEVICE_OST, JOB_STATUS_CHANGE, RESET"
@@ -157,7 +167,7 @@ class MonitorLost(MonitorEvent, frozen=True, kw_only=True, gc=False, tag="domain
 
     degraded: bool = False
 
-    libvirt: ClassVar[str] = "VIR_DOMAIN_EVENT_ID_CONTROL_ERROR (7) for a protocol error; else nothing"
+    libvirt: ClassVar[str] = f"{named(DomainEventID.CONTROL_ERROR)} for a protocol error; else nothing"
     trigger: ClassVar[str] = "the end of the monitor's connection; a monitor that cannot be had"
 
     @property

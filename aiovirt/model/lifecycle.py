@@ -25,6 +25,11 @@ class Fact(StrEnum):
 
     LAUNCHED = "its process is up, its vCPUs are stopped"
     PAUSED = "its vCPUs stopped"
+    STOPPED = "a command stopped its vCPUs"
+    PRELAUNCH = "its vCPUs have not run since it was started or reset"
+    MIGRATING = "its vCPUs stopped for a migration"
+    SAVING = "its vCPUs stopped to save its state"
+    RESTORING = "its vCPUs stopped to restore its state"
     RESUMED = "its vCPUs run"
     GUEST_POWEROFF = "the guest powered off"
     HOST_POWEROFF = "the host powered it off"
@@ -52,6 +57,22 @@ S, L, D, R = DomainState, Lifecycle, Detail, Reason
 _STARTED: Final = Step(L.STARTED, D.BOOTED, S.RUNNING, R.BOOTED)
 _STARTED_PAUSED: Final = (Step(L.STARTED, D.BOOTED, S.PAUSED, R.USER), Step(L.SUSPENDED, D.PAUSED, S.PAUSED, R.USER))
 _DESTROYED: Final = Step(L.STOPPED, D.DESTROYED, S.SHUTOFF, R.DESTROYED)
+# What a hypervisor answers when it is asked: so it is, whatever it was before.
+_STOPS: Final = {
+    Fact.STOPPED: (Step(L.SUSPENDED, D.PAUSED, S.PAUSED, R.USER),),
+    Fact.PRELAUNCH: (Step(L.SUSPENDED, D.PAUSED, S.PAUSED, R.USER),),
+    Fact.MIGRATING: (Step(L.SUSPENDED, D.MIGRATED, S.PAUSED, R.MIGRATION),),
+    Fact.SAVING: (Step(L.SUSPENDED, D.PAUSED, S.PAUSED, R.SAVE),),
+    Fact.RESTORING: (Step(L.SUSPENDED, D.FROM_SNAPSHOT, S.PAUSED, R.FROM_SNAPSHOT),),
+}
+# Events say these, too, and QEMU goes on saying them of the devices of a guest that is off or crashed.
+_FAILS: Final = {
+    Fact.WATCHDOG: (Step(L.SUSPENDED, D.WATCHDOG, S.PAUSED, R.WATCHDOG),),
+    Fact.IO_ERROR: (Step(L.SUSPENDED, D.IOERROR, S.PAUSED, R.IOERROR),),
+}
+_PAUSE: Final = {Fact.PAUSED: (Step(L.SUSPENDED, D.PAUSED, S.PAUSED, R.UNKNOWN),)}
+_RUN: Final = {Fact.RESUMED: (Step(L.RESUMED, D.UNPAUSED, S.RUNNING, R.UNPAUSED),)}
+_SLEEP: Final = {Fact.PM_SUSPENDED: (Step(L.PMSUSPENDED, D.MEMORY, S.PMSUSPENDED, R.UNKNOWN),)}
 _POWEROFF: Final = {
     Fact.GUEST_POWEROFF: (Step(L.SHUTDOWN, D.GUEST, S.SHUTDOWN, R.UNKNOWN),),
     Fact.HOST_POWEROFF: (Step(L.SHUTDOWN, D.HOST, S.SHUTDOWN, R.UNKNOWN),),
@@ -62,34 +83,45 @@ _DIED: Final = {Fact.EXITED: (Step(L.STOPPED, D.FAILED, S.SHUTOFF, R.CRASHED),)}
 # state -> fact -> what to publish
 _TABLE: Final[dict[DomainState, dict[Fact, tuple[Step, ...]]]] = {
     S.RUNNING: {
-        Fact.PAUSED: (Step(L.SUSPENDED, D.PAUSED, S.PAUSED, R.UNKNOWN),),
-        Fact.WATCHDOG: (Step(L.SUSPENDED, D.WATCHDOG, S.PAUSED, R.WATCHDOG),),
-        Fact.IO_ERROR: (Step(L.SUSPENDED, D.IOERROR, S.PAUSED, R.IOERROR),),
-        Fact.PM_SUSPENDED: (Step(L.PMSUSPENDED, D.MEMORY, S.PMSUSPENDED, R.UNKNOWN),),
+        **_PAUSE,
+        **_STOPS,
+        **_FAILS,
+        **_SLEEP,
         Fact.PM_SUSPENDED_DISK: (Step(L.PMSUSPENDED, D.DISK, S.PMSUSPENDED, R.UNKNOWN),),
         **_POWEROFF,
         **_PANIC,
         **_DIED,
     },
     S.PAUSED: {
-        Fact.RESUMED: (Step(L.RESUMED, D.UNPAUSED, S.RUNNING, R.UNPAUSED),),
+        **_RUN,
+        **_SLEEP,
         **_POWEROFF,
         **_PANIC,
         **_DIED,
     },
     S.PMSUSPENDED: {
         Fact.WOKEN: (Step(L.STARTED, D.WAKEUP, S.RUNNING, R.WAKEUP),),
-        Fact.RESUMED: (Step(L.RESUMED, D.UNPAUSED, S.RUNNING, R.UNPAUSED),),
-        Fact.PAUSED: (Step(L.SUSPENDED, D.PAUSED, S.PAUSED, R.UNKNOWN),),
+        **_RUN,
+        **_PAUSE,
+        **_STOPS,
+        **_FAILS,
         **_POWEROFF,
+        **_PANIC,
         **_DIED,
     },
     S.SHUTDOWN: {
-        Fact.RESUMED: (Step(L.RESUMED, D.UNPAUSED, S.RUNNING, R.UNPAUSED),),
+        **_RUN,
+        **_STOPS,
+        **_SLEEP,
+        **_PANIC,
         Fact.EXITED: (Step(L.STOPPED, D.SHUTDOWN, S.SHUTOFF, R.SHUTDOWN),),
     },
     S.CRASHED: {
-        Fact.RESUMED: (Step(L.RESUMED, D.UNPAUSED, S.RUNNING, R.UNPAUSED),),
+        **_RUN,
+        **_STOPS,
+        Fact.PRELAUNCH: (Step(L.SUSPENDED, D.PAUSED, S.PAUSED, R.CRASHED),),
+        **_SLEEP,
+        Fact.GUEST_POWEROFF: _POWEROFF[Fact.GUEST_POWEROFF],
         Fact.EXITED: (Step(L.STOPPED, D.CRASHED, S.SHUTOFF, R.CRASHED),),
     },
     S.SHUTOFF: {},
@@ -101,11 +133,11 @@ _BOOT: Final = frozenset({Fact.LAUNCHED, Fact.RESUMED})
 _MEANT: Final[dict[type[Request[object]], frozenset[Fact]]] = {
     Start: _BOOT,
     Create: _BOOT,
-    Suspend: frozenset({Fact.PAUSED}),
+    Suspend: frozenset({Fact.PAUSED, Fact.STOPPED}),
     Resume: frozenset({Fact.RESUMED, Fact.WOKEN}),
     Shutdown: frozenset({Fact.GUEST_POWEROFF, Fact.HOST_POWEROFF}),
     # where the definition allows no reboot, QEMU makes a power-off by the host of it, and its process is ended then
-    Reset: frozenset({Fact.RESET, Fact.HOST_POWEROFF, Fact.EXITED}),
+    Reset: frozenset({Fact.RESET, Fact.PRELAUNCH, Fact.HOST_POWEROFF, Fact.EXITED}),
     # on SIGTERM and on ``quit`` QEMU says SHUTDOWN (by the host), no STOP, and ends
     Destroy: frozenset({Fact.HOST_POWEROFF, Fact.EXITED}),
 }

@@ -7,11 +7,14 @@ defaults are those of libvirt's domain XML (https://libvirt.org/formatdomain.htm
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import Final
 from uuid import UUID
 
 from msgspec import Struct
+from msgspec.structs import force_setattr
 
 from aiovirt.errors import InvalidArgument
 from aiovirt.model.fields import settle_fields
@@ -27,11 +30,17 @@ __all__ = [
     "OsSpec",
     "SerialSpec",
     "VirtType",
+    "by_target",
     "check_name",
 ]
 
 MAX_NAME_BYTES: Final = 200
 MAX_VCPUS: Final = 4096
+MAX_INDEX: Final = 2**31 - 1
+
+_TARGET: Final = re.compile("(?:hd|sd|ubd|vd|xvd)([a-z]+)")
+_PARTITION: Final = re.compile(_TARGET.pattern + "[0-9]+")
+_MACHINE: Final = re.compile("[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
 class VirtType(StrEnum):
@@ -113,6 +122,9 @@ class OsSpec(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     def __post_init__(self) -> None:
         settle_fields(self)
         _check_given(arch=self.arch, machine=self.machine, kernel=self.kernel, initrd=self.initrd)
+        for what, value in (("an architecture", self.arch), ("a machine", self.machine)):
+            if not _MACHINE.fullmatch(value):
+                raise InvalidArgument(f"{value!r} is not the name of {what}")
         if not self.boot:
             raise InvalidArgument("a domain needs a device to boot from")
         for device in self.boot:
@@ -136,22 +148,42 @@ class DiskSpec(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
         settle_fields(self)
         if not self.source.startswith("/"):
             raise InvalidArgument(f"the disk's source must be an absolute path, not {self.source!r}")
-        if not self.target.isascii() or not self.target.isalnum():
+        if _PARTITION.fullmatch(self.target):
+            raise InvalidArgument(f"the disk's target {self.target!r} is that of a partition; a whole disk has none of the digits")
+        if not _TARGET.fullmatch(self.target) or self.index > MAX_INDEX:
             raise InvalidArgument(f"the disk's target {self.target!r} is not a device name like vda or hda")
         if self.format not in ("raw", "qcow2"):
             raise InvalidArgument(f"disk format {self.format!r} is not one of raw, qcow2")
+
+    @property
+    def index(self) -> int:
+        """Which disk of its bus it is, by its target: vda is 0, vdz 25, vdaa 26 (libvirt's virDiskNameToIndex)."""
+        found = _TARGET.fullmatch(self.target)
+        number = 0
+        for letter in found[1] if found else "":
+            number = 26 * number + ord(letter) - ord("a") + 1
+        return number - 1
+
+
+def by_target(disks: Iterable[DiskSpec], buses: Iterable[DiskBus | None]) -> tuple[DiskSpec, ...]:
+    """In libvirt's order (virDomainDiskInsert): buses as they first appear, and by target within each. ``buses`` has one for each disk."""
+    placed = list(zip(buses, disks, strict=True))
+    rank = {bus: number for number, bus in enumerate(dict.fromkeys(bus for bus, _ in placed))}
+    return tuple(disk for _, disk in sorted(placed, key=lambda one: (rank[one[0]], one[1].index)))
 
 
 class SerialSpec(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     """One serial port.
 
     ``path`` is the file (FILE) or socket (UNIX); with UNIX, ``listen`` says whether QEMU makes the
-    socket (libvirt's ``mode='bind'``) or connects to one that is there (``mode='connect'``).
+    socket (libvirt's ``mode='bind'``) or connects to one that is there (``mode='connect'``). With FILE, ``append``
+    says whether a start adds to the file or begins it anew.
     """
 
     type: Chardev = Chardev.NULL
     path: str | None = None
     listen: bool = True
+    append: bool = False
 
     def __post_init__(self) -> None:
         settle_fields(self)
@@ -162,13 +194,28 @@ class SerialSpec(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True
             raise InvalidArgument(f"a serial port of type {self.type} takes no path")
         if not self.listen and self.type is not Chardev.UNIX:
             raise InvalidArgument(f"a serial port of type {self.type} connects to nothing")
+        if self.append and self.type is not Chardev.FILE:
+            raise InvalidArgument(f"a serial port of type {self.type} has no file to add to")
+
+
+def _check_places(disks: Iterable[DiskSpec]) -> None:
+    """Raises InvalidArgument where two disks have one target, or one place: on IDE the target names the place, whatever it begins with."""
+    targets: set[str] = set()
+    places: dict[int, str] = {}
+    for disk in disks:
+        if disk.target in targets:
+            raise InvalidArgument(f"two disks have the target {disk.target!r}")
+        targets.add(disk.target)
+        if disk.bus is DiskBus.IDE and (other := places.setdefault(disk.index, disk.target)) != disk.target:
+            raise InvalidArgument(f"two disks have one place on the IDE bus: {other!r} and {disk.target!r}")
 
 
 class DomainSpec(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     """A whole domain. ``memory`` is in bytes: ``512 * MiB``.
 
     ``type`` None lets the driver choose the best the host has. ``metadata`` is kept as it was
-    written. ``emulator`` None lets the driver find it.
+    written. ``emulator`` None lets the driver find it. ``disks`` are kept in libvirt's order, which is that of booting: sorted
+    by target within their bus.
     """
 
     name: str
@@ -197,8 +244,5 @@ class DomainSpec(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True
         if self.title is not None and "\n" in self.title:
             raise InvalidArgument("a title is one line")
         _check_given(emulator=self.emulator)
-        seen: set[str] = set()
-        for disk in self.disks:
-            if disk.target in seen:
-                raise InvalidArgument(f"two disks have the target {disk.target!r}")
-            seen.add(disk.target)
+        force_setattr(self, "disks", by_target(self.disks, [disk.bus for disk in self.disks]))
+        _check_places(self.disks)

@@ -51,6 +51,7 @@ class Reason(OpenEnum):
     WAKEUP = "event wakeup"
     USER = "user"
     MIGRATION = "migrating"
+    SAVE = "saving"
     IOERROR = "I/O error"
     WATCHDOG = "watchdog"
     SHUTTING_DOWN = "shutting down"
@@ -75,6 +76,7 @@ _REASONS: dict[DomainState, dict[Reason, int]] = {
     DomainState.PAUSED: {
         Reason.USER: 1,
         Reason.MIGRATION: 2,
+        Reason.SAVE: 3,
         Reason.IOERROR: 5,
         Reason.WATCHDOG: 6,
         Reason.FROM_SNAPSHOT: 7,
@@ -131,8 +133,10 @@ class Detail(OpenEnum):
     BOOTED = "booted"
     WAKEUP = "event wakeup"
     PAUSED = "paused"
+    MIGRATED = "migrated"
     IOERROR = "I/O error"
     WATCHDOG = "watchdog"
+    FROM_SNAPSHOT = "snapshot"
     UNPAUSED = "unpaused"
     SHUTDOWN = "shutdown"
     DESTROYED = "destroyed"
@@ -151,7 +155,7 @@ _DETAILS: dict[Lifecycle, dict[Detail, int]] = {
     Lifecycle.DEFINED: {Detail.ADDED: 0, Detail.UPDATED: 1},
     Lifecycle.UNDEFINED: {Detail.REMOVED: 0},
     Lifecycle.STARTED: {Detail.BOOTED: 0, Detail.WAKEUP: 4},
-    Lifecycle.SUSPENDED: {Detail.PAUSED: 0, Detail.IOERROR: 2, Detail.WATCHDOG: 3},
+    Lifecycle.SUSPENDED: {Detail.PAUSED: 0, Detail.MIGRATED: 1, Detail.IOERROR: 2, Detail.WATCHDOG: 3, Detail.FROM_SNAPSHOT: 5},
     Lifecycle.RESUMED: {Detail.UNPAUSED: 0},
     Lifecycle.STOPPED: {Detail.SHUTDOWN: 0, Detail.DESTROYED: 1, Detail.CRASHED: 2, Detail.FAILED: 5},
     Lifecycle.SHUTDOWN: {Detail.FINISHED: 0, Detail.GUEST: 1, Detail.HOST: 2},

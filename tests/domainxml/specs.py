@@ -21,12 +21,13 @@ names = (
     .filter(lambda name: name not in (".", ".."))
 )
 
+machines = st.from_regex("[A-Za-z0-9_][A-Za-z0-9_.-]{0,9}", fullmatch=True)
 kernels = st.fixed_dictionaries({"kernel": filled_text}, optional={"initrd": filled_text, "cmdline": xml_text})
 oses = st.builds(
     lambda kernel, **fields: OsSpec(**fields, **kernel),
     kernel=st.just({}) | kernels,
-    arch=st.sampled_from(["x86_64", "i686", "aarch64"]) | filled_text,
-    machine=st.sampled_from(["pc", "q35"]) | filled_text,
+    arch=st.sampled_from(["x86_64", "i686", "aarch64"]) | machines,
+    machine=st.sampled_from(["pc", "q35"]) | machines,
     boot=st.lists(st.sampled_from(["hd", "cdrom", "network", "fd"]), min_size=1, max_size=4).map(tuple),
 )
 disks = st.builds(
@@ -40,7 +41,7 @@ disks = st.builds(
 )
 serials = (
     st.builds(SerialSpec, type=st.sampled_from([Chardev.NULL, Chardev.PTY]))
-    | st.builds(SerialSpec, type=st.just(Chardev.FILE), path=paths)
+    | st.builds(SerialSpec, type=st.just(Chardev.FILE), path=paths, append=st.booleans())
     | st.builds(SerialSpec, type=st.just(Chardev.UNIX), path=paths, listen=st.booleans())
 )
 
@@ -80,6 +81,6 @@ domains = st.builds(
     on_reboot=st.sampled_from(Action),
     on_crash=st.sampled_from(Action),
     emulator=st.none() | filled_text,
-    disks=st.lists(disks, max_size=4, unique_by=lambda disk: disk.target).map(tuple),
+    disks=st.lists(disks, max_size=4, unique_by=(lambda disk: disk.target, lambda disk: disk.index)).map(tuple),
     serials=st.lists(serials, max_size=4).map(tuple),
 )

@@ -339,7 +339,7 @@ def test_the_root_must_be_a_domain() -> None:
         "<controller type='usb' index='1' model='piix3-uhci'/>",
         "<memballoon model='none'><target chassis='1' port='1'/></memballoon>",
         "<serial type='null'><source path='/dev/null'/></serial>",
-        "<serial type='file'><source path='/l' append='on'/></serial>",
+        "<serial type='file'><source path='/l' append='maybe'/></serial>",
     ],
 )
 def test_devices_that_are_not_to_be_had(xml: str) -> None:

@@ -30,7 +30,7 @@ from aiovirt.model.orders import (
     Suspend,
     Undefine,
 )
-from aiovirt.model.state import Detail, DomainState, Lifecycle, Reason, detail_number
+from aiovirt.model.state import Detail, DomainState, Lifecycle, Reason, detail_number, reason_number
 
 U = UUID(int=1)
 S, L, D, R = DomainState, Lifecycle, Detail, Reason
@@ -98,6 +98,38 @@ def test_what_facts_lead_to(
     assert walk(facts, order, state) == told
 
 
+_PAUSED_BY = {
+    Fact.STOPPED: ("suspended", "paused", "paused", "user"),
+    Fact.PRELAUNCH: ("suspended", "paused", "paused", "user"),
+    Fact.MIGRATING: ("suspended", "migrated", "paused", "migrating"),
+    Fact.SAVING: ("suspended", "paused", "paused", "saving"),
+    Fact.RESTORING: ("suspended", "snapshot", "paused", "from snapshot"),
+}
+_RUNS = {Fact.RESUMED: ("resumed", "unpaused", "running", "unpaused")}
+_SLEEPS = {Fact.PM_SUSPENDED: ("pmsuspended", "memory", "pmsuspended", "unknown")}
+_IS_OFF = {Fact.GUEST_POWEROFF: ("shutdown", "finished after guest request", "in shutdown", "unknown")}
+_PANICKED = {Fact.PANICKED: ("crashed", "panicked", "crashed", "panicked")}
+# state that was known -> how the hypervisor says that it is -> what is told
+_ASKED = {
+    S.RUNNING: {**_PAUSED_BY, **_SLEEPS, **_IS_OFF, **_PANICKED},
+    S.PAUSED: {**_RUNS, **_SLEEPS, **_IS_OFF, **_PANICKED},
+    S.PMSUSPENDED: {**_RUNS, **_PAUSED_BY, **_IS_OFF, **_PANICKED},
+    S.SHUTDOWN: {**_RUNS, **_PAUSED_BY, **_SLEEPS, **_PANICKED},
+    # what was reset after a crash is paused for having crashed, as in libvirt
+    S.CRASHED: {**_RUNS, **_PAUSED_BY, Fact.PRELAUNCH: ("suspended", "paused", "paused", "crashed"), **_SLEEPS, **_IS_OFF},
+}
+
+
+@pytest.mark.parametrize("fact", [*_PAUSED_BY, *_RUNS, *_SLEEPS, *_IS_OFF, *_PANICKED], ids=lambda fact: fact.name)
+@pytest.mark.parametrize("state", _ASKED, ids=lambda state: state.name)
+def test_what_a_hypervisor_says_when_asked_is_so_whatever_was_known(state: DomainState, fact: Fact) -> None:
+    told = _ASKED[state].get(fact)
+    assert walk([fact], None, state) == ([told] if told else [])
+    if told:
+        moved = step(state, fact, None)[0]
+        assert moved.reason is Reason.UNKNOWN or reason_number(moved.state, moved.reason)
+
+
 orders = st.sampled_from([None, START, PAUSED_START, SUSPEND, DESTROY, Shutdown(uuid=U), Create(xml="")])
 
 
@@ -140,6 +172,11 @@ _ORDERS: dict[str, Request[object] | None] = {
 _DOING = {
     Fact.LAUNCHED: "         St Sp Cr  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .",
     Fact.PAUSED: "            .  .  . Su  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .",
+    Fact.STOPPED: "           .  .  . Su  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .",
+    Fact.PRELAUNCH: "         .  .  .  .  .  . Rt  .  .  .  .  .  .  .  .  .  .  .  .  .",
+    Fact.MIGRATING: "         .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .",
+    Fact.SAVING: "            .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .",
+    Fact.RESTORING: "         .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .",
     Fact.RESUMED: "          St Sp Cr  . Rm  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .",
     Fact.GUEST_POWEROFF: "    .  .  .  .  . Sh  .  .  .  .  .  .  .  .  .  .  .  .  .  .",
     Fact.HOST_POWEROFF: "     .  .  .  .  . Sh Rt De  .  .  .  .  .  .  .  .  .  .  .  .",

@@ -28,8 +28,10 @@ def check(spec: DomainSpec) -> None:
         raise ConfigUnsupported(f"a domain of type {str(spec.type)!r} is not run by QEMU")
     if spec.on_reboot is Action.PRESERVE:
         raise ConfigUnsupported("on_reboot 'preserve' is not possible with QEMU")
+    if spec.on_poweroff is Action.RESTART and spec.on_reboot is Action.DESTROY:
+        raise ConfigUnsupported("on_poweroff 'restart' is not possible with on_reboot 'destroy': a restart is a reboot")
     for disk in spec.disks:
-        if disk.bus is DiskBus.IDE and _unit(disk) >= _IDE_UNITS:
+        if disk.bus is DiskBus.IDE and disk.index >= _IDE_UNITS:
             raise ConfigUnsupported(f"the IDE bus has the targets hda to hdd, not {disk.target!r}")
         if disk.bus is DiskBus.IDE and disk.device is DiskDevice.DISK and disk.readonly:
             raise ConfigUnsupported(f"QEMU has no read-only IDE disk ({disk.target}); use virtio")
@@ -60,7 +62,7 @@ def _base(spec: DomainSpec, uuid: UUID) -> Iterator[str]:
 
 def _monitor(fd: int) -> Iterator[str]:
     yield from ("-chardev", f"socket,id={MONITOR},fd={fd},server=on,wait=off")
-    yield from ("-mon", f"chardev={MONITOR},mode=control")
+    yield from ("-qmp", f"chardev:{MONITOR}")  # which 11.1 takes as 7.2 does; it calls -mon deprecated
 
 
 def _boot(spec: DomainSpec) -> Iterator[str]:
@@ -87,9 +89,8 @@ def _disks(spec: DomainSpec) -> Iterator[str]:
 def _disk_device(disk: DiskSpec) -> dict[str, str | int]:
     if disk.bus is DiskBus.VIRTIO:
         return {"driver": "virtio-blk-pci"}
-    unit = _unit(disk)
     driver = "ide-cd" if disk.device is DiskDevice.CDROM else "ide-hd"
-    return {"driver": driver, "bus": f"ide.{unit // 2}", "unit": unit % 2}
+    return {"driver": driver, "bus": f"ide.{disk.index // 2}", "unit": disk.index % 2}
 
 
 def _boot_order(spec: DomainSpec) -> dict[str, int]:
@@ -113,18 +114,13 @@ def _backend(serial: SerialSpec) -> str:
     path = _comma(serial.path or "")
     match serial.type:
         case Chardev.FILE:
-            return f"file,path={path},append=on"
+            return f"file,path={path},append={'on' if serial.append else 'off'}"
         case Chardev.UNIX if serial.listen:
             return f"socket,path={path},server=on,wait=off"
         case Chardev.UNIX:
             return f"socket,path={path},server=off"
         case other:
             return str(other)
-
-
-def _unit(disk: DiskSpec) -> int:
-    """hda -> 0, hdb -> 1, …"""
-    return ord(disk.target[-1].lower()) - ord("a")
 
 
 def _comma(value: str) -> str:

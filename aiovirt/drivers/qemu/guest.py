@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
@@ -17,9 +17,9 @@ from anyio.abc import TaskGroup, TaskStatus
 
 from aiovirt.drivers.door import Sink
 from aiovirt.drivers.qemu import commands
-from aiovirt.drivers.qemu.machine import CHANGED_BY_EVENTS, ask_machine
+from aiovirt.drivers.qemu.machine import CHANGED_BY_EVENTS, Balloon, ask_machine
 from aiovirt.drivers.qemu.monitor import Late, Listener, Monitor
-from aiovirt.drivers.qemu.translate import FACT_OF_RUN_STATE, Heard, heard, quoted
+from aiovirt.drivers.qemu.translate import Heard, Resets, heard, quoted, run_state
 from aiovirt.errors import ConnectionLost, Error, OrderTimeout
 from aiovirt.model.lifecycle import Fact
 from aiovirt.model.record import RunRecord
@@ -68,9 +68,13 @@ class Guest:
         self._reply_limit = reply_limit
         self._ended = ended
         self.is_met = False  # a session with it is being opened, after it was found
-        self._asking = 0  # how often it is being asked how it is, since something was answered late
+        self._asking = 0  # how many times it is being asked how it is
         self._settled = anyio.Event()
         self._is_looking = self._may_differ = False  # at its machine
+        self._may_sleep = False  # suspended to memory, whatever has stopped it since
+        self._is_restarted = False  # by us: what it is between reset and cont is nobody's news
+        self._resets = Resets()
+        self._balloon = Balloon(spec.memory)
         self._quiet = anyio.Event()  # the monitor has nothing more to say
         self._quiet.set()
         self._tasks: TaskGroup | None = None
@@ -143,8 +147,7 @@ class Guest:
         status = await commands.query_status(monitor, timeout=POLICY_TIMEOUT)
         self.tried.set()
         self._sink.monitor(self.run.uuid, MonitorHealth.CONNECTED, "found again")
-        if (fact := FACT_OF_RUN_STATE.get(status.status)) is not None:
-            self.report(Heard(fact))
+        self._report_found(status)
         if self._may_differ:
             self.look_again()
 
@@ -187,15 +190,33 @@ class Guest:
             return
         said = quoted(event, self.run.uuid, self.run.name)
         self._sink.publish(said)
-        if monitor is self.monitor and (news := heard(event)) is not None:
-            self.report(news, source_time=said.source_time)
-        if monitor is self.monitor and event.name in CHANGED_BY_EVENTS:
+        if monitor is not self.monitor:
+            return
+        if (news := heard(event)) is not None:
+            self._take(monitor, news, said.source_time)
+        if event.name in CHANGED_BY_EVENTS:
+            self._balloon.hear(event.name, said.source_time)
             self.look_again()
+
+    def _take(self, monitor: Monitor, news: Heard, time: int | None) -> None:
+        """Reports what was said; where that does not say how the guest is now, it is asked."""
+        match news.fact:
+            case Fact.RESET:
+                if self._resets.is_new(time, by_guest=news.by_guest):
+                    self.report(news, source_time=time)
+                if self.tried.is_set() and not self._is_restarted:
+                    self.ask_how_it_is(monitor)
+            case Fact.RESUMED if self._may_sleep:
+                self._ask(self._ask_whether_it_sleeps, monitor, time)
+            case _:
+                self._may_sleep = news.fact is Fact.PM_SUSPENDED or (self._may_sleep and news.fact is not Fact.WOKEN)
+                self.report(news, source_time=time)
 
     def report(self, news: Heard, *, source_time: int | None = None) -> None:
         """Tells the engine, then does what the definition says is done then."""
-        self._sink.fact(self.run.uuid, news.fact, source_time=source_time, by_guest=news.by_guest)
-        self._follow_policy(news)
+        if not self.exited.is_set():
+            self._sink.fact(self.run.uuid, news.fact, source_time=source_time, by_guest=news.by_guest)
+            self._follow_policy(news)
 
     def on_heard(self, monitor: Monitor, *, again: bool) -> None:
         """Silence, or its end."""
@@ -214,20 +235,45 @@ class Guest:
 
     def ask_how_it_is(self, monitor: Monitor) -> None:
         """Something may have happened that no event told: what it is now becomes news."""
-        if self._tasks is not None and monitor is self.monitor:
-            self._asking += 1
-            self._tasks.start_soon(self._ask_how_it_is, monitor)
+        if monitor is self.monitor:
+            self._ask(self._ask_how_it_is, monitor)
 
-    async def _ask_how_it_is(self, monitor: Monitor) -> None:
+    def _ask(self, question: Callable[..., Awaitable[None]], *about: object) -> None:
+        """In a task of its own; :meth:`settle` waits for it."""
+        if self._tasks is not None:
+            self._asking += 1
+            self._tasks.start_soon(self._asked, question, *about)
+
+    async def _asked(self, question: Callable[..., Awaitable[None]], *about: object) -> None:
         try:
-            status = await commands.query_status(monitor, timeout=POLICY_TIMEOUT)
-            if (fact := FACT_OF_RUN_STATE.get(status.status)) is not None:
-                self.report(Heard(fact))
+            await question(*about)
         except Error as error:
             logger.info("it could not be asked how it is", domain=self.run.name, error=str(error))
         finally:
             self._asking -= 1
             self._settled.set()
+
+    async def _ask_how_it_is(self, monitor: Monitor) -> None:
+        self._report_found(await commands.query_status(monitor, timeout=POLICY_TIMEOUT))
+
+    async def _ask_whether_it_sleeps(self, monitor: Monitor, time: int | None) -> None:
+        """RESUME was said: QEMU 10 does so, too, of a guest that was stopped in its sleep and sleeps on.
+
+        Where it cannot be asked, the event is believed.
+        """
+        try:
+            status = await commands.query_status(monitor, timeout=POLICY_TIMEOUT)
+        except Error:
+            self.report(Heard(Fact.RESUMED), source_time=time)
+            raise
+        if status.status != "suspended":
+            self.report(Heard(Fact.RESUMED), source_time=time)
+        self._report_found(status)
+
+    def _report_found(self, status: commands.StatusInfo) -> None:
+        """How it was found to be, when it was asked."""
+        self._may_sleep = not status.running
+        self.report(Heard(run_state(status.status, running=status.running)))
 
     def look_again(self) -> None:
         """Its machine may be another one: what it is now becomes news."""
@@ -255,7 +301,7 @@ class Guest:
             logger.info("it could not be asked what it has", domain=self.run.name, error=str(error))
             return False
         if monitor is self.monitor and not self.exited.is_set():
-            self._sink.machine(self.run.uuid, machine)
+            self._sink.machine(self.run.uuid, self._balloon.judged(machine))
         return True
 
     def _follow_policy(self, news: Heard) -> None:
@@ -264,7 +310,8 @@ class Guest:
         wanted = self._spec.on_reboot if news.rebooting else policies.get(news.fact)
         if wanted is Action.DESTROY:
             self.process.send_signal(signal.SIGTERM)
-        elif wanted is Action.RESTART and self._tasks is not None:
+        elif wanted is Action.RESTART and self._tasks is not None and not self._is_restarted:
+            self._is_restarted = True
             self._tasks.start_soon(self._restart)
 
     async def _restart(self) -> None:
@@ -273,6 +320,8 @@ class Guest:
             await self.execute(commands.cont, POLICY_TIMEOUT)
         except Error as error:
             self._sink.monitor(self.run.uuid, MonitorHealth.DEGRADED, f"could not be restarted: {error}")
+        finally:
+            self._is_restarted = False
 
     # -- orders ----------------------------------------------------------------------------
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Final
 
+from msgspec.structs import replace
+
 from aiovirt.drivers.qemu import commands
 from aiovirt.drivers.qemu.monitor import Monitor
 from aiovirt.errors import CommandFailed
 from aiovirt.model.machine import Job, Machine
 
-__all__ = ["CHANGED_BY_COMMANDS", "CHANGED_BY_EVENTS", "ask_machine"]
+__all__ = ["CHANGED_BY_COMMANDS", "CHANGED_BY_EVENTS", "Balloon", "ask_machine"]
 
 CHANGED_BY_EVENTS: Final = frozenset({"ACPI_DEVICE_OST", "BALLOON_CHANGE", "DEVICE_DELETED", "JOB_STATUS_CHANGE", "RESET"})
 """After these it may be another one. QEMU tells some of them once a second at most: what they say may be old."""
@@ -19,6 +21,26 @@ CHANGED_BY_COMMANDS: Final = frozenset({"device_add", "human-monitor-command"})
 
 _HAS_NONE: Final = frozenset({"DeviceNotActive", "KVMMissingCap"})
 _PERIPHERAL: Final = "/machine/peripheral"
+
+
+class Balloon:
+    """What the balloon's value is worth: after a reset QEMU goes on saying the old one, until the guest's driver is loaded again."""
+
+    def __init__(self, memory: int) -> None:
+        self._memory = memory
+        self._is_old = False
+        self._reset_at = 0
+
+    def hear(self, event: str, time: int | None) -> None:
+        """QEMU said ``event``, at ``time`` in ns UTC. A BALLOON_CHANGE may come a second late: one of before a reset says nothing."""
+        if event == "RESET":
+            self._is_old, self._reset_at = True, time or 0
+        elif event == "BALLOON_CHANGE" and (time is None or time > self._reset_at):
+            self._is_old = False
+
+    def judged(self, machine: Machine) -> Machine:
+        """``machine`` without a value from before a reset, unless that was all of its memory: so much it has after a reset, too."""
+        return replace(machine, balloon=None) if self._is_old and machine.balloon != self._memory else machine
 
 
 async def ask_machine(monitor: Monitor, *, timeout: float) -> Machine:

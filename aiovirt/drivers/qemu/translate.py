@@ -15,7 +15,7 @@ from aiovirt.events.types import DomainQMP
 from aiovirt.model.lifecycle import Fact
 from aiovirt.wire.qmp.messages import QMPEvent, decode_body
 
-__all__ = ["BODY_LIMIT", "DEPTH_LIMIT", "FACT_OF_RUN_STATE", "VALUES_LIMIT", "Heard", "heard", "quoted"]
+__all__ = ["BODY_LIMIT", "DEPTH_LIMIT", "RUN_STATES", "VALUES_LIMIT", "Heard", "Resets", "heard", "quoted", "run_state"]
 
 BODY_LIMIT: Final = 64 * 1024
 VALUES_LIMIT: Final = 2048
@@ -49,27 +49,47 @@ _PLAIN: Final = {
     "SUSPEND": Fact.PM_SUSPENDED,
     "SUSPEND_DISK": Fact.PM_SUSPENDED_DISK,
     "WAKEUP": Fact.WOKEN,
-    "GUEST_PANICKED": Fact.PANICKED,
 }
 
 # event -> ``guest`` (who did it) or ``action`` (what QEMU did about it) -> the fact; any other action changes no state
 _DECIDED_BY_DATA: Final[dict[str, dict[str | bool, Fact]]] = {
     "SHUTDOWN": {True: Fact.GUEST_POWEROFF, False: Fact.HOST_POWEROFF},
     "RESET": {True: Fact.RESET, False: Fact.RESET},
+    "GUEST_PANICKED": {"pause": Fact.PANICKED, "poweroff": Fact.PANICKED},
     "WATCHDOG": {"pause": Fact.WATCHDOG},
     "BLOCK_IO_ERROR": {"stop": Fact.IO_ERROR},
 }
 
-# QAPI's RunState -> the fact that leads there. What is not here (migration, snapshots) tells nothing yet.
-FACT_OF_RUN_STATE: Final = {
-    "running": Fact.RESUMED,
-    "paused": Fact.PAUSED,
-    "io-error": Fact.IO_ERROR,
-    "watchdog": Fact.WATCHDOG,
-    "shutdown": Fact.GUEST_POWEROFF,
+RUN_STATES: Final = {
+    "colo": Fact.MIGRATING,
+    "debug": Fact.PAUSED,
+    "finish-migrate": Fact.MIGRATING,
     "guest-panicked": Fact.PANICKED,
+    "inmigrate": Fact.MIGRATING,
+    "internal-error": Fact.PAUSED,
+    "io-error": Fact.IO_ERROR,
+    "paused": Fact.STOPPED,
+    "postmigrate": Fact.MIGRATING,
+    "prelaunch": Fact.PRELAUNCH,
+    "restore-vm": Fact.RESTORING,
+    "running": Fact.RESUMED,
+    "save-vm": Fact.SAVING,
+    "shutdown": Fact.GUEST_POWEROFF,
     "suspended": Fact.PM_SUSPENDED,
+    "watchdog": Fact.WATCHDOG,
 }
+"""QAPI's RunState (run-state.json; the same sixteen in 7.2, 10.0 and 11.1), and the fact that leads there."""
+
+
+def run_state(status: str, *, running: bool) -> Fact:
+    """What ``query-status`` answers, as a fact. ``running`` decides; the state's name says why it does not run.
+
+    A state that is not known here, and one that has "running" in its name and does not run, is PAUSED for no known reason.
+    """
+    if running:
+        return Fact.RESUMED
+    fact = RUN_STATES.get(status, Fact.PAUSED)
+    return Fact.PAUSED if fact is Fact.RESUMED else fact
 
 
 def heard(event: QMPEvent) -> Heard | None:
@@ -84,6 +104,25 @@ def heard(event: QMPEvent) -> Heard | None:
     data = decode_body(event.body, _Data)
     fact = _DECIDED_BY_DATA[event.name].get(data.action if data.guest is None else data.guest)
     return Heard(fact, data.guest or False, event.name == "SHUTDOWN" and data.reason.endswith("-reset")) if fact else None
+
+
+FIRMWARE: Final = 2_000_000_000
+"""How long after a reset, in ns, the firmware may do its own: SeaBIOS did one to four, 60 to 170 ms after (QEMU 7.2 to 11.1)."""
+
+
+class Resets:
+    """Tells the guest's resets from those that its firmware does right after any reset ("Attempting a hard reboot")."""
+
+    def __init__(self) -> None:
+        self._last: int | None = None
+
+    def is_new(self, time: int | None, *, by_guest: bool) -> bool:
+        """Whether a RESET at ``time``, in ns UTC or None where QEMU does not know it, is one that somebody wanted."""
+        after = time - self._last if time is not None and self._last is not None else FIRMWARE
+        if by_guest and 0 <= after < FIRMWARE:
+            return False
+        self._last = time
+        return True
 
 
 # -- word for word -----------------------------------------------------------------------------

@@ -31,6 +31,7 @@ def test_what_makes_a_guest_outlive_us() -> None:
     assert values(SPEC, "-uuid") == [str(U)]
     assert values(SPEC, "-name") == ["guest=web,debug-threads=on"]
     assert "socket,id=monitor,fd=7,server=on,wait=off" in values(SPEC, "-chardev")
+    assert (values(SPEC, "-qmp"), values(SPEC, "-mon")) == (["chardev:monitor"], [])  # QEMU 11.1 calls the latter deprecated
     assert values(SPEC, "-sandbox") == ["on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"]
 
 
@@ -44,7 +45,7 @@ def test_sizes_and_accelerators() -> None:
 def test_names_with_commas_are_quoted() -> None:
     assert values(replace(SPEC, name="a,b=c"), "-name") == ["guest=a,,b=c,debug-threads=on"]
     serial = SerialSpec(type=Chardev.FILE, path="/var/log/a,b")
-    assert "file,path=/var/log/a,,b,append=on,id=serial0" in values(replace(SPEC, serials=(serial,)), "-chardev")
+    assert "file,path=/var/log/a,,b,append=off,id=serial0" in values(replace(SPEC, serials=(serial,)), "-chardev")
 
 
 def test_disks_and_their_boot_order() -> None:
@@ -55,15 +56,26 @@ def test_disks_and_their_boot_order() -> None:
     )
     spec = replace(SPEC, disks=disks, os=OsSpec(boot=("cdrom", "hd")))
     nodes = [json.loads(text) for text in values(spec, "-blockdev")]
-    assert [node.get("filename") for node in nodes[::2]] == ["/a,b", "/cd", "/hd"]
-    assert [node["driver"] for node in nodes[1::2]] == ["raw", "raw", "qcow2"]
-    assert [node["read-only"] for node in nodes[::2]] == [False, True, False]
+    assert [node.get("filename") for node in nodes[::2]] == ["/a,b", "/hd", "/cd"]
+    assert [node["driver"] for node in nodes[1::2]] == ["raw", "qcow2", "raw"]
+    assert [node["read-only"] for node in nodes[::2]] == [False, False, True]
     devices = [json.loads(text) for text in values(spec, "-device")]
     assert [(d["driver"], d.get("bus"), d.get("unit"), d.get("bootindex")) for d in devices] == [
         ("virtio-blk-pci", None, None, 2),
-        ("ide-cd", "ide.1", 0, 1),
         ("ide-hd", "ide.0", 1, None),
+        ("ide-cd", "ide.1", 0, 1),
     ]
+
+
+def test_the_first_disk_by_target_is_booted() -> None:
+    disks = tuple(DiskSpec(source=f"/{target}", target=target, bus=DiskBus.IDE) for target in ("hdb", "hda"))
+    devices = [json.loads(text) for text in values(replace(SPEC, disks=disks), "-device")]
+    assert [(device["id"], device.get("bootindex")) for device in devices] == [("disk-hda", 1), ("disk-hdb", None)]
+
+
+def test_a_serial_port_adds_to_its_file_where_that_is_said() -> None:
+    serial = SerialSpec(type=Chardev.FILE, path="/l", append=True)
+    assert "file,path=/l,append=on,id=serial0" in values(replace(SPEC, serials=(serial,)), "-chardev")
 
 
 def test_a_kernel_and_serial_ports() -> None:
@@ -85,6 +97,7 @@ def test_a_kernel_and_serial_ports() -> None:
     [
         (replace(SPEC, type=VirtType.TEST), "type 'test'"),
         (replace(SPEC, on_reboot=Action.PRESERVE), "on_reboot"),
+        (replace(SPEC, on_poweroff=Action.RESTART, on_reboot=Action.DESTROY), "on_poweroff 'restart'"),
         (replace(SPEC, disks=(DiskSpec(source="/a", target="hde", bus=DiskBus.IDE),)), "hda to hdd"),
         (replace(SPEC, disks=(DiskSpec(source="/a", target="hda", bus=DiskBus.IDE, readonly=True),)), "read-only"),
         (replace(SPEC, disks=(DiskSpec(source="/a", target="vda", device=DiskDevice.CDROM),)), "virtio"),

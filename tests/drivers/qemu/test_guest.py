@@ -15,11 +15,13 @@ from msgspec.structs import replace
 from aiovirt.drivers.qemu import commands
 from aiovirt.drivers.qemu.guest import Guest
 from aiovirt.drivers.qemu.tinyguest import tiny_guest
+from aiovirt.drivers.qemu.translate import RUN_STATES
 from aiovirt.errors import ConnectionLost, OrderTimeout
 from aiovirt.events import DomainQMP, Event
 from aiovirt.model.lifecycle import Fact
 from aiovirt.model.machine import Job, Machine
 from aiovirt.model.record import ProcessId, RunRecord
+from aiovirt.model.spec import Action
 from aiovirt.model.state import MonitorHealth
 from aiovirt.system.carrier import Carrier
 from aiovirt.system.deadlines import Deadlines
@@ -104,13 +106,15 @@ FOUND = Machine(balloon=2**30, vcpus=2, devices=("disk", "net0"), jobs=(Job("a",
 class Scene:
     """A guest, its monitor's far side, its process, and what it told."""
 
-    def __init__(self, *, obliging: bool = True) -> None:
+    def __init__(self, *, obliging: bool = True, on_poweroff: Action = Action.DESTROY) -> None:
         self.peer = Peer(obliging=obliging)
         self.process = Mortal()
         self.ears = Ears(self.peer)
         run = RunRecord(uuid=U, name="web", id=1, xml="")
         self.deadlines = Deadlines()
-        self.guest = Guest(run, tiny_guest("/web.img", name="web"), self.process, self.ears, lambda _: None, deadlines=self.deadlines)
+        spec = replace(tiny_guest("/web.img", name="web"), on_poweroff=on_poweroff)
+        self.memory = spec.memory
+        self.guest = Guest(run, spec, self.process, self.ears, lambda _: None, deadlines=self.deadlines)
 
     async def begin(self) -> None:
         await self.guest.begin(self.peer.carrier, 5)
@@ -120,8 +124,8 @@ class Scene:
 
 
 @asynccontextmanager
-async def scene(*, obliging: bool = True) -> AsyncIterator[Scene]:
-    one = Scene(obliging=obliging)
+async def scene(*, obliging: bool = True, on_poweroff: Action = Action.DESTROY) -> AsyncIterator[Scene]:
+    one = Scene(obliging=obliging, on_poweroff=on_poweroff)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(one.deadlines.run)
         await tasks.start(one.guest.watch)
@@ -165,7 +169,7 @@ async def test_a_guest_that_is_met_again_is_heard_before_it_is_known() -> None:
         assert (one.ears.names, one.ears.machines) == (["STOP"], [FOUND])  # all of it is known by the time it is CONNECTED
         one.peer.reply(status, {"status": "paused", "running": False})
         await anyio.wait_all_tasks_blocked()
-        assert one.ears.names == ["STOP", "CONNECTED", "PAUSED"]
+        assert one.ears.names == ["STOP", "CONNECTED", "STOPPED"]
 
 
 @pytest.mark.parametrize("body", [b"3", b"null", b"[1, 2]", b'"x"', b'{"a": "\xff"}', b'{"a": 18446744073709551616}'])
@@ -220,7 +224,7 @@ async def test_what_was_given_up_and_happened_after_all_is_news() -> None:
         one.peer.answers["query-status"] = {"status": "paused", "running": False}
         one.peer.reply(stop)
         await anyio.wait_all_tasks_blocked()
-        assert one.ears.names == ["STALLED", "CONNECTED", "PAUSED"]
+        assert one.ears.names == ["STALLED", "CONNECTED", "STOPPED"]
 
 
 async def test_a_question_that_was_given_up_is_no_news() -> None:
@@ -252,7 +256,7 @@ async def test_the_next_order_first_learns_its_fate() -> None:
             assert not learned.is_set()
             one.peer.reply(status, {"status": "paused", "running": False})
             await learned.wait()
-            assert one.ears.names[-1] == "PAUSED"
+            assert one.ears.names[-1] == "STOPPED"
 
 
 async def test_a_fate_that_is_not_learned_in_time() -> None:
@@ -282,7 +286,7 @@ async def test_a_message_nobody_read_may_have_been_news() -> None:
         one.peer.answers["query-status"] = {"status": "paused", "running": False}
         one.guest.monitor._listener.overlooked("STOP", 70_000_000)  # type: ignore[union-attr]
         await anyio.wait_all_tasks_blocked()
-        assert one.ears.names == ["PAUSED"]
+        assert one.ears.names == ["STOPPED"]
 
 
 # -- its machine -------------------------------------------------------------------------------
@@ -391,4 +395,155 @@ async def test_however_much_is_said_while_it_is_found_it_is_connected() -> None:
         one.peer.answers.update(MACHINE)
         one.peer.reply(again, MACHINE[again.execute])
         await anyio.wait_all_tasks_blocked()
-        assert one.ears.machines == [replace(FOUND, vcpus=0), FOUND]
+        assert one.ears.machines == [replace(FOUND, vcpus=0, balloon=None), replace(FOUND, balloon=None)]
+
+
+# -- how it is, where no event says it -----------------------------------------------------------
+
+
+def answering(one: Scene, status: str) -> None:
+    one.peer.answers["query-status"] = {"status": status, "running": status == "running"}
+    one.peer.answers.update(MACHINE)
+
+
+def reset(one: Scene, *, guest: bool = False, ms: int = 0) -> None:
+    reason = "guest-reset" if guest else "host-qmp-system-reset"
+    one.peer.event("RESET", {"guest": guest, "reason": reason}, seconds=1 + ms // 1000, microseconds=ms % 1000 * 1000)
+
+
+def facts(one: Scene) -> list[str]:
+    return [told.name for told in one.ears.told if isinstance(told, Fact)]
+
+
+@pytest.mark.parametrize("status", RUN_STATES)
+async def test_a_guest_is_found_as_query_status_says(status: str) -> None:
+    async with scene() as one:
+        one.peer.answers["query-uuid"] = {"UUID": str(U)}
+        answering(one, status)
+        await one.meet_again()
+        assert facts(one) == [RUN_STATES[status].name]
+
+
+@pytest.mark.parametrize("status", ["prelaunch", "running", "suspended", "of-a-later-qemu"])
+async def test_it_is_asked_how_it_is_after_each_reset(status: str) -> None:
+    async with scene() as one:
+        await one.begin()
+        answering(one, status)
+        reset(one)
+        await anyio.wait_all_tasks_blocked()
+        reset(one, guest=True, ms=70)  # its firmware's own
+        await anyio.wait_all_tasks_blocked()
+        asked = RUN_STATES.get(status, Fact.PAUSED).name
+        assert facts(one) == ["RESET", asked, asked]
+
+
+async def test_what_the_firmware_resets_is_no_reboot() -> None:
+    async with scene() as one:
+        await one.begin()
+        answering(one, "running")
+        for ms in (0, 66, 66, 5_000, 5_100):
+            reset(one, guest=ms > 0, ms=ms)
+        await anyio.wait_all_tasks_blocked()
+        assert one.ears.names.count("RESET") == 5 + 2, "each is told as it was said, and two as reboots"
+
+
+async def test_one_that_was_stopped_in_its_sleep_and_is_let_go_sleeps_on() -> None:
+    async with scene() as one:
+        await one.begin()
+        answering(one, "suspended")
+        for name in ("SUSPEND", "STOP", "RESUME"):
+            one.peer.event(name)
+        await anyio.wait_all_tasks_blocked()
+        answering(one, "running")
+        for name in ("WAKEUP", "STOP", "RESUME"):
+            one.peer.event(name)
+        await anyio.wait_all_tasks_blocked()
+        assert facts(one) == ["PM_SUSPENDED", "PAUSED", "PM_SUSPENDED", "WOKEN", "PAUSED", "RESUMED"]
+        assert [command.execute for command in one.peer.received].count("query-status") == 1, "who does not sleep is not asked"
+
+
+async def test_one_that_was_found_paused_may_have_been_stopped_in_its_sleep() -> None:
+    async with scene() as one:
+        one.peer.answers["query-uuid"] = {"UUID": str(U)}
+        answering(one, "paused")
+        await one.meet_again()
+        answering(one, "suspended")
+        one.peer.event("RESUME")
+        await anyio.wait_all_tasks_blocked()
+        assert facts(one) == ["STOPPED", "PM_SUSPENDED"]
+
+
+@pytest.mark.parametrize("status", ["running", "io-error"])
+async def test_one_that_was_let_go_ran_whatever_came_after(status: str) -> None:
+    async with scene() as one:
+        await one.begin()
+        one.peer.event("SUSPEND")
+        one.peer.event("STOP")
+        answering(one, status)
+        one.peer.event("RESUME", seconds=3)
+        await anyio.wait_all_tasks_blocked()
+        assert facts(one)[2:] == ["RESUMED", RUN_STATES[status].name]
+
+
+async def test_where_it_cannot_be_asked_the_event_is_believed() -> None:
+    async with scene() as one:
+        await one.begin()
+        one.peer.event("SUSPEND")
+        one.peer.event("RESUME")
+        one.peer.fail(await one.peer.next_command(), "no", "GenericError")
+        await anyio.wait_all_tasks_blocked()
+        assert facts(one) == ["PM_SUSPENDED", "RESUMED"]
+
+
+async def test_between_the_reset_and_the_going_on_of_a_restart_nothing_is_asked() -> None:
+    async with scene(on_poweroff=Action.RESTART) as one:
+        await one.begin()
+        one.peer.answers.update(MACHINE)
+        one.peer.event("SHUTDOWN", {"guest": True, "reason": "guest-shutdown"})
+        one.guest.ask_how_it_is(one.guest.monitor)  # type: ignore[arg-type]
+        given: list[str] = []
+        for _ in range(3):
+            command = await one.peer.next_command()
+            given.append(command.execute)
+            if command.execute == "system_reset":
+                reset(one)
+            one.peer.reply(command, {"status": "shutdown", "running": False} if command.execute == "query-status" else {})
+        answering(one, "running")
+        one.peer.event("RESUME")
+        await anyio.wait_all_tasks_blocked()
+        assert sorted(given) == ["cont", "query-status", "system_reset"], "it is restarted once"
+        assert facts(one) == ["GUEST_POWEROFF", "GUEST_POWEROFF", "RESET", "RESUMED", "RESUMED"]
+
+
+# -- its balloon -------------------------------------------------------------------------------
+
+
+async def test_a_balloon_of_before_a_reset_is_not_known_until_the_driver_says_so() -> None:
+    async with scene() as one:
+        await one.begin()
+        answering(one, "running")
+        for told, event in ((FOUND, "DEVICE_DELETED"), (replace(FOUND, balloon=None), "RESET"), (FOUND, "BALLOON_CHANGE")):
+            one.peer.event(event, {"guest": True, "reason": "guest-reset"} if event == "RESET" else {"path": "/x"}, seconds=len(event))
+            await anyio.wait_all_tasks_blocked()
+            assert one.ears.machines[-1] == told
+
+
+async def test_a_balloon_change_that_comes_late_says_nothing_of_after_the_reset() -> None:
+    async with scene() as one:
+        await one.begin()
+        answering(one, "running")
+        one.peer.event("RESET", {"guest": True, "reason": "guest-reset"}, seconds=5)
+        one.peer.event("BALLOON_CHANGE", {"actual": 2**30}, seconds=4)
+        await anyio.wait_all_tasks_blocked()
+        assert {machine.balloon for machine in one.ears.machines} == {None}
+
+
+async def test_all_of_its_memory_it_has_after_a_reset_too() -> None:
+    async with scene() as one:
+        await one.begin()
+        answering(one, "running")
+        memory = one.memory
+        one.peer.answers["query-balloon"] = {"actual": memory}
+        reset(one)
+        await anyio.wait_all_tasks_blocked()
+        assert one.ears.machines[-1].balloon == memory

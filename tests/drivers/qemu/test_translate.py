@@ -9,7 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from aiovirt.drivers.qemu.translate import BODY_LIMIT, DEPTH_LIMIT, VALUES_LIMIT, Heard, heard, quoted
+from aiovirt.drivers.qemu.translate import (
+    BODY_LIMIT,
+    DEPTH_LIMIT,
+    FIRMWARE,
+    RUN_STATES,
+    VALUES_LIMIT,
+    Heard,
+    Resets,
+    heard,
+    quoted,
+    run_state,
+)
 from aiovirt.errors import ProtocolError
 from aiovirt.events import DomainQMP, decode, encode
 from aiovirt.model.lifecycle import Fact
@@ -42,6 +53,8 @@ def event(line: str | bytes) -> QMPEvent:
         ),
         ('{"event": "BLOCK_IO_ERROR", "data": {"device": "", "operation": "write", "action": "report", "reason": "x"}}', None),
         ('{"event": "GUEST_PANICKED", "data": {"action": "pause"}}', Heard(Fact.PANICKED)),
+        ('{"event": "GUEST_PANICKED", "data": {"action": "poweroff"}}', Heard(Fact.PANICKED)),
+        ('{"event": "GUEST_PANICKED", "data": {"action": "run"}}', None),  # nothing stopped it
         ('{"event": "SUSPEND"}', Heard(Fact.PM_SUSPENDED)),
         ('{"event": "SUSPEND_DISK"}', Heard(Fact.PM_SUSPENDED_DISK)),
         ('{"event": "WAKEUP"}', Heard(Fact.WOKEN)),
@@ -54,7 +67,48 @@ def test_what_qemu_says_means(line: str, expected: Heard | None) -> None:
     assert heard(event(line)) == expected
 
 
-@pytest.mark.parametrize("name", ["SHUTDOWN", "RESET", "WATCHDOG", "BLOCK_IO_ERROR"])
+# RunState in run-state.json, of QEMU 7.2, 10.0 and 11.1 alike
+_QAPI = """colo debug finish-migrate guest-panicked inmigrate internal-error io-error paused postmigrate prelaunch restore-vm running
+    save-vm shutdown suspended watchdog"""
+
+
+def test_every_run_state_has_a_row() -> None:
+    assert sorted(RUN_STATES) == _QAPI.split()
+
+
+@pytest.mark.parametrize("status", [*_QAPI.split(), "one-of-a-later-qemu"])
+def test_running_decides_whatever_the_run_state_is_called(status: str) -> None:
+    assert run_state(status, running=True) is Fact.RESUMED
+    assert run_state(status, running=False) is not Fact.RESUMED
+
+
+def test_a_run_state_that_nobody_knows_yet_is_paused() -> None:
+    assert run_state("one-of-a-later-qemu", running=False) is Fact.PAUSED
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        # SeaBIOS's own, after a reset by the host, and after one by the guest
+        ([(0, False), (66, True), (66, True), (72, True)], [0]),
+        ([(0, True), (150, True)], [0]),
+        # later it is the guest again, and what the host does is always told
+        ([(0, False), (100, True), (2_000, True), (2_100, True)], [0, 2_000]),
+        ([(0, False), (100, False), (150, True)], [0, 100]),
+        # a clock that jumped meanwhile hides nothing
+        ([(0, False), (-5_000, True)], [0, -5_000]),
+        ([(0, False), (None, True), (10, True)], [0, None, 10]),
+    ],
+)
+def test_what_the_firmware_resets_is_nobodys_wish(said: list[tuple[int | None, bool]], told: list[int | None]) -> None:
+    """Times in ms."""
+    resets = Resets()
+    new = [ms for ms, by_guest in said if resets.is_new(None if ms is None else ms * 1_000_000, by_guest=by_guest)]
+    assert new == told
+    assert FIRMWARE == 2_000_000_000
+
+
+@pytest.mark.parametrize("name", ["SHUTDOWN", "RESET", "WATCHDOG", "BLOCK_IO_ERROR", "GUEST_PANICKED"])
 @given(data=st.sampled_from(["3", "[]", '"x"', '{"guest": 3}', '{"action": []}']))
 def test_data_that_qapi_does_not_allow(name: str, data: str) -> None:
     with pytest.raises(ProtocolError):

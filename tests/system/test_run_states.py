@@ -1,0 +1,248 @@
+"""What a guest's state is when no event, or one event too many, says it: as a real QEMU answers."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio
+import pytest
+
+import aiovirt
+from aiovirt import Domain, DomainState, Host
+from aiovirt.domainxml import render
+from aiovirt.drivers.qemu.tinyguest import UP, image
+from aiovirt.events import DomainEvent, DomainLifecycle, DomainQMP, DomainReboot, Lifecycle
+from aiovirt.model.spec import Action, Chardev, DomainSpec, SerialSpec
+from aiovirt.model.state import Reason
+from aiovirt.system.inotify import IN_MODIFY, FolderWatch
+from tests.system.conftest import EMULATOR, PATIENCE, Place
+from tests.system.test_machine import outside
+
+pytestmark = pytest.mark.anyio
+
+# what the tiny guest does when its power button is pressed, and others in its place
+OFF = bytes.fromhex("BA 04 06 B8 00 20 EF")  # mov dx, 0x604; mov ax, 0x2000; out dx, ax
+SLEEP = bytes.fromhex("BA 04 06 B8 00 24 EF")  # sleep type 1 is S3
+PANIC = bytes.fromhex("BA 05 05 B0 01 90 EE")  # mov dx, 0x505; mov al, 1; nop; out dx, al: pvpanic
+REBOOT = bytes.fromhex("BA F9 0C B0 06 90 EE")  # mov dx, 0xcf9; mov al, 6; nop; out dx, al: a hard reset
+
+Boots = Callable[[], Awaitable[None]]
+
+
+@asynccontextmanager
+async def booting(place: Place, press: bytes = OFF, **changes: object) -> AsyncIterator[tuple[DomainSpec, Boots]]:
+    """The spec of a guest that does ``press`` when its power button is pressed, and what waits for its next boot."""
+    path = place.folder / "tiny.com1"
+    send, receive = anyio.create_memory_object_stream[None](100)
+
+    async def listen(stream: anyio.abc.ByteReceiveStream) -> None:
+        said = b""
+        async with stream:
+            async for part in stream:
+                *boots, said = (said + part).split(UP)
+                for _ in boots:
+                    send.send_nowait(None)
+
+    with send, receive:
+        async with await anyio.create_unix_listener(path) as com1, anyio.create_task_group() as tasks:
+            tasks.start_soon(com1.serve, listen)
+            with anyio.fail_after(PATIENCE):
+                spec = place.spec(serials=(SerialSpec(type=Chardev.UNIX, path=str(path), listen=False),), **changes)
+                Path(spec.disks[0].source).write_bytes(image().replace(OFF, press))
+                yield spec, receive.receive
+            tasks.cancel_scope.cancel()
+
+
+def panicking(place: Place) -> str:
+    """An emulator that has the device by which a guest says that it panicked."""
+    path = place.folder / "emulator"
+    path.write_text(f'#!/bin/sh\nexec {EMULATOR or shutil.which("qemu-system-x86_64")} "$@" -device pvpanic\n')
+    path.chmod(0o755)
+    return str(path)
+
+
+def state_of(domain: Domain) -> tuple[DomainState, Reason]:
+    return domain.status.state, domain.status.reason
+
+
+async def pressed(domain: Domain, kind: Lifecycle) -> None:
+    async with domain.expect(DomainLifecycle, where=lambda event: event.kind is kind):
+        await domain.shutdown()
+
+
+async def test_a_guest_that_was_stopped_and_reset_while_no_engine_was_there_is_paused(place: Place) -> None:
+    async with aiovirt.connect(place.uri) as host:
+        await (await host.define(place.spec())).start()
+    outside(place, {"execute": "stop"}, {"execute": "system_reset"})
+    async with aiovirt.connect(place.uri) as host:
+        domain = host.domain("tiny")
+        await domain.wait_for_state(DomainState.PAUSED)
+        assert state_of(domain) == (DomainState.PAUSED, Reason.USER)
+        await domain.resume()
+        assert domain.state is DomainState.RUNNING
+        await domain.destroy()
+
+
+async def test_a_crashed_guest_that_is_reset_is_paused(host: Host, place: Place) -> None:
+    async with booting(place, PANIC, on_crash=Action.PRESERVE, emulator=panicking(place)) as (spec, boots), host.run(spec) as domain:
+        await boots()
+        await pressed(domain, Lifecycle.CRASHED)
+        await domain.reset()
+        assert state_of(domain) == (DomainState.PAUSED, Reason.CRASHED)
+        await domain.resume()
+        await boots()
+        assert domain.state is DomainState.RUNNING
+
+
+async def test_one_that_was_powered_off_and_preserved_is_paused_after_a_reset(host: Host, place: Place) -> None:
+    async with booting(place, on_poweroff=Action.PRESERVE) as (spec, boots), host.run(spec) as domain:
+        await boots()
+        await pressed(domain, Lifecycle.SHUTDOWN)
+        await domain.reset()
+        assert state_of(domain) == (DomainState.PAUSED, Reason.USER)
+        await domain.resume()
+        await boots()
+
+
+async def test_a_sleeping_guest_that_is_reset_is_paused_and_can_be_resumed(host: Host, place: Place) -> None:
+    async with booting(place, SLEEP) as (spec, boots), host.run(spec) as domain:
+        await boots()
+        await pressed(domain, Lifecycle.PMSUSPENDED)
+        await domain.reset()
+        assert state_of(domain) == (DomainState.PAUSED, Reason.USER)
+        await domain.resume()
+        await boots()
+        assert domain.state is DomainState.RUNNING
+
+
+async def test_a_sleeping_guest_that_is_stopped_and_let_go_sleeps_on(host: Host, place: Place) -> None:
+    """QEMU 7 ignores both; 10 says STOP and RESUME."""
+    async with booting(place, SLEEP) as (spec, boots), host.run(spec) as domain:
+        await boots()
+        await pressed(domain, Lifecycle.PMSUSPENDED)
+        await domain.qmp("stop")
+        await domain.qmp("cont")
+        if domain.state is DomainState.PAUSED:  # the answer is on its way
+            await domain.wait_for_state(DomainState.PMSUSPENDED)
+        assert (await domain.qmp("query-status", returns=dict[str, object]))["status"] == "suspended"
+        assert domain.state is DomainState.PMSUSPENDED
+        async with domain.expect(DomainLifecycle, where=lambda event: event.state is DomainState.RUNNING):
+            await domain.qmp("system_wakeup")
+
+
+async def test_one_that_was_stopped_in_its_sleep_is_resumed_into_it(host: Host, place: Place) -> None:
+    async with booting(place, SLEEP) as (spec, boots), host.run(spec) as domain:
+        await boots()
+        await pressed(domain, Lifecycle.PMSUSPENDED)
+        await domain.qmp("stop")
+        if domain.state is DomainState.PAUSED:
+            await domain.resume()
+        assert domain.state is DomainState.PMSUSPENDED
+
+
+async def reboots(host: Host, domain: Domain, after: str) -> tuple[list[bool], int]:
+    """(by whom, of each DomainReboot; how often QEMU said RESET) since then."""
+    told: list[bool] = []
+    said = 0
+    async with host.events.subscribe(DomainEvent, subject=domain, after=after) as events:
+        while events.cursor < host.events.cursor:
+            match await events.receive():
+                case DomainReboot() as event:
+                    told.append(event.by_guest)
+                case DomainQMP(event="RESET"):
+                    said += 1
+                case _:
+                    pass
+    return told, said
+
+
+async def test_one_reset_by_the_host_is_one_reboot(host: Host, place: Place) -> None:
+    async with booting(place) as (spec, boots), host.run(spec) as domain:
+        await boots()
+        for _ in range(3):
+            after = host.events.cursor
+            await domain.reset()
+            await boots()
+            told, said = await reboots(host, domain, after)
+            assert told == [False]
+            assert said > 1, "this firmware resets once more by itself"
+
+
+async def test_one_reboot_by_the_guest_is_one_reboot(host: Host, place: Place) -> None:
+    async with booting(place, REBOOT) as (spec, boots), host.run(spec) as domain:
+        await boots()
+        after = host.events.cursor
+        async with domain.expect(DomainReboot):
+            await domain.shutdown()
+        await boots()
+        assert (await reboots(host, domain, after))[0] == [True]
+
+
+async def test_only_what_runs_is_shut_down(host: Host, place: Place) -> None:
+    domain = await host.create(place.spec(), paused=True)
+    async with host.events.subscribe(DomainEvent, subject=domain) as events:
+        with pytest.raises(aiovirt.OperationInvalid, match="domain is not running") as no:
+            await domain.shutdown()
+        assert no.value.code == 55
+        with pytest.raises(anyio.WouldBlock):
+            while isinstance(event := events.receive_nowait(), DomainEvent):
+                assert not (isinstance(event, DomainQMP) and event.event == "POWERDOWN")
+    await domain.destroy()
+
+
+async def test_a_snapshot_that_cannot_be_loaded_is_seen_to_stop_the_guest(host: Host, place: Place) -> None:
+    async with host.run(place.spec()) as domain:
+        arguments = {"job-id": "load", "tag": "no such", "vmstate": "disk0-format", "devices": ["disk0-format"]}
+        async with domain.expect(DomainLifecycle):
+            await domain.qmp("snapshot-load", arguments)
+        assert domain.state is DomainState.PAUSED
+        while (status := await domain.qmp("query-status", returns=dict[str, object]))["status"] != "restore-vm":
+            assert status["running"] is False
+    domain = await host.define(place.spec())
+    await domain.start()
+    await domain.qmp("snapshot-load", arguments)
+    await domain.wait_for_state(DomainState.PAUSED)
+    await domain.resume()
+    await domain.destroy()
+
+
+async def test_a_guest_whose_snapshot_was_not_loaded_while_no_engine_was_there_is_paused(place: Place) -> None:
+    async with aiovirt.connect(place.uri) as host:
+        await (await host.define(place.spec())).start()
+    arguments = {"job-id": "load", "tag": "no such", "vmstate": "disk0-format", "devices": ["disk0-format"]}
+    outside(place, {"execute": "snapshot-load", "arguments": arguments})
+    async with aiovirt.connect(place.uri) as host:
+        domain = host.domain("tiny")
+        await domain.wait_for_state(DomainState.PAUSED)
+        assert domain.status.reason is Reason.FROM_SNAPSHOT
+        await domain.resume()
+        await domain.destroy()
+
+
+async def test_the_first_disk_by_target_is_booted(host: Host, place: Place) -> None:
+    empty = place.folder / "empty.img"
+    empty.write_bytes(bytes(512))
+    async with booting(place) as (spec, boots):
+        (bootable,) = spec.disks
+        first = f"<disk><source file='{empty}'/><target dev='hdb' bus='ide'/></disk>"
+        xml = render(spec).replace("<disk ", f"{first}<disk ", 1)
+        domain = await host.create(xml)
+        await boots()
+        assert [disk.target for disk in (await domain.spec()).disks] == [bootable.target, "hdb"]
+        await domain.destroy()
+
+
+@pytest.mark.parametrize(("append", "boots"), [(False, 1), (True, 2)])
+async def test_a_serial_ports_file_begins_anew_unless_it_is_to_be_added_to(host: Host, place: Place, *, append: bool, boots: int) -> None:
+    path = place.folder / "com1.log"
+    domain = await host.define(place.spec(serials=(SerialSpec(type=Chardev.FILE, path=str(path), append=append),)))
+    with anyio.fail_after(PATIENCE), FolderWatch(place.folder, IN_MODIFY) as writes:
+        for start in range(2):
+            await domain.start()
+            while path.read_bytes().count(UP) < (start + 1 if append else 1):
+                await writes.names()
+            await domain.destroy()
+    assert path.read_bytes().count(UP) == boots
