@@ -6,6 +6,7 @@ Neither needs a daemon: both run inside the ``virsh`` process.
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -16,6 +17,9 @@ import pytest
 from msgspec.structs import replace
 
 from aiovirt.domainxml import parse, render
+from aiovirt.drivers.qemu.command_line import check
+from aiovirt.errors import ConfigUnsupported, XMLInvalid
+from aiovirt.events.libvirt_ids import DomainEventID
 from aiovirt.model.spec import Action, Chardev, DiskBus, DiskDevice, DiskSpec, DomainSpec, OsSpec, SerialSpec, VirtType
 from aiovirt.model.units import GiB, KiB, MiB
 
@@ -107,3 +111,81 @@ def test_libvirts_qemu_driver_keeps_it(machine: str, nobodys: Path) -> None:
 
     assert seen.os.machine.startswith("pc-")
     assert replace(seen, os=replace(seen.os, machine=machine)) == spec
+
+
+def virsh(orders: str, uri: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """As nobody, where we are root: libvirt's QEMU driver would want a user of its own to be there."""
+    groups: list[int] | None = [] if NOBODY is not None else None
+    words = ["virsh", "--quiet", "--connect", uri, orders]
+    environment = os.environ | {"HOME": str(folder)}
+    return subprocess.run(
+        words, check=False, capture_output=True, text=True, user=NOBODY, group=NOBODY, extra_groups=groups, env=environment
+    )
+
+
+def made_by_libvirt(inside: str, devices: str, folder: Path) -> str | None:
+    """The domain as libvirt's QEMU driver keeps it once it has read its own words again, or None where it refuses it."""
+    text = f"""<domain type='qemu'><name>small</name><uuid>{ID}</uuid><memory>65536</memory>
+        <os><type arch='x86_64' machine='pc'>hvm</type></os>{inside}
+        <devices><emulator>/usr/bin/qemu-system-x86_64</emulator>{devices}</devices></domain>"""
+    for _ in range(2):
+        (folder / "domain.xml").write_text(text)
+        done = virsh(f"define {folder}/domain.xml; dumpxml small", f"qemu:///embed?root={folder}/root", folder)
+        if done.returncode != 0:
+            assert "Failed to define" in done.stderr, done.stderr
+            return None
+        text = done.stdout
+    return text
+
+
+def made_by_us(inside: str, devices: str) -> DomainSpec | None:
+    try:
+        spec = parse(
+            f"""<domain type='qemu'><name>small</name><memory>65536</memory><os><type>hvm</type></os>{inside}
+            <devices>{devices}</devices></domain>"""
+        )
+        check(spec)
+    except (XMLInvalid, ConfigUnsupported):
+        return None
+    return spec
+
+
+def disks(words: str) -> str:
+    """``hda vdb+ sda:ide``: a plus says the bus that the name has."""
+    made: list[str] = []
+    for word in words.split():
+        target, _, bus = word.rstrip("+").partition(":")
+        bus = bus or ({"h": "ide", "v": "virtio"}[word[0]] if word.endswith("+") else "")
+        said = f" bus='{bus}'" if bus else ""
+        made.append(f"<disk type='file'><source file='/{target}{bus}'/><target dev='{target}'{said}/></disk>")
+    return "".join(made)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "hdb hda", "vdc hda", "vdb hda vda", "vdc hdb vdb hda", "vdb+ hdc+ vda+ hda+", "vdc+ hda+", "vdc hda+", "vdb hdc vda+ hda+",
+        "vdaa vdb vda", "sda:virtio vda", "hda:virtio hda", "hda:ide sda:ide", "vda vda", "sda:ide", "vdfxshrxx",
+        "hd1", "hda1", "hd", "hde", "vda1", "VDA", "vdA", "xda:virtio", "foo:virtio", "fda:virtio", "mmcblk0:virtio", "hdaa", "vdzzzzzzz",
+    ],
+)  # fmt: skip
+def test_libvirt_takes_and_sorts_the_disks_that_we_do(words: str, nobodys: Path) -> None:
+    theirs, ours = made_by_libvirt("", disks(words), nobodys), made_by_us("", disks(words))
+    assert (theirs is None) == (ours is None)
+    if theirs is not None and ours is not None:
+        assert [disk.target for disk in ours.disks] == re.findall(r"<target dev='(\w+)' bus='(?:ide|virtio)'", theirs)
+
+
+@pytest.mark.parametrize("on_reboot", ["destroy", "restart"])
+@pytest.mark.parametrize("on_poweroff", ["destroy", "restart"])
+def test_libvirt_takes_the_actions_that_we_take(on_poweroff: str, on_reboot: str, nobodys: Path) -> None:
+    actions = f"<on_poweroff>{on_poweroff}</on_poweroff><on_reboot>{on_reboot}</on_reboot>"
+    assert (made_by_libvirt(actions, "", nobodys) is None) == (made_by_us(actions, "") is None)
+
+
+def test_libvirt_numbers_its_events_as_we_do(nobodys: Path) -> None:
+    """virsh lists them by number."""
+    listed = virsh("event --list", TEST, nobodys).stdout.split()
+    ours = [one.name.lower().replace("_", "-").replace("pm", "pm-") for one in DomainEventID]
+    assert listed == ours[: len(listed)]
+    assert len(listed) > DomainEventID.DEVICE_REMOVAL_FAILED

@@ -33,7 +33,7 @@ Boots = Callable[[], Awaitable[None]]
 
 
 @asynccontextmanager
-async def booting(place: Place, press: bytes = OFF, **changes: object) -> AsyncIterator[tuple[DomainSpec, Boots]]:
+async def booting(place: Place, press: bytes = OFF, **changes: Action | str) -> AsyncIterator[tuple[DomainSpec, Boots]]:
     """The spec of a guest that does ``press`` when its power button is pressed, and what waits for its next boot."""
     path = place.folder / "tiny.com1"
     send, receive = anyio.create_memory_object_stream[None](100)
@@ -50,7 +50,8 @@ async def booting(place: Place, press: bytes = OFF, **changes: object) -> AsyncI
         async with await anyio.create_unix_listener(path) as com1, anyio.create_task_group() as tasks:
             tasks.start_soon(com1.serve, listen)
             with anyio.fail_after(PATIENCE):
-                spec = place.spec(serials=(SerialSpec(type=Chardev.UNIX, path=str(path), listen=False),), **changes)
+                port = SerialSpec(type=Chardev.UNIX, path=str(path), listen=False)
+                spec = place.spec("tiny", serials=(port,), **changes)
                 Path(spec.disks[0].source).write_bytes(image().replace(OFF, press))
                 yield spec, receive.receive
             tasks.cancel_scope.cancel()
@@ -246,3 +247,8 @@ async def test_a_serial_ports_file_begins_anew_unless_it_is_to_be_added_to(host:
                 await writes.names()
             await domain.destroy()
     assert path.read_bytes().count(UP) == boots
+
+
+async def test_qemu_finds_nothing_in_our_words_that_is_deprecated(host: Host, place: Place) -> None:
+    async with host.run(place.spec()) as domain:
+        assert "deprecated" not in await domain.log()

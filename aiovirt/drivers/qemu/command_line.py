@@ -8,6 +8,7 @@ from uuid import UUID
 
 import msgspec
 
+from aiovirt.drivers.qemu.emulator import Emulator
 from aiovirt.errors import ConfigUnsupported
 from aiovirt.model.spec import Action, Chardev, DiskBus, DiskDevice, DiskSpec, DomainSpec, SerialSpec, VirtType
 from aiovirt.model.units import KiB
@@ -39,18 +40,19 @@ def check(spec: DomainSpec) -> None:
             raise ConfigUnsupported(f"a CD-ROM ({disk.target}) cannot be on the virtio bus; use ide")
 
 
-def command_line(spec: DomainSpec, uuid: UUID, *, emulator: str, monitor_fd: int) -> list[str]:
+def command_line(spec: DomainSpec, uuid: UUID, *, emulator: Emulator, monitor_fd: int) -> list[str]:
     """The argv that runs ``spec``: stopped until told to go, and still there after the guest powers off.
 
     ``monitor_fd`` is a listening unix socket that QEMU inherits.
     """
-    return [emulator, *_base(spec, uuid), *_monitor(monitor_fd), *_boot(spec), *_disks(spec), *_serials(spec)]
+    return [emulator.path, *_base(spec, uuid, emulator), *_monitor(monitor_fd), *_boot(spec), *_disks(spec), *_serials(spec)]
 
 
-def _base(spec: DomainSpec, uuid: UUID) -> Iterator[str]:
+def _base(spec: DomainSpec, uuid: UUID, emulator: Emulator) -> Iterator[str]:
     kind = spec.type or VirtType.QEMU
     machine = f"{_comma(spec.os.machine)},accel={_ACCELERATOR[kind]}" + ("" if spec.acpi else ",acpi=off")
-    yield from ("-name", f"guest={_comma(spec.name)},debug-threads=on")
+    threads = "" if emulator.names_its_threads else ",debug-threads=on"
+    yield from ("-name", f"guest={_comma(spec.name)}{threads}")
     yield from ("-uuid", str(uuid))
     yield from ("-S", "-no-shutdown", "-no-user-config", "-nodefaults")
     yield from ("-display", "none", "-msg", "timestamp=on", "-sandbox", _SANDBOX)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -23,6 +22,7 @@ from msgspec.structs import replace
 
 from aiovirt.drivers.door import Save, Sink
 from aiovirt.drivers.qemu import command_line, commands
+from aiovirt.drivers.qemu.emulator import Emulator, find_emulator
 from aiovirt.drivers.qemu.guest import LAST_WORDS, Guest
 from aiovirt.drivers.qemu.machine import CHANGED_BY_COMMANDS
 from aiovirt.drivers.qemu.once import lock_once, refuse_another
@@ -107,7 +107,7 @@ class QemuDriver:
 
     async def start(self, run: RunRecord, spec: DomainSpec, *, paused: bool, save: Save, timeout: float) -> None:
         """Raises GuestFailed with its log's last lines when QEMU ends first, OrderTimeout when it does not get ready."""
-        emulator = await to_thread.run_sync(_find_emulator, spec)
+        emulator = await to_thread.run_sync(find_emulator, spec)
         async with self._locked(run) as lock:
             log = self.log_path(run.name)
             run = replace(run, monitor=str(self._run_dir / f"{run.uuid}.monitor"))
@@ -143,12 +143,12 @@ class QemuDriver:
             for lock in taken:
                 lock.close()
 
-    async def _launch(self, run: RunRecord, spec: DomainSpec, emulator: str, log: Path, lock: BinaryIO) -> Guest:
+    async def _launch(self, run: RunRecord, spec: DomainSpec, emulator: Emulator, log: Path, lock: BinaryIO) -> Guest:
         """The process and the task that watches over it."""
         started = await self._spawn(run, spec, emulator, log, lock)
         return await self._hold(replace(run, process=started.identity), spec, started)
 
-    async def _spawn(self, run: RunRecord, spec: DomainSpec, emulator: str, log: Path, lock: BinaryIO) -> process.Process:
+    async def _spawn(self, run: RunRecord, spec: DomainSpec, emulator: Emulator, log: Path, lock: BinaryIO) -> process.Process:
         """The process, with the listening end of its monitor in its hands only."""
         try:
             listener = await to_thread.run_sync(listen_unix, run.monitor)
@@ -158,7 +158,7 @@ class QemuDriver:
             argv = command_line.command_line(spec, run.uuid, emulator=emulator, monitor_fd=listener.fileno())
             return await process.spawn(argv, log=log, keep=[listener, lock])
         except OSError as error:
-            raise GuestFailed(f"cannot start {emulator}: {error.strerror}") from error
+            raise GuestFailed(f"cannot start {emulator.path}: {error.strerror}") from error
         finally:
             listener.close()
 
@@ -346,15 +346,6 @@ def _has_kvm() -> bool:
     except OSError:
         return False
     return True
-
-
-def _find_emulator(spec: DomainSpec) -> str:
-    """The emulator's path; raises SystemFailure where it is not installed."""
-    wanted = spec.emulator or f"qemu-system-{spec.os.arch}"
-    found = shutil.which(wanted)
-    if found is None:
-        raise SystemFailure(f"{wanted} is not installed (on Debian: apt-get install qemu-system-x86)")
-    return found
 
 
 def _look_for_all(runs: Sequence[RunRecord]) -> list[process.Process | OSError | None]:

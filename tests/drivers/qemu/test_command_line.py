@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from uuid import UUID
 
 import pytest
 from msgspec.structs import replace
 
 from aiovirt.drivers.qemu.command_line import check, command_line
+from aiovirt.drivers.qemu.emulator import Emulator, find_emulator, version_in
 from aiovirt.errors import ConfigUnsupported
 from aiovirt.model.spec import Action, Chardev, DiskBus, DiskDevice, DiskSpec, DomainSpec, OsSpec, SerialSpec, VirtType
 from aiovirt.model.units import GiB, MiB
@@ -15,8 +17,8 @@ U = UUID("00000000-0000-4000-8000-000000000001")
 SPEC = DomainSpec(name="web", memory=512 * MiB, type=VirtType.QEMU)
 
 
-def argv(spec: DomainSpec) -> list[str]:
-    return command_line(spec, U, emulator="/usr/bin/qemu-system-x86_64", monitor_fd=7)
+def argv(spec: DomainSpec, version: tuple[int, int] | None = (7, 2)) -> list[str]:
+    return command_line(spec, U, emulator=Emulator("/usr/bin/qemu-system-x86_64", version), monitor_fd=7)
 
 
 def values(spec: DomainSpec, option: str) -> list[str]:
@@ -33,6 +35,39 @@ def test_what_makes_a_guest_outlive_us() -> None:
     assert "socket,id=monitor,fd=7,server=on,wait=off" in values(SPEC, "-chardev")
     assert (values(SPEC, "-qmp"), values(SPEC, "-mon")) == (["chardev:monitor"], [])  # QEMU 11.1 calls the latter deprecated
     assert values(SPEC, "-sandbox") == ["on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"]
+
+
+@pytest.mark.parametrize(
+    ("version", "words"), [((7, 2), ",debug-threads=on"), ((10, 0), ",debug-threads=on"), ((11, 1), ""), ((12, 0), "")]
+)
+def test_threads_are_named_where_they_are_not_named_anyway(version: tuple[int, int], words: str) -> None:
+    assert f"guest=web{words}" in argv(SPEC, version)
+    assert "guest=web,debug-threads=on" in argv(SPEC, None)
+
+
+@pytest.mark.parametrize(
+    ("words", "version"),
+    [
+        ("QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18+b3)\nCopyright (c) 2003-2022", (7, 2)),
+        ("QEMU emulator version 11.1.3 (Debian 1:11.1.3+ds-1)\n", (11, 1)),
+        ("emulator: wrapping\nQEMU emulator version 10.0.2 (Debian)\n", (10, 0)),
+        ("", None),
+        ("version 7.2", None),
+    ],
+)
+def test_a_version_is_read(words: str, version: tuple[int, int] | None) -> None:
+    assert version_in(words) == version
+
+
+def test_an_emulator_that_is_another_file_is_asked_again(tmp_path: Path) -> None:
+    program = tmp_path / "qemu"
+    spec = replace(SPEC, emulator=str(program))
+    for version in ((7, 2), (11, 1), None):
+        new = tmp_path / "new"
+        new.write_text("#!/bin/sh\nexit 1\n" if version is None else f"#!/bin/sh\necho QEMU emulator version {version[0]}.{version[1]}.0\n")
+        new.chmod(0o755)
+        new.replace(program)
+        assert find_emulator(spec) == Emulator(str(program), version)
 
 
 def test_sizes_and_accelerators() -> None:
