@@ -140,7 +140,16 @@ async def test_what_it_runs_with_is_known_while_it_runs(bench: Bench) -> None:
 
 @pytest.mark.parametrize(
     ("orders", "refused"),
-    [([], "suspend"), ([], "resume"), ([], "shutdown"), ([], "reset"), ([], "destroy"), (["start"], "start"), (["start"], "resume")],
+    [
+        ([], "suspend"),
+        ([], "resume"),
+        ([], "shutdown"),
+        ([], "reset"),
+        ([], "destroy"),
+        (["start"], "start"),
+        (["start"], "resume"),
+        (["start_paused"], "shutdown"),
+    ],
 )
 async def test_orders_that_do_not_fit_are_refused_alike(bench: Bench, orders: list[str], refused: str) -> None:
     domain = await bench.host.define(bench.spec)
