@@ -10,6 +10,7 @@ What differs, and why:
 * network devices of udev's own types (bridge, bond, vlan, vxlan) have XML like all others; libvirt leaves them out;
 * what is above a device but no PCI function and not on USB is passed over; libvirt has scsi, ccw and others too;
 * what the configuration space says (bridges, PCI Express) is told to any user that may read it; libvirt looks only as root;
+* while virtual functions are taken away, those that are left are told; libvirt stops at the first number that is missing;
 * the members of an IOMMU group are in order of their address; libvirt has them in the order of a folder;
 * a PCI Express link with a speed that is not in the table below has none; libvirt writes ``(null)``;
 * the capabilities mdev_types and vpd of a PCI function, and the feature switchdev of a network device, are not there;
@@ -114,7 +115,7 @@ def _functions(device: PCIDevice) -> Iterable[Tag]:
         yield Tag("capability", {"type": "phys_function"}, (_address(device.physfn),))
     if device.vfs or device.sriov is not None:
         most = str(device.sriov.total) if device.sriov is not None and device.sriov.total else None
-        yield Tag("capability", {"type": "virt_functions", "maxCount": most}, tuple(map(_address, device.vfs)))
+        yield Tag("capability", {"type": "virt_functions", "maxCount": most}, tuple(map(_address, filter(None, device.vfs))))
 
 
 def _group(device: PCIDevice, pci: Mapping[str, PCIDevice]) -> Iterable[Tag]:

@@ -52,9 +52,9 @@ def show(attribute: str, value: object) -> str:
 
 
 def _item(item: object) -> str:
-    """One of several values; of a VF, what is set for it."""
+    """One of several values, ``-`` where there is none of its number; of a VF, what is set for it."""
     if not isinstance(item, VF):
-        return str(item)
+        return "-" if item is None else str(item)
     told = {name: getattr(item, name) for name in VF.__struct_fields__ if name != "index"}
     return f"vf {item.index} (" + " ".join(f"{name} {show(name, value)}" for name, value in told.items() if value is not None) + ")"
 

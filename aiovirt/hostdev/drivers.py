@@ -19,9 +19,12 @@ MAX_NAME: Final = 1020
 
 
 def driver_event(uevent: Uevent) -> DriverEvent | None:
-    """DriverBound or DriverUnbound, or None for a uevent that tells of neither, or of what no device can be named."""
+    """DriverBound or DriverUnbound, or None for a uevent that tells of neither, or of what no device can be named.
+
+    No driver came or went with one that was sent on request.
+    """
     told = _EVENTS.get(uevent.action)
-    if told is None or uevent.subsystem == "net":
+    if told is None or uevent.subsystem == "net" or uevent.is_synthetic:
         return None
     name = uevent.devpath.rpartition("/")[2]
     driver = uevent.env.get("DRIVER") or None if told is DriverBound else None

@@ -116,9 +116,9 @@ class Functions:
         if old is None:
             self._functions[function.address] = undriven = structs.replace(function, driver=None)
             return [PCIAdded(device=undriven), *self._drive(undriven, function.driver)]
-        new = structs.replace(function, driver=old.driver)
+        new = _still_virtual(old, structs.replace(function, driver=old.driver))
         self._functions[function.address] = new
-        self.dirty |= {vf for vf in new.vfs if self._was_read_too_early(vf)}
+        self.dirty |= {vf for vf in new.vfs if vf is not None and self._was_read_too_early(vf)}
         events: list[DeviceEvent] = [PCIChanged(old=old, new=new)] if new != old else []
         return events + self._drive(new, function.driver)
 
@@ -142,6 +142,13 @@ class Functions:
         self.dirty |= {other.address for other in self if function.address in other.vfs}
         if function.physfn is not None:
             self.dirty.add(function.physfn)
+
+
+def _still_virtual(old: PCIDevice, new: PCIDevice) -> PCIDevice:
+    """A virtual function that is taken away loses its links first, and is one for as long as somebody holds it."""
+    if old.physfn is None or new.physfn is not None or _traits(old) != _traits(new):
+        return new
+    return structs.replace(new, physfn=old.physfn, vf_index=old.vf_index)
 
 
 def _traits(function: PCIDevice) -> tuple[int, ...]:

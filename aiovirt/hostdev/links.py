@@ -273,6 +273,9 @@ class Links:
         ifindex = _number(uevent.env.get("IFINDEX"))
         if ifindex is None or not 0 < ifindex <= _MAX_IFINDEX:
             return
+        if uevent.is_synthetic:  # it happened to nothing, and no message comes with it
+            self._dirty.add(ifindex)
+            return
         self._date(ifindex, uevent)
         if uevent.action in _TOLD_BY_MESSAGES:
             self._hinted.add(ifindex)

@@ -47,8 +47,8 @@ class PCIWatch:
         self._to_wait = Bell()
 
     async def take(self, heard: Uevent, address: str) -> None:
-        """A uevent about the function at ``address``."""
-        match heard.action:
+        """A uevent about the function at ``address``. Of one that was sent on request only sysfs tells what is so."""
+        match "change" if heard.is_synthetic else heard.action:
             case "add":
                 read = await self._bus.read([address])
                 self._tell(self.functions.added(read.get(address) or described(heard, address), heard.seqnum))
@@ -119,20 +119,30 @@ class PCIWatch:
         return read
 
     async def _read(self, addresses: Iterable[str]) -> dict[str, PCIDevice]:
-        """Each function whole; who may bind it as known, where that could not be read."""
+        """Each function whole; as known, where it could not be read, who may bind it and how many virtual ones it has."""
         addresses = list(addresses)
         read = await self._bus.read(addresses)
         overrides, is_late = await self._bus.read_overrides(addresses)
         if is_late:
-            self._held |= read.keys() - overrides.keys()
-            self._to_wait.ring()
-        return {
-            address: structs.replace(function, driver_override=self._override(address, overrides)) for address, function in read.items()
-        }
+            self._hold(read.keys() - overrides.keys())
+        physical = [address for address, function in read.items() if function.sriov is not None]
+        numvfs, is_late = await self._bus.read_numvfs(physical)
+        if is_late:
+            self._hold(set(physical) - numvfs.keys())
+        return {address: self._completed(function, overrides, numvfs) for address, function in read.items()}
 
-    def _override(self, address: str, overrides: Mapping[str, str | None]) -> str | None:
-        known = self.functions.get(address)
-        return overrides.get(address, known.driver_override if known else None)
+    def _hold(self, addresses: Iterable[str]) -> None:
+        self._held.update(addresses)
+        self._to_wait.ring()
+
+    def _completed(self, function: PCIDevice, overrides: Mapping[str, str | None], numvfs: Mapping[str, int]) -> PCIDevice:
+        address, known = function.address, self.functions.get(function.address)
+        override = overrides.get(address, known.driver_override if known else None)
+        if function.sriov is None:
+            return structs.replace(function, driver_override=override)
+        before = known.sriov if known is not None and known.sriov is not None else function.sriov
+        sriov = structs.replace(function.sriov, current=numvfs.get(address, before.current))
+        return structs.replace(function, driver_override=override, sriov=sriov)
 
     def _ring(self) -> None:
         if self.functions.dirty:

@@ -186,7 +186,7 @@ class _Cards:
     def functions(self, physfn: str | None) -> list[VirtualFunction]:
         """The virtual functions of a physical one that are here, by index, with all their network devices."""
         pf = self.pci.get(physfn) if physfn is not None else None
-        known = ((index, self.pci.get(address)) for index, address in enumerate(pf.vfs if pf is not None else ()))
+        known = ((index, self.pci.get(address or "")) for index, address in enumerate(pf.vfs if pf is not None else ()))
         return [VirtualFunction(index=index, pci=vf, netdevs=tuple(self.uplinks(vf.address))) for index, vf in known if vf is not None]
 
 

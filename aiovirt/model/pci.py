@@ -19,7 +19,10 @@ PCI_ADDRESS: Final = re.compile(r"[0-9a-f]{4,8}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]"
 
 
 class SRIOV(Struct, frozen=True, kw_only=True, gc=False):
-    """A physical function's capability: how many virtual functions it can have, and has (sriov_totalvfs, sriov_numvfs)."""
+    """A physical function's capability: how many virtual functions it can have, and has (sriov_totalvfs, sriov_numvfs).
+
+    While virtual functions are taken away, ``current`` is what it was until the last of them is gone.
+    """
 
     total: int
     current: int
@@ -32,8 +35,9 @@ class PCIDevice(Struct, frozen=True, kw_only=True, gc=False):
     24 bits (``0x020000``: an Ethernet controller), the ids have 16. ``driver`` is None while none has it, ``driver_override``
     the only one that may take it. ``iommu_group`` is None without an IOMMU, ``numa_node`` where the kernel knows none.
 
-    A physical function with SR-IOV has ``sriov``, and its virtual functions' addresses in ``vfs``, by their index; a
-    virtual function has the address of its PF in ``physfn`` and is ``vfs[vf_index]`` there.
+    A physical function with SR-IOV has ``sriov``, and its virtual functions' addresses in ``vfs``, by the number that the
+    kernel gave them (``virtfnN``): None where there is none of that number, as while they are taken away. A virtual function
+    has the address of its PF in ``physfn``, and its number in ``vf_index``.
     """
 
     address: str
@@ -49,7 +53,7 @@ class PCIDevice(Struct, frozen=True, kw_only=True, gc=False):
     iommu_group: int | None = None
     numa_node: int | None = None
     sriov: SRIOV | None = None
-    vfs: tuple[str, ...] = ()
+    vfs: tuple[str | None, ...] = ()
     physfn: str | None = None
     vf_index: int | None = None
 

@@ -1,7 +1,8 @@
 """PCI functions as sysfs shows them, read in worker threads (Documentation/ABI/testing/sysfs-bus-pci).
 
-Who may bind a function (``driver_override``) is read apart from the rest: the kernel gives it only with the device's
-lock, and whoever unplugs a virtual function may hold that for as long as the function is in use.
+Who may bind a function (``driver_override``) and how many virtual ones it has (``sriov_numvfs``) are read apart from the
+rest: the kernel gives them only with the device's lock, and whoever takes virtual functions away holds that for as long as
+one of them is in use.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from aiovirt.system.sysfs import DEADLINE
 __all__ = ["PCIBus"]
 
 _NO_OVERRIDE: Final = frozenset({"", "(null)"})  # nothing yet, and what 6.1 shows for it
+_MOST_VFS: Final = 65_535  # NumVFs has 16 bits
+_MAX_DIGITS: Final = 5  # of that
 
 
 class PCIBus:
@@ -40,19 +43,33 @@ class PCIBus:
         return list(found)
 
     async def read(self, addresses: Iterable[str]) -> dict[str, PCIDevice]:
-        """Each function as it is, but for its ``driver_override``."""
+        """Each function as it is, but for its ``driver_override``; ``sriov.current`` is how many virtual functions are seen."""
         found: dict[str, PCIDevice] = {}
         await self._attributes.run(lambda: self._read(addresses, found))
         return dict(found)
 
     async def read_overrides(self, addresses: Iterable[str]) -> tuple[dict[str, str | None], bool]:
         """Each function's ``driver_override``, None where there is none; and whether somebody had the lock of one for too long."""
-        found: dict[str, str | None] = {}
+        found, is_late = await self._read_with_lock(addresses, "driver_override")
+        return {address: None if text in _NO_OVERRIDE else text for address, text in found.items()}, is_late
+
+    async def read_numvfs(self, addresses: Iterable[str]) -> tuple[dict[str, int], bool]:
+        """The same of ``sriov_numvfs``, of those that have it."""
+        found, is_late = await self._read_with_lock(addresses, "sriov_numvfs")
+        return {address: int(text) for address, text in found.items() if text.isascii() and text.isdecimal()}, is_late
+
+    async def wait_for_locks(self) -> None:
+        """Returns when a lock is let go of that a late reading waits for."""
+        await self._locked.wait_for_return(self._held_since)
+        self._held_since = self._locked.returned
+
+    async def _read_with_lock(self, addresses: Iterable[str], attribute: str) -> tuple[dict[str, str], bool]:
+        found: dict[str, str] = {}
         before, is_late, wanted = self._locked.returned, False, list(addresses)
         while waiting := [address for address in wanted if address not in found and address not in self._in_hand]:
-            reading = _Reading(waiting, found)
+            reading = _Reading(waiting, attribute, found)
             try:
-                in_time = await self._locked.run(lambda: self._read_overrides(reading))  # noqa: B023 - awaited within its round
+                in_time = await self._locked.run(lambda: self._read_each(reading))  # noqa: B023 - awaited within its round
             finally:
                 reading.is_wanted = False
             if in_time:
@@ -65,25 +82,19 @@ class PCIBus:
             self._held_since = min(before, self._held_since)
         return dict(found), is_late
 
-    async def wait_for_locks(self) -> None:
-        """Returns when a lock is let go of that a late reading waits for."""
-        await self._locked.wait_for_return(self._held_since)
-        self._held_since = self._locked.returned
-
     def _read(self, addresses: Iterable[str], found: dict[str, PCIDevice]) -> None:
         for address in addresses:
             with suppress(OSError, ValueError):
                 found[address] = _function(self._functions / address, address)
 
-    def _read_overrides(self, reading: _Reading) -> None:
+    def _read_each(self, reading: _Reading) -> None:
         """One after another, up to the one whose lock somebody has for too long."""
         for address in reading.addresses:
             if not reading.is_wanted:
                 return
             self._in_hand.add(address)
             try:
-                text = read_text(str(self._functions / address / "driver_override"))
-                reading.found[address] = None if text in _NO_OVERRIDE else text
+                reading.found[address] = read_text(str(self._functions / address / reading.attribute))
             except OSError:
                 pass
             finally:
@@ -91,12 +102,13 @@ class PCIBus:
 
 
 class _Reading:
-    """Whose ``driver_override`` is read, what was found, and whether anybody waits for it."""
+    """Whose attribute is read, what was found, and whether anybody waits for it."""
 
     is_wanted = True
 
-    def __init__(self, addresses: list[str], found: dict[str, str | None]) -> None:
+    def __init__(self, addresses: list[str], attribute: str, found: dict[str, str]) -> None:
         self.addresses = addresses
+        self.attribute = attribute
         self.found = found
 
 
@@ -130,7 +142,7 @@ def _function(path: Path, address: str) -> PCIDevice:
             iommu_group=int(group) if group is not None else None,
             numa_node=node if node >= 0 else None,
             sriov=SRIOV(total=total, current=len(vfs)) if total else None,
-            vfs=tuple(vfs[index] for index in sorted(vfs)),
+            vfs=tuple(map(vfs.get, range(max(vfs, default=-1) + 1))),
             physfn=physfn,
             vf_index=_index_of(address, _virtual_functions(folder, "physfn")) if physfn is not None else None,
         )
@@ -139,14 +151,18 @@ def _function(path: Path, address: str) -> PCIDevice:
 
 
 def _virtual_functions(folder: int, below: str) -> dict[int, str]:
-    """index -> address, as the links ``virtfnN`` say."""
+    """N -> address, as the links ``virtfnN`` say. The kernel takes them away one by one: any may be missing."""
     within = os.open(below, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=folder)
     try:
         numbers = (name.removeprefix("virtfn") for name in os.listdir(within) if name.startswith("virtfn"))
-        found = {int(number): link_target(f"virtfn{number}", folder=within) for number in numbers if number.isdecimal()}
+        found = {int(number): link_target(f"virtfn{number}", folder=within) for number in numbers if _is_number(number)}
     finally:
         os.close(within)
     return {index: address for index, address in found.items() if address is not None}
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) <= _MAX_DIGITS and int(text) < _MOST_VFS
 
 
 def _index_of(address: str, vfs: dict[int, str]) -> int | None:

@@ -17,6 +17,7 @@ __all__ = ["MAX_DATAGRAM", "Uevent", "parse"]
 MAX_DATAGRAM: Final = 16 * 1024
 """Bytes. The kernel's environment buffer is 2 KiB (``UEVENT_BUFFER_SIZE``), beside one device path."""
 
+_SYNTHETIC: Final = "SYNTH_UUID"  # 0 where the writer gave none
 _LIBUDEV_MAGIC: Final = b"libudev\0"
 _MAX_SEQNUM_DIGITS: Final = 20  # of a u64
 
@@ -27,6 +28,9 @@ class Uevent(Struct, frozen=True, kw_only=True, gc=False):
     ``action`` is ``add``, ``remove``, ``change``, ``move``, ``bind``, ``unbind``, ``online`` or
     ``offline``; ``devpath`` its path under ``/sys``; ``seqnum`` grows over all namespaces, so a reader of
     one sees holes. ``env`` has every key, those four included; bytes that are no UTF-8 are escaped (``\xff``).
+
+    Anybody who may write a device's ``uevent`` file can have one sent, with any action (``udevadm trigger``): nothing need
+    have happened then, and it is ``is_synthetic``.
     """
 
     action: str
@@ -34,6 +38,11 @@ class Uevent(Struct, frozen=True, kw_only=True, gc=False):
     subsystem: str
     seqnum: int
     env: dict[str, str]
+
+    @property
+    def is_synthetic(self) -> bool:
+        """Whether it was sent on request (Documentation/ABI/testing/sysfs-uevent): no more than a reason to look."""
+        return _SYNTHETIC in self.env
 
 
 def parse(datagram: bytes) -> Uevent | None:

@@ -39,6 +39,11 @@ def test_network_devices_have_no_drivers_of_their_own() -> None:
     assert driver_event(heard("bind", "net", "/devices/virtual/net/v0")) is None
 
 
+@pytest.mark.parametrize("action", ["bind", "unbind"])
+def test_no_driver_comes_or_goes_with_a_uevent_that_was_sent_on_request(action: str) -> None:
+    assert driver_event(heard(action, "usb", "/devices/pci0000:00/0000:00:14.0/usb1/1-2", DRIVER="usb", SYNTH_UUID="0")) is None
+
+
 @pytest.mark.parametrize("devpath", ["", "/", "/devices/"])
 def test_a_device_without_a_name_is_none(devpath: str) -> None:
     assert driver_event(heard("bind", devpath=devpath)) is None

@@ -304,6 +304,18 @@ def test_what_udev_says_of_a_forerunner_is_not_about_who_has_its_number_now() ->
     assert event.device.subject == "netdev/3.2"
 
 
+@pytest.mark.parametrize("action", ["add", "remove", "move", "change"])
+def test_a_uevent_that_was_sent_on_request_dates_nothing_and_is_a_reason_to_ask(action: str) -> None:
+    links = Links()
+    links.message(link(3))
+    links.hint(structs.replace(hint("add", IFINDEX="3"), seqnum=10))
+    assert links.take_dirty(9) == []
+    links.hint(structs.replace(hint(action, IFINDEX="3", SYNTH_UUID="0"), seqnum=11))
+    assert links.take_dirty(9) == [3]
+    (event,) = links.initialized(3, 10, {})  # udev's word on how it began is about it as before
+    assert event.device.subject == "netdev/3.1"
+
+
 def test_the_end_of_a_device_that_is_known_to_be_gone_needs_no_question() -> None:
     links = announced(link(3), link(4, "b"))
     links.message(link(3, removed=True))

@@ -48,6 +48,12 @@ class Bus(PCIBus):
             return {}, True
         return {address: self.there[address].driver_override for address in addresses if address in self.there}, False
 
+    async def read_numvfs(self, addresses: Iterable[str]) -> tuple[dict[str, int], bool]:
+        if self.overrides_stuck:
+            return {}, True
+        there = {address: self.there[address].sriov for address in addresses if address in self.there}
+        return {address: sriov.current for address, sriov in there.items() if sriov is not None}, False
+
     async def wait_for_locks(self) -> None:
         await self.unlocked.wait()
 
@@ -125,6 +131,60 @@ async def test_what_changed_is_read() -> None:
         await watched.take("change", CARD)
         await watched.until(lambda: watched.told)
         assert watched.told == [PCIChanged(old=function(), new=new)]
+
+
+async def test_a_virtual_function_that_is_held_while_the_others_go_keeps_the_numbers_of_all() -> None:
+    """As the kernel takes away four: it waits for whoever has the second, and holds the lock of the physical one as long."""
+    vfs = tuple(f"0000:03:10.{number}" for number in range(4))
+    four = function(vfs=vfs, sriov=SRIOV(total=7, current=4))
+    virtual = [function(address, physfn=CARD, vf_index=index) for index, address in enumerate(vfs)]
+    async with asking(four, *virtual) as (watched, bus):
+        bus.overrides_stuck = True
+        left: tuple[str | None, ...] = (None, None, *vfs[2:])
+        bus.there[CARD] = function(vfs=left, sriov=SRIOV(total=7, current=2))  # as many as are seen
+        bus.there[vfs[1]] = function(vfs[1])  # its links are gone, it is not
+        del bus.there[vfs[0]]
+        await watched.take("remove", vfs[0])
+        await watched.until(lambda: PCIChanged in watched.kinds())
+        assert watched.told[1:] == [PCIChanged(old=four, new=function(vfs=left, sriov=SRIOV(total=7, current=4)))]
+        await watched.watch.refresh(vfs[1])
+        assert watched.watch.functions.get(vfs[1]) == virtual[1]
+        bus.overrides_stuck = False
+        bus.there = {CARD: function(sriov=SRIOV(total=7, current=0))}
+        for address in vfs[1:]:
+            await watched.take("remove", address)
+        bus.unlocked.set()
+        await watched.until(lambda: watched.watch.functions.get(CARD) == bus.there[CARD])
+        assert [known.address for known in watched.watch.functions] == [CARD]
+
+
+async def test_another_function_where_a_virtual_one_was_is_none() -> None:
+    async with asking(function(VF, physfn=CARD, vf_index=0)) as (watched, bus):
+        bus.there[VF] = new = function(VF, device=0x1234)
+        await watched.watch.refresh(VF)
+        assert watched.watch.functions.get(VF) == new
+
+
+@pytest.mark.parametrize("action", ["add", "remove", "bind", "unbind", "move", "change", "online"])
+async def test_a_uevent_that_was_sent_on_request_tells_only_what_is_so(action: str) -> None:
+    async with asking(function(driver="igb")) as (watched, bus):
+        await watched.take(action, CARD, DRIVER="other", SYNTH_UUID="0")
+        await watched.until(lambda: bus.reads.count(CARD) == 2)
+        await anyio.wait_all_tasks_blocked()
+        assert watched.told == []
+        assert watched.watch.functions.get(CARD) == function(driver="igb")
+        bus.there[CARD] = function(driver="vfio-pci")
+        await watched.take(action, CARD, SYNTH_UUID="0")
+        await watched.until(lambda: watched.told)
+        assert watched.kinds() == [DriverBound]
+
+
+async def test_a_uevent_that_was_sent_on_request_finds_a_function_that_was_missed() -> None:
+    async with asking() as (watched, bus):
+        bus.there[CARD] = function(driver="igb")
+        await watched.take("change", CARD, SYNTH_UUID="0")
+        await watched.until(lambda: len(watched.told) == 2)
+        assert watched.kinds() == [PCIAdded, DriverBound]
 
 
 async def test_whose_virtual_function_comes_is_read() -> None:

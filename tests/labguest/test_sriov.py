@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import AsyncIterator
+from functools import partial
 from operator import attrgetter
 
 import anyio
 import pytest
+from anyio import to_thread
 
 import aiovirt
 from aiovirt.cli.main import main
 from aiovirt.errors import NoSuchDevice
-from aiovirt.events.types import DriverBound, DriverUnbound, NetdevRemoved, PCIAdded, PCIChanged, PCIRemoved
+from aiovirt.events.types import (
+    DeviceEvent,
+    DeviceInitialized,
+    DriverBound,
+    DriverUnbound,
+    NetdevRemoved,
+    PCIAdded,
+    PCIChanged,
+    PCIRemoved,
+)
 from aiovirt.model.pci import SRIOV
 from aiovirt.model.ports import KnownBy
 from tests.labguest.heard import Heard
-from tests.labguest.topology import IGB, NVME, Qmp, Topology, labnic_port_id
+from tests.labguest.topology import IGB, NVME, PCI, Qmp, Topology, labnic_port_id
 from tests.labguest.truth import agrees
 
 pytestmark = pytest.mark.anyio
@@ -36,7 +48,7 @@ async def test_the_virtual_functions_of_a_nic_come(lab: Topology, host: aiovirt.
         await heard.until(lambda: host.devices.pci_device(function).vf_index == index)  # noqa: B023 - awaited within its round
         assert (await heard.some(DriverBound, function))[0].device.driver == "igbvf"
     await heard.until(lambda: host.devices.pci_device(physical).vfs == tuple(functions))
-    assert host.devices.pci_device(physical).sriov == SRIOV(total=7, current=2)
+    await heard.until(lambda: host.devices.pci_device(physical).sriov == SRIOV(total=7, current=2))  # once the write is through
     changed = heard.of(PCIChanged, physical)
     assert changed
     assert (changed[0].old, changed[-1].new) == (before, host.devices.pci_device(physical))
@@ -147,3 +159,17 @@ async def test_a_virtual_function_that_has_no_nic_is_on_neither_of_two_ports(
     assert [(vf.index, len(vf.netdevs), vf.known_by) for vf in host.devices.vfs(physical)] == [(0, 0, None), (1, 2, None)]
     await lab.bind(functions[0], "labnic")
     await heard.nics(host, functions[0], 2)
+
+
+async def test_what_udevadm_triggers_happened_to_nothing(lab: Topology, host: aiovirt.Host, heard: Heard) -> None:
+    physical = lab.function(IGB)
+    before, netdevs = host.devices.pci_device(physical), host.devices.netdevs(of=physical)
+    assert before.driver == "igb"
+    for action in ("remove", "unbind", "bind", "move", "add"):
+        await to_thread.run_sync(partial(subprocess.run, ["udevadm", "trigger", f"--action={action}", str(PCI / physical)], check=True))
+        await lab.settle()  # so the kernel has said it
+        assert await host.devices.refresh(before) == before, action
+    told = [event for event in heard.of(DeviceEvent, physical) if not isinstance(event, DeviceInitialized)]
+    assert told == []
+    assert [device.id for device in host.devices.netdevs(of=physical)] == [device.id for device in netdevs]
+    await agrees(host, heard, lab)

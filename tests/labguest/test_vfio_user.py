@@ -16,6 +16,7 @@ from anyio import to_thread
 
 import aiovirt
 from aiovirt.events.types import DriverBound, NetdevAdded, NetdevRemoved, PCIRemoved
+from aiovirt.model.pci import SRIOV
 from tests.labguest.heard import Heard
 from tests.labguest.topology import IGB, PCI, Topology, ip
 from tests.labguest.truth import agrees
@@ -71,4 +72,31 @@ async def test_a_removal_that_waits_holds_up_no_other_news(lab: Topology, host: 
             await heard.some(NetdevRemoved, "news0")
     await heard.some(PCIRemoved, second)
     await heard.until(lambda: host.devices.pci_device(physical).vfs == ())
+    await agrees(host, heard, lab)
+
+
+async def test_those_that_are_left_keep_their_numbers(lab: Topology, host: aiovirt.Host, heard: Heard) -> None:
+    physical = lab.function(IGB)
+    first, held, *left = await lab.make_vfs(physical, 4)
+    await heard.until(lambda: host.devices.pci_device(physical).sriov == SRIOV(total=7, current=4))
+    (pf,) = host.devices.netdevs(of=physical)
+    await heard.until(lambda: len(host.devices.netdev(pf.name).vfs) == 4)
+    await lab.override(held, "vfio-pci")
+    await heard.until(lambda: any(event.device.driver == "vfio-pci" for event in heard.of(DriverBound, held)))
+    async with anyio.create_task_group() as tasks:
+        with using(held):
+            tasks.start_soon(lab.no_vfs, physical)
+            await heard.some(PCIRemoved, first)
+            # Now the kernel waits for who has the second: the links of both are gone, those of the others are not.
+            refreshed = await host.devices.refresh(host.devices.pci_device(physical))
+            assert (refreshed.vfs, refreshed.sriov) == ((None, None, *left), SRIOV(total=7, current=4))
+            vfs = host.devices.vfs(physical)
+            assert [(vf.index, vf.pci.address) for vf in vfs] == [(2, left[0]), (3, left[1])]
+            settings = [vf.settings.index for vf in host.devices.vfs(pf.name) if vf.settings is not None]
+            assert settings in ([2, 3], [])  # none once the driver has given up all of them
+            lone = await host.devices.refresh(host.devices.pci_device(held))
+            assert (lone.physfn, lone.vf_index, lone.driver) == (physical, 1, "vfio-pci")
+    await heard.some(PCIRemoved, held)
+    await heard.until(lambda: host.devices.pci_device(physical).sriov == SRIOV(total=7, current=0))
+    assert host.devices.pci_device(physical).vfs == ()
     await agrees(host, heard, lab)

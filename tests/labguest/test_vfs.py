@@ -64,6 +64,26 @@ async def test_what_is_set_for_a_virtual_function_is_told(lab: Topology, host: a
     await agrees(host, heard, lab)
 
 
+async def test_an_address_that_its_owner_gives_a_virtual_function_is_what_its_pf_has(
+    lab: Topology, host: aiovirt.Host, heard: Heard, functions: list[str], pf: Netdev
+) -> None:
+    """The kernel tells of the virtual function's network device alone."""
+    ip("link", "set", pf.name, "up")
+    ip("link", "set", pf.name, "vf", "0", "trust", "on")
+    (nic,) = await heard.nics(host, functions[0])
+    ip("link", "set", nic.name, "up")
+    await heard.until(lambda: host.devices.netdev(nic.name).carrier and host.devices.netdev(pf.name).vfs[0].trust)
+    await lab.settle()
+    await host.devices.refresh(pf)
+    own = MAC.replace("5f", "7e")
+    ip("link", "set", nic.name, "address", own)
+    await heard.until(lambda: host.devices.netdev(pf.name).vfs[0].mac == own)
+    settings = host.devices.vfs(pf)[0].settings
+    assert settings is not None
+    assert settings.mac == host.devices.netdev(nic.name).mac == own
+    await agrees(host, heard, lab)
+
+
 async def test_what_is_set_while_the_link_is_down_is_seen_when_asked(host: aiovirt.Host, heard: Heard, pf: Netdev) -> None:
     ip("link", "set", pf.name, "down")
     await heard.until(lambda: not host.devices.netdev(pf.name).is_up)

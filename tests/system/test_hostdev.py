@@ -42,6 +42,7 @@ from aiovirt.model.netdev import Netdev, OperState
 from aiovirt.system import netlink
 from aiovirt.system.sysfs import Attachment, Sysfs
 from aiovirt.wire.rtnetlink import LinkMessage
+from aiovirt.wire.uevent import Uevent
 from tests.lab import sandbox, watched
 from tests.lab.links import as_known, as_told_by_ip
 from tests.lab.watched import Heard, ip, run, watching
@@ -175,6 +176,30 @@ async def test_a_hint_that_changes_nothing_says_nothing() -> None:
         ip("add v0 type veth peer name v1")
         await heard.until(lambda: heard.names() == ["lo", "v0", "v1"])
         assert [type(event) for event in heard.events[len(before) :] if isinstance(event, NetdevEvent)] == [NetdevAdded, NetdevAdded]
+
+
+@pytest.mark.parametrize("action", ["add", "remove", "move", "bind", "unbind", "change"])
+@pytest.mark.parametrize("arguments", ["", " 4ae4cb8b-1b5c-4c25-8b4f-5f6f9d6a1f11 A=b"])
+async def test_a_uevent_that_was_sent_on_request_is_no_news(action: str, arguments: str) -> None:
+    """The kernel marks each of them as such, whoever asked for it and however."""
+    ip("add v0 type veth peer name v1")
+    async with watching() as heard:
+        taken: list[Uevent] = []
+        before, take = len(heard.events), watcher.Watch._take
+
+        async def watched(watch: Watch, uevent: Uevent) -> None:
+            await take(watch, uevent)
+            taken.append(uevent)
+            heard._news.set()
+
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(watcher.Watch, "_take", watched)
+            await anyio.Path("/sys/class/net/v0/uevent").write_text(f"{action}{arguments}")
+            await heard.until(lambda: taken)
+        assert [(uevent.action, uevent.is_synthetic) for uevent in taken] == [(action, True)]
+        ip("set v0 mtu 1400")
+        await heard.until_is("v0", mtu=1400)
+        assert [type(event) for event in heard.events[before:]] == [NetdevChanged]
 
 
 # -- to another namespace and back -------------------------------------------------------------

@@ -123,6 +123,23 @@ async def test_virtual_functions_are_in_the_order_of_their_indexes(tree: Tree) -
     assert card.sriov == SRIOV(total=7, current=12)
 
 
+async def test_a_virtual_function_keeps_its_number_when_those_before_it_are_gone(tree: Tree) -> None:
+    for index in (0, 1):
+        (tree.card / f"virtfn{index}").rename(tree.card / f"virtfn{index + 2}")
+    for name in ("virtfn65535", "virtfn99999999999999999999", "virtfn\u0661"):
+        (tree.card / name).symlink_to("../0000:03:1f.0")
+    card, vf = await tree.read(PF), await tree.read(VF0)
+    assert card is not None
+    assert vf is not None
+    assert (card.vfs, vf.vf_index) == ((None, None, VF0, VF1), 2)
+
+
+async def test_how_many_virtual_functions_there_are_is_the_kernel_s_word(tree: Tree) -> None:
+    (tree.card / "sriov_numvfs").write_text("4\n")
+    (tree.vfs[0] / "sriov_numvfs").write_text("many\n")
+    assert await PCIBus(tree.root).read_numvfs([PF, BRIDGE, VF0]) == ({PF: 4}, False)
+
+
 async def test_a_physical_function_that_is_gone_leaves_its_virtual_one_without_an_index(tree: Tree) -> None:
     (tree.card / "virtfn0").unlink()
     vf = await tree.read(VF0)
@@ -220,6 +237,19 @@ def let_go(file: Path, text: str) -> None:
     file.unlink()
     file.write_text(text)
     os.close(handle)
+
+
+async def test_whose_lock_is_held_is_asked_nothing_else_that_needs_it(tree: Tree) -> None:
+    hold(card := tree.card / "driver_override")
+    bus = PCIBus(tree.root, deadline=0.05)
+    try:
+        assert await bus.read_overrides([PF]) == ({}, True)
+        assert await bus.read_numvfs([PF]) == ({}, True)
+    finally:
+        let_go(card, "\n")
+    with anyio.fail_after(60):
+        await bus.wait_for_locks()
+    assert await bus.read_numvfs([PF]) == ({PF: 2}, False)
 
 
 async def test_of_two_that_are_held_the_one_that_is_let_go_of_is_read(tree: Tree) -> None:

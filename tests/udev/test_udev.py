@@ -9,7 +9,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from aiovirt.events.types import DeviceEvent, DeviceInitialized, NetdevAdded, SourceMissing, SourceResynced
+from aiovirt.events.types import DeviceEvent, DeviceInitialized, NetdevAdded, NetdevRemoved, SourceMissing, SourceResynced
 from aiovirt.hostdev import udev as joined
 from aiovirt.hostdev.links import Survey
 from aiovirt.hostdev.survey import Questions
@@ -115,6 +115,17 @@ async def test_what_udev_gave_it_stays_when_it_changes() -> None:
         after = heard.netdevs()["w0"]
         assert (after.id, after.mtu, after.initialized) == (before.id, 1400, True)
         assert after.properties["ID_NET_DRIVER"] == "veth"
+
+
+@pytest.mark.parametrize("action", ["remove", "add", "unbind"])
+async def test_udev_s_word_is_about_the_same_device_after_a_uevent_that_was_sent_on_request(action: str) -> None:
+    async with watching() as heard:
+        with held_back():
+            ip("add v0 type veth peer name v1")
+            await heard.until(lambda: "v0" in heard.netdevs())
+            run("udevadm", "trigger", f"--action={action}", "/sys/class/net/v0")
+        await heard.until_initialized("v0", "v1")
+        assert heard.of(NetdevRemoved) == []
 
 
 async def test_a_device_that_goes_is_not_initialized_any_more() -> None:
