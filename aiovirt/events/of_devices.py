@@ -76,7 +76,7 @@ class NetdevAdded(NetdevEvent, frozen=True, kw_only=True, gc=False, tag="netdev.
 
 
 class NetdevRemoved(NetdevEvent, frozen=True, kw_only=True, gc=False, tag="netdev.removed"):
-    """A network device is gone; ``device`` is how it was last."""
+    """A network device is gone; ``device`` is how it was last, without a master: a NetdevChanged tells first that it left that."""
 
     device: Netdev  # pyright: ignore[reportIncompatibleMethodOverride] - as of NetdevAdded
 
@@ -143,7 +143,9 @@ class NetdevChanged(NetdevEvent, frozen=True, kw_only=True, gc=False, tag="netde
     old: Netdev
     new: Netdev
 
-    trigger: ClassVar[str] = "RTM_NEWLINK with other attributes; a uevent after which they read differently"
+    trigger: ClassVar[str] = (
+        "RTM_NEWLINK with other attributes; a uevent after which they read differently; RTM_DELLINK of a device that has a master"
+    )
 
     @property
     def device(self) -> Netdev:

@@ -23,7 +23,7 @@ from aiovirt.events.types import (
 )
 from aiovirt.model.netdev import Netdev, Unreadable
 
-__all__ = ["NetdevTable", "parents_first"]
+__all__ = ["MAX_AWAY", "NetdevTable", "parents_first"]
 
 MAX_REMEMBERED: Final = 65_536
 """Numbers of devices that are gone whose incarnation is remembered one by one."""
@@ -78,7 +78,7 @@ class NetdevTable:
         old = self._netdevs.get(reading.ifindex)
         if old is None:
             return [self._add(reading)]
-        if old.kind != reading.kind or old.netns != self._netns:
+        if self._is_another(old, reading):
             return [*self.remove(reading.ifindex), self._add(reading)]
         new = reading if reading.id == old.id else structs.replace(reading, id=old.id, netns=old.netns)
         if new == old or (_is_unreadable(old) and not old.changes_to(new)):
@@ -87,16 +87,18 @@ class NetdevTable:
         return _differences(old, new)
 
     def remove(self, ifindex: int) -> list[NetdevEvent]:
-        """The device with this number is gone; nothing when there was none."""
-        return [NetdevRemoved(device=netdev) for netdev in self._take(ifindex)]
+        """The device with this number is gone, and has left its master; nothing when there was none."""
+        events = self._free(ifindex)
+        return [*events, *(NetdevRemoved(device=netdev) for netdev in self._take(ifindex))]
 
     def leave(self, ifindex: int, *, nsid: int | None, new_ifindex: int | None) -> list[NetdevEvent]:
         """The device with this number went to another namespace, and may return; nothing when there was none."""
+        events = self._free(ifindex)
         taken = self._take(ifindex)
         self._away |= {netdev.ifindex: netdev for netdev in taken}
         if len(self._away) > MAX_AWAY:
             del self._away[next(iter(self._away))]
-        return [NetdevLeft(device=netdev, nsid=nsid, new_ifindex=new_ifindex) for netdev in taken]
+        return [*events, *(NetdevLeft(device=netdev, nsid=nsid, new_ifindex=new_ifindex) for netdev in taken)]
 
     def initialize(self, ifindex: int, properties: dict[str, str]) -> Netdev | None:
         """udev has finished with the device of this number: as it is now, or None where there is none."""
@@ -113,10 +115,22 @@ class NetdevTable:
         may meet on the way (two devices that swapped theirs); the ids tell them apart.
         """
         fresh = parents_first(readings)
-        gone = parents_first(self._netdevs[ifindex] for ifindex in self._netdevs.keys() - {r.ifindex for r in fresh})
-        events = [event for reading in reversed(gone) for event in self.remove(reading.ifindex)]
-        events += [event for reading in fresh for event in self.observe(reading)]
-        return sorted(events, key=_sync_order)
+        by_index = {reading.ifindex: reading for reading in fresh}
+        gone = parents_first(old for old in self if (new := by_index.get(old.ifindex)) is None or self._is_another(old, new))
+        events = [event for old in reversed(gone) for event in self.remove(old.ifindex)]
+        return events + sorted((event for reading in fresh for event in self.observe(reading)), key=_sync_order)
+
+    def _is_another(self, old: Netdev, reading: Netdev) -> bool:
+        """Whether the number is another device's by now."""
+        return old.kind != reading.kind or old.netns != self._netns
+
+    def _free(self, ifindex: int) -> list[NetdevEvent]:
+        """The kernel does not tell of a device that is taken away that it leaves its master first."""
+        old = self._netdevs.get(ifindex)
+        if old is None or old.master is None:
+            return []
+        self._netdevs[ifindex] = new = structs.replace(old, master=None)
+        return [NetdevChanged(old=old, new=new)]
 
     def _add(self, reading: Netdev) -> NetdevEvent:
         ifindex, away = reading.ifindex, self.away(reading)
@@ -188,7 +202,6 @@ def _sync_order(event: NetdevEvent) -> int:
 
 
 _SYNC_ORDER: Final[dict[type[NetdevEvent], int]] = {
-    NetdevRemoved: 0,
     NetdevRenamed: 1,
     NetdevAdded: 2,
     NetdevReturned: 2,

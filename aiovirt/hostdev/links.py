@@ -23,7 +23,7 @@ from typing import Final
 from msgspec import Struct, structs
 
 from aiovirt.events.types import DeviceEvent, DeviceInitialized, NetdevEvent
-from aiovirt.hostdev.inventory import NetdevTable, parents_first
+from aiovirt.hostdev.inventory import MAX_AWAY, NetdevTable, parents_first
 from aiovirt.model.netdev import LinkFlags, Netdev, OperState, Unreadable
 from aiovirt.system.sysfs import Attachment
 from aiovirt.wire.rtnetlink import AF_UNSPEC, LinkMessage
@@ -95,6 +95,9 @@ class Links:
         self._parents: dict[int, str] = {}
         self._unread: set[int] = set()  # what these hang from could not be read
         self._added: dict[int, int] = {}  # ifindex -> seqnum of the uevent with which it began
+        self._lowers: set[int] = set()  # numbers of devices of which no message tells what they mean to those that lie upon them
+        self._left_behind: dict[int, set[int]] = {}  # number of a device elsewhere -> those that lay upon it
+        self._functions: set[str] = set()  # PCI functions whose network devices are to be asked about
         self._rounds: list[Round] = []
 
     # -- news ----------------------------------------------------------------------------------
@@ -123,6 +126,10 @@ class Links:
         """The device of this number may be another way than it was: it is asked about."""
         self._dirty.add(ifindex)
 
+    def mark_function(self, address: str) -> None:
+        """What is set for the virtual functions of this PCI function may be another way: its network devices are asked about."""
+        self._functions.add(address)
+
     def initialized(self, ifindex: int, seqnum: int, properties: dict[str, str]) -> list[DeviceEvent]:
         """udev has finished with the device that the kernel's uevent ``seqnum`` was about; said again, its properties changed.
 
@@ -147,16 +154,18 @@ class Links:
     @property
     def is_dirty(self) -> bool:
         """Whether :meth:`take_dirty` may have something."""
-        return bool(self._dirty or self._hinted)
+        return bool(self._dirty or self._hinted or self._lowers or self._functions)
 
     def take_dirty(self, most: int) -> list[int]:
         """Up to so many numbers of devices to ask about, once all messages are read: what those told needs no question."""
         self._dirty |= {ifindex for ifindex in self._hinted if self._current(ifindex) is None}
         self._hinted.clear()
+        self._mark_dependents()
         return [self._dirty.pop() for _ in range(min(most, len(self._dirty)))]
 
     def clear_dirty(self) -> None:
         """All devices are about to be asked about."""
+        self._mark_dependents()
         self._dirty.clear()
         self._hinted.clear()
 
@@ -214,14 +223,41 @@ class Links:
 
     # -- inside --------------------------------------------------------------------------------
 
+    def _mark_dependents(self) -> None:
+        """One look for all that was told since the last one: who lies upon these, and who hangs from those."""
+        if not (self._lowers or self._functions):
+            return
+        for netdev in self.table:
+            if netdev.link in self._lowers:
+                self._dirty.add(netdev.ifindex)
+                if netdev.link not in self.table:
+                    self._left_behind.setdefault(netdev.link, set()).add(netdev.ifindex)
+            if netdev.pci in self._functions:
+                self._dirty.add(netdev.ifindex)
+        self._lowers.clear()
+        self._functions.clear()
+        while len(self._left_behind) > MAX_AWAY:
+            del self._left_behind[next(iter(self._left_behind))]
+
+    def _arrived(self, reading: Netdev) -> None:
+        """Of others that name each other with it, or lay upon it before it left, no message tells."""
+        self._dirty |= self._left_behind.pop(reading.ifindex, set())
+        other = self.table.get(reading.link) if reading.link is not None else None
+        if other is not None and other.kind == reading.kind and other.link != reading.ifindex:
+            self._dirty.add(other.ifindex)
+
     def _told(self, message: LinkMessage) -> Netdev:
         """What a message says of a device, and as known what no message says; that is asked for where it may have changed."""
-        known = self._current(message.ifindex)
+        known = current = self._current(message.ifindex)
         if known is None or (known.kind, known.parent) != (message.kind, message.parent_dev_name):
             known = self._known(reading_of_link(message))
         reading = reading_of_link(message, known or self._new)
         if _needs_asking(known, reading) or message.ifindex in self._unread:
             self._dirty.add(reading.ifindex)
+        if current is None:
+            self._arrived(reading)
+        elif current.mac != reading.mac:  # in some modes it is also that of a device upon it
+            self._lowers.add(reading.ifindex)
         return reading
 
     def _seen(self, reading: Netdev) -> list[NetdevEvent]:
@@ -237,6 +273,7 @@ class Links:
         return self._ending(ifindex) + self.table.remove(ifindex)
 
     def _left(self, message: LinkMessage) -> list[NetdevEvent]:
+        self._lowers.add(message.ifindex)
         nsid = message.new_netnsid if message.new_netnsid != _NO_NSID else None
         return self._ending(message.ifindex) + self.table.leave(message.ifindex, nsid=nsid, new_ifindex=message.new_ifindex)
 

@@ -318,6 +318,8 @@ class Watch:
             datagram = self._link_socket.receive_nowait()
             for message in rtnetlink.decode(datagram or b"", body=self._reader.body):
                 if isinstance(message, LinkMessage):
+                    if message.parent_dev_name is not None:
+                        self._mark_physical(message)
                     self._tell(self._links.message(message))
         except (Overrun, ProtocolError) as hole:
             self._links.lost()
@@ -387,19 +389,20 @@ class Watch:
     def _tell(self, events: Iterable[Event]) -> None:
         for event in events:
             if isinstance(event, PCIChanged) and event.old.vfs != event.new.vfs:
-                self._mark_netdevs(event.new.address)
+                self._links.mark_function(event.new.address)
             self._publish(structs.replace(event, missed=True) if self._missed and isinstance(event, DeviceEvent) else event)
         self._ring()
 
-    def _mark_netdevs(self, function: str) -> None:
-        """What is set for its virtual functions is asked of those that hang from it."""
-        for netdev in self._links.table:
-            if netdev.pci == function:
-                self._links.mark(netdev.ifindex)
+    def _mark_physical(self, message: LinkMessage) -> None:
+        """What the owner of a virtual function sets is a setting of its physical one too, which no message tells."""
+        netdev = self._links.table.get(message.ifindex)
+        function = self._pci.functions.get(netdev.pci) if netdev is not None and netdev.pci is not None else None
+        if function is not None and function.physfn is not None:
+            self._links.mark_function(function.physfn)
 
     def _mark_unlocked(self, functions: Iterable[str]) -> None:
         for function in functions:
-            self._mark_netdevs(function)
+            self._links.mark_function(function)
         self._ring()
 
     def _ring(self) -> None:

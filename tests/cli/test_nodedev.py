@@ -32,7 +32,9 @@ BRIDGE = PCIDevice(address="0000:3a:00.0", pci_class=0x060400)
 PF = PCIDevice(
     address="0000:3b:00.0", parent=BRIDGE.address, driver="igb", sriov=SRIOV(total=7, current=2), vfs=("0000:3b:10.0", "0000:3b:10.2")
 )
-VFS = tuple(PCIDevice(address=address, parent=BRIDGE.address, physfn=PF.address, vf_index=index) for index, address in enumerate(PF.vfs))
+VFS = tuple(
+    PCIDevice(address=address or "", parent=BRIDGE.address, physfn=PF.address, vf_index=index) for index, address in enumerate(PF.vfs)
+)
 ETH = Netdev(id="9.1", ifindex=9, name="eth9", mac="52:54:00:00:00:09", operstate=OperState.UP, pci=PF.address, phys_port_id="c0ffee")
 ETHV0 = Netdev(id="10.1", ifindex=10, name="eth9v0", mac="52:54:00:00:00:0a", pci=VFS[0].address, phys_port_id="c0ffee")
 CARD: list[Event] = [PCIAdded(device=device) for device in (BRIDGE, PF, *VFS)]

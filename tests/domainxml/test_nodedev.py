@@ -99,6 +99,13 @@ def test_a_whole_network_device() -> None:
     )
 
 
+def test_virtual_functions_that_are_left_are_told_without_the_others() -> None:
+    pf = PCIDevice(address=PF, sriov=SRIOV(total=7, current=4), vfs=(None, None, VF, OTHER))
+    xml = nodedev_xml(pf, DeviceDetails(), {PF: pf})
+    functions = xml.partition("virt_functions")[2].partition("</capability>")[0]
+    assert functions.count("<address") == 2
+
+
 def test_a_whole_physical_function() -> None:
     pf = PCIDevice(address=PF, pci_class=0x20000, vendor=0x8086, device=0x10C9, driver="igb", iommu_group=14, numa_node=1)
     pf = PCIDevice(**{name: getattr(pf, name) for name in pf.__struct_fields__} | {"sriov": SRIOV(total=7, current=1), "vfs": (VF,)})

@@ -104,7 +104,24 @@ def test_sync_adds_parents_first_and_removes_them_last() -> None:
     family = [reading(2, "port", master=4, link=7), reading(4, "bridge"), reading(7, "lower", link=8), reading(8, "peer", link=7)]
     added = [event.device.name for event in table.sync(family)]
     assert added == ["bridge", "peer", "lower", "port"]
-    assert [event.device.name for event in table.sync([])] == added[::-1]
+    assert [event.device.name for event in table.sync([]) if isinstance(event, NetdevRemoved)] == added[::-1]
+
+
+@pytest.mark.parametrize("end", ["remove", "leave", "sync", "another"])
+def test_who_goes_has_left_its_master(end: str) -> None:
+    table = NetdevTable()
+    table.sync([reading(2, "port", master=4, kind="veth"), reading(4, "bridge"), reading(5, "changes")])
+    bridge, changes = reading(4, "bridge"), reading(5, "changes", mtu=2)
+    changed, removed, *_ = {
+        "remove": lambda: table.remove(2),
+        "leave": lambda: leave(table, 2),
+        "sync": lambda: table.sync([bridge, changes]),
+        "another": lambda: table.sync([reading(2, "port", master=4, kind="bridge"), bridge, changes]),
+    }[end]()
+    assert isinstance(changed, NetdevChanged)
+    assert changed.changes == {"master": (4, None)}
+    assert isinstance(removed, NetdevRemoved)
+    assert removed.device == changed.new
 
 
 @given(st.lists(st.tuples(st.integers(1, 8), st.integers(0, 9), st.integers(0, 9)), max_size=12))

@@ -17,6 +17,7 @@ from aiovirt.events.types import (
     NetdevRenamed,
     NetdevReturned,
 )
+from aiovirt.hostdev import links as module
 from aiovirt.hostdev.links import ATTRIBUTES, Links, Round, Survey, reading_of_link, reading_of_sysfs
 from aiovirt.model.netdev import Netdev, OperState, Unreadable
 from aiovirt.system.sysfs import Attachment
@@ -196,12 +197,77 @@ def test_a_device_that_leaves_while_it_waits_came_and_left() -> None:
     links = Links()
     links.message(nic(3))
     assert told(links.message(nic(3, removed=True, new_netnsid=0))) == [(NetdevAdded, "nic"), (NetdevLeft, "nic")]
+    assert links.take_dirty(9) == []
     assert not links.is_dirty
     assert links.message(nic(3)) == []
     with links.asking() as asked:
         pass
     (returned,) = links.attached(asked, {3: "nic"}, {3: Attachment(CARD, "igb")})
     assert returned == NetdevReturned(device=structs.replace(reading_of_link(nic(3)), driver="igb", id="3.1"))
+
+
+def test_who_lies_upon_a_device_that_leaves_is_asked_about_then_and_when_it_returns() -> None:
+    links = announced(link(3), link(4, "upon", kind="macvlan", link=3), link(5, "beside", link=6))
+    links.message(link(3, removed=True, new_netnsid=0))
+    assert links.is_dirty
+    assert links.take_dirty(9) == [4]
+    with links.asking() as asked:
+        pass
+    links.refreshed(asked, survey(link(4, "upon", kind="macvlan", link=3, link_netnsid=0)))
+    assert [device.link for device in links.table if device.name == "upon"] == [None]
+    links.message(link(3, "back"))
+    assert links.take_dirty(9) == [4]
+    links.message(link(3, removed=True))
+    assert links.take_dirty(9) == []
+
+
+def test_who_lies_upon_a_device_that_left_is_asked_about_though_everything_is_asked_meanwhile() -> None:
+    links = announced(link(3), link(4, "upon", kind="vlan", link=3))
+    links.message(link(3, removed=True, new_netnsid=0))
+    links.clear_dirty()
+    with links.asking() as asked:
+        pass
+    links.resynced(asked, survey(link(4, "upon", kind="vlan", link=3, link_netnsid=0)))
+    links.message(link(3))
+    assert links.take_dirty(9) == [4]
+
+
+def test_no_more_are_remembered_than_may_return(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_AWAY", 2)
+    links = announced(*(link(n) for n in (3, 4, 5)), *(link(n + 10, "upon", kind="vlan", link=n) for n in (3, 4, 5)))
+    for ifindex in (3, 4, 5):
+        links.message(link(ifindex, removed=True, new_netnsid=0))
+        assert links.take_dirty(9) == [ifindex + 10]
+    assert len(links._left_behind) == 2
+
+
+def test_the_other_of_a_pair_is_asked_about_when_this_one_comes() -> None:
+    links = announced(link(4, "stays", kind="veth"), link(6, "lower"))
+    links.message(link(3, "comes", kind="veth", link=4))
+    assert links.take_dirty(9) == [4]
+    links.message(link(5, "upon", kind="vlan", link=6))
+    assert links.take_dirty(9) == []
+
+
+def test_who_lies_upon_a_device_with_another_address_is_asked_about() -> None:
+    links = announced(link(3, mac="aa"), link(4, "upon", kind="macvtap", link=3, mac="aa"))
+    links.message(link(3, mac="aa", mtu=9000))
+    assert not links.is_dirty
+    links.message(link(3, mac="bb"))
+    assert links.take_dirty(9) == [4]
+
+
+def test_what_hangs_from_a_function_that_is_marked_is_asked_about() -> None:
+    links = announced(nic(3), nic(4, "other"), link(5, "lo"))
+    with links.asking() as asked:
+        pass
+    links.refreshed(asked, Survey(readings={3: reading_of_link(nic(3))}, attachments={3: Attachment(CARD, "igb", CARD)}))
+    links.mark_function(CARD)
+    assert links.is_dirty
+    assert links.take_dirty(9) == [3]
+    links.mark_function(CARD)
+    links.clear_dirty()
+    assert not links.is_dirty
 
 
 def test_a_device_brings_its_driver_back() -> None:

@@ -145,6 +145,34 @@ async def test_leaving_a_bridge_is_not_the_end() -> None:
         assert heard.of(NetdevRemoved) == []
 
 
+@pytest.mark.parametrize("end", ["del v0", "set v0 netns elsewhere"])
+async def test_a_device_that_goes_leaves_its_bridge_first(end: str, elsewhere: Callable[..., None]) -> None:  # noqa: ARG001
+    """Of a device that is taken away no message says so."""
+    ip("add v0 type veth peer name v1", "add br0 type bridge", "set v0 master br0 up")
+    async with watching() as heard:
+        bridge = heard.netdev("br0")
+        assert bridge is not None
+        ip(end)
+        await heard.until(lambda: "v0" not in heard.names())
+        about = [event for event in heard.events if isinstance(event, NetdevChanged | NetdevRemoved) and event.device.name == "v0"]
+        (left,) = [event for event in about if isinstance(event, NetdevChanged) and "master" in event.changes]
+        assert left.changes["master"] == (bridge.ifindex, None)
+        assert isinstance(about[-1], NetdevRemoved)
+        assert about[-1].device.master is None
+
+
+@pytest.mark.parametrize("mode", ["passthru", "bridge"])
+async def test_what_lies_upon_a_device_with_another_address_is_as_the_kernel_has_it(mode: str) -> None:
+    """A macvtap in passthru mode has the address of what it lies upon, and no message tells that it is another one."""
+    ip("add v0 type veth peer name v1", f"add link v0 name tap0 type macvtap mode {mode}")
+    async with watching() as heard:
+        ip("set v0 address 52:54:00:aa:00:00")
+        await heard.until_is("v0", mac="52:54:00:aa:00:00")
+        if mode == "passthru":
+            await heard.until_is("tap0", mac="52:54:00:aa:00:00")
+        await heard.until_as_the_kernel()
+
+
 async def test_a_device_of_the_same_name_is_another_device() -> None:
     ip("add v0 type veth peer name v1")
     async with watching() as heard:
@@ -216,6 +244,32 @@ def elsewhere() -> Iterator[Callable[..., None]]:
 def nsid_of_elsewhere() -> int:
     (found,) = [space["id"] for space in json.loads(output("ip", "-j", "netns", "list")) if space["name"] == "elsewhere"]
     return int(found)
+
+
+async def test_who_stays_knows_that_the_other_went_and_that_it_is_back(elsewhere: Callable[..., None]) -> None:
+    """No message tells a veth's peer, or what lies upon it, that it is in another namespace, or back."""
+    ip("add v0 type veth peer name v1", "add link v0 name upon type macvlan")
+    async with watching() as heard:
+        number = cast("Netdev", heard.netdev("v0")).ifindex
+        assert [cast("Netdev", heard.netdev(name)).link for name in ("v1", "upon")] == [number, number]
+        for _ in range(2):
+            ip("set v0 netns elsewhere")
+            for name in ("v1", "upon"):
+                await heard.until_is(name, link=None)
+            await heard.until_as_the_kernel()
+            elsewhere("set", "v0", "netns", "1")
+            for name in ("v1", "upon"):
+                await heard.until_is(name, link=number)
+            await heard.until_as_the_kernel()
+
+
+async def test_one_that_comes_for_the_first_time_is_known_to_its_other_end(elsewhere: Callable[..., None]) -> None:
+    elsewhere("add", "v0", "type", "veth", "peer", "name", "v1", "netns", "1")
+    async with watching() as heard:
+        assert cast("Netdev", heard.netdev("v1")).link is None
+        elsewhere("set", "v0", "netns", "1")
+        device = await heard.until_is("v0")
+        await heard.until_is("v1", link=device.ifindex)
 
 
 async def test_a_device_that_leaves_and_returns_is_the_same(elsewhere: Callable[..., None]) -> None:
