@@ -18,7 +18,7 @@ from aiovirt.events.types import PCIAdded, PCIChanged, PCIEvent, PCIRemoved
 from aiovirt.events.words import plain, show
 from aiovirt.model.netdev import Netdev
 from aiovirt.model.pci import PCIDevice
-from aiovirt.model.ports import KnownBy, Port, VirtualFunction
+from aiovirt.model.ports import KnownBy, Port, ScalableFunction, VirtualFunction
 
 __all__ = ["nodedev_dumpxml", "nodedev_event", "nodedev_info", "nodedev_list", "tree_lines"]
 
@@ -243,13 +243,14 @@ def _port_name(port: Port) -> str:
 
 def _port_branch(seen: _Seen) -> _Branch:
     port = seen.port
-    functions = tuple(_Branch(_vf_words(vf)) for vf in port.vfs)
-    in_vfs = {device.ifindex for vf in port.vfs for device in vf.netdevs}
+    functions = (*(_Branch(_vf_words(vf)) for vf in port.vfs), *(_Branch(_sf_words(sf)) for sf in port.sfs))
+    parts = (*(vf.netdevs for vf in port.vfs), *(sf.netdevs for sf in port.sfs))
+    in_functions = {device.ifindex for netdevs in parts for device in netdevs}
     pf = port.pf.ifindex if port.pf is not None else None
     below = [
         _Branch(_netdev_words(device, seen), functions if device.ifindex == pf else ())
         for device in port.netdevs
-        if device.ifindex not in in_vfs
+        if device.ifindex not in in_functions
     ]
     return _Branch(f"port {plain(_port_name(port))}", (*below, *(functions if pf is None else ())))
 
@@ -264,6 +265,10 @@ def _netdev_words(device: Netdev, seen: _Seen) -> str:
 def _vf_words(vf: VirtualFunction) -> str:
     has_it = ", ".join(plain(device.name) for device in vf.netdevs) or vf.pci.driver or "no driver"
     return f"VF {vf.index}  {vf.pci.address}  {plain(has_it)}  {_how(vf.known_by)}"
+
+
+def _sf_words(sf: ScalableFunction) -> str:
+    return f"SF {plain(sf.name)}  {', '.join(plain(device.name) for device in sf.netdevs)}  {_how(sf.known_by)}"
 
 
 def _how(known_by: KnownBy | None) -> str:
@@ -283,6 +288,7 @@ def _port_fields(seen: _Seen) -> dict[str, Any]:
             {"index": vf.index, "pci": vf.pci.address, "netdevs": [device.name for device in vf.netdevs], "known_by": vf.known_by}
             for vf in port.vfs
         ],
+        "sfs": [{"name": sf.name, "netdevs": [device.name for device in sf.netdevs], "known_by": sf.known_by} for sf in port.sfs],
         "representors": [device.name for device in port.representors],
     }
 

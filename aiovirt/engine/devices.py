@@ -65,9 +65,9 @@ class Devices:
     @overload
     def pf(self, vf: PCIDevice) -> PCIDevice: ...
     def pf(self, vf: Netdev | PCIDevice | str | int) -> Netdev | PCIDevice:
-        """The physical function of a virtual one: for a network device, its PF's on the same port.
+        """The physical function of a virtual one: for a network device, also a scalable function's, its PF's on the same port.
 
-        Raises NoSuchDevice where it is not a VF, or its PF is not here; AmbiguousDevice where nothing tells which port.
+        Raises NoSuchDevice where it is neither, or its PF is not here; AmbiguousDevice where nothing tells which port.
         """
         state = self._state
         return ports.pci_pf(state, vf) if isinstance(vf, PCIDevice) else ports.netdev_pf(state, vf)

@@ -1,13 +1,15 @@
 """Which port a network device is on. Pure: it reads an inventory and does no I/O.
 
 An *uplink* is a network device of a function that is no representor: of a physical function, what stands for one of
-its ports. A virtual function's network device is told to be on one of them by the first of :class:`KnownBy` that
+its ports. It hangs from the function itself, and not from another device behind that (a USB adapter from its controller,
+say). A virtual or scalable function's network device is told to be on one of them by the first of :class:`KnownBy` that
 tells. Nothing here is ever guessed: an attribute that could not be read is neither "none" nor a reason to go by a
 weaker one. docs/nics.md has what each driver tells.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Final, NamedTuple, Protocol, TypeGuard
@@ -18,7 +20,7 @@ from aiovirt.errors import AmbiguousDevice, NoSuchDevice
 from aiovirt.hostdev.port_names import PortName, parse_port_name
 from aiovirt.model.netdev import VF, Netdev, Unreadable
 from aiovirt.model.pci import PCI_ADDRESS, PCIDevice
-from aiovirt.model.ports import KnownBy, Port, VirtualFunction
+from aiovirt.model.ports import KnownBy, Port, ScalableFunction, VirtualFunction
 
 __all__ = ["Inventory", "by_phys_port", "find_netdev", "find_pci", "netdev_pf", "pci_pf", "port", "virtual_functions"]
 
@@ -92,6 +94,15 @@ def _port_name(device: Netdev) -> PortName | None | Unreadable:
     return parse_port_name(name) if isinstance(name, str) else name
 
 
+def _is_sf(device: Netdev) -> bool:
+    """Whether it is a scalable function's: it hangs from that one's device on the auxiliary bus, as drivers call those."""
+    return device.parent is not None and _SF.fullmatch(device.parent) is not None
+
+
+_SF: Final = re.compile(r".+\.sf\.[0-9]+", re.ASCII | re.DOTALL)
+_VIRTIO: Final = re.compile(r"virtio[0-9]+", re.ASCII)
+
+
 def _is_representor(device: Netdev) -> bool:
     name = _port_name(device)
     return isinstance(name, PortName) and name.is_representor
@@ -139,15 +150,33 @@ class _Cards:
     def __init__(self, inventory: Inventory) -> None:
         self.pci = inventory.pci
         self.representors: list[Netdev] = []
+        self._sfs: dict[str, list[Netdev]] = {}
         self._uplinks: dict[str, list[Netdev]] = {}
         self._switches: dict[str, list[Netdev]] = {}
         for device in sorted(inventory.netdevs.values(), key=_ifindex):
             if _is_representor(device):
                 self.representors.append(device)
-            elif device.pci is not None:
+            elif device.pci is not None and _is_sf(device):
+                self._sfs.setdefault(device.pci, []).append(device)
+            elif device.pci is not None and self.is_own(device):
                 self._uplinks.setdefault(device.pci, []).append(device)
                 if isinstance(device.phys_switch_id, str):
                     self._switches.setdefault(device.phys_switch_id, []).append(device)
+
+    def is_own(self, nic: Netdev) -> bool:
+        """Whether it hangs from its PCI function itself: a virtio device is its function, where virtio-pci has that."""
+        if nic.parent is None or nic.parent == nic.pci:
+            return True
+        function = self.pci.get(nic.pci or "")
+        return _VIRTIO.fullmatch(nic.parent) is not None and (function is None or function.driver in {None, "virtio-pci"})
+
+    def is_on_card(self, nic: Netdev) -> bool:
+        """Whether it is a PCI function's, or a part's of one."""
+        return nic.pci is not None and (self.is_own(nic) or _is_sf(nic) or _is_representor(nic))
+
+    def sfs(self, function: str | None) -> Sequence[Netdev]:
+        """The network devices of this function's scalable functions, by ifindex."""
+        return self._sfs.get(function, ()) if function is not None else ()
 
     def uplinks(self, function: str | None) -> Sequence[Netdev]:
         """The network devices of this function that are no representors, by ifindex."""
@@ -168,6 +197,8 @@ class _Cards:
 
     def above(self, nic: Netdev) -> _Place:
         """Where it is among its PF's uplinks; nowhere when none of those is here."""
+        if _is_sf(nic):
+            return _place(nic, self.uplinks(nic.pci), [nic])
         return _place(nic, self.uplinks(self.physfn(nic)), self.uplinks(nic.pci))
 
     def beside(self, nic: Netdev) -> _Place:
@@ -217,9 +248,10 @@ class _Members:
     def port(self, known_by: KnownBy) -> Port:
         """All of it."""
         own = self._beside.on if self._beside.known_by is not None else (self._anchor,)
-        vfs, representors = tuple(self._vfs()), tuple(self._representors(own))
-        netdevs = {device.ifindex: device for device in (*own, *representors, *(device for vf in vfs for device in vf.netdevs))}
-        return Port(netdevs=_by_ifindex(netdevs.values()), pf=self.pf, vfs=vfs, representors=representors, known_by=known_by)
+        vfs, sfs, representors = tuple(self._vfs()), tuple(self._sfs()), tuple(self._representors(own))
+        parts = (*(vf.netdevs for vf in vfs), *(sf.netdevs for sf in sfs))
+        netdevs = {device.ifindex: device for device in chain(own, representors, *parts)}
+        return Port(netdevs=_by_ifindex(netdevs.values()), pf=self.pf, vfs=vfs, sfs=sfs, representors=representors, known_by=known_by)
 
     def _vfs(self) -> Iterator[VirtualFunction]:
         only = self.pf is not None and len(self._cards.uplinks(self._home)) == 1
@@ -231,6 +263,15 @@ class _Members:
                 yield replace(vf, netdevs=here, settings=settings.get(vf.index), known_by=told[0][1])
             elif only and not vf.netdevs:
                 yield replace(vf, settings=settings.get(vf.index), known_by=KnownBy.ONLY_NETDEV)
+
+    def _sfs(self) -> Iterator[ScalableFunction]:
+        by_name: dict[str | None, list[Netdev]] = {}
+        for device in self._cards.sfs(self._anchor.pci):
+            by_name.setdefault(device.parent, []).append(device)
+        for name, devices in by_name.items():
+            above = self._cards.above(devices[0])
+            if name is not None and above.known_by is not None and self._anchor in above.on:
+                yield ScalableFunction(name=name, netdevs=tuple(devices), known_by=above.known_by)
 
     def _known_by(self, device: Netdev) -> KnownBy | None:
         """What tells that a VF's network device is on this port; None where nothing does."""
@@ -269,12 +310,13 @@ def _settings(pf: Netdev | None) -> dict[int, VF]:
 
 
 def netdev_pf(inventory: Inventory, vf: Netdev | str | int) -> Netdev:
-    """The uplink, on its physical function, of the port that a VF's network device is on.
+    """The uplink, on its physical function, of the port that a VF's network device is on, or a scalable function's.
 
-    Raises NoSuchDevice where it is no VF's, or that uplink is not here; AmbiguousDevice where nothing tells which it is.
+    Raises NoSuchDevice where it is neither, or that uplink is not here; AmbiguousDevice where nothing tells which it is.
     """
     cards, nic = _Cards(inventory), find_netdev(inventory, vf)
-    if cards.physfn(nic) is None:
+    _check_on_card(cards, nic)
+    if cards.physfn(nic) is None and not _is_sf(nic):
         raise NoSuchDevice(f"{nic.name} is not a virtual function's", subject=nic.subject)
     return _one(nic, cards.above(nic), "the network device of its physical function")[0]
 
@@ -304,8 +346,8 @@ def virtual_functions(inventory: Inventory, pf: Netdev | PCIDevice | str | int) 
 def port(inventory: Inventory, nic: Netdev | str | int) -> Port:
     """The port that a network device is on; of each virtual function, only its network devices on this port are listed.
 
-    Raises NoSuchDevice where it hangs from no PCI function, or is a representor of a port that is not here;
-    AmbiguousDevice where nothing tells.
+    Raises NoSuchDevice where it hangs from no PCI function, or where it is a representor or a scalable function's and the
+    port is not here; AmbiguousDevice where nothing tells.
     """
     return _port(_Cards(inventory), find_netdev(inventory, nic))
 
@@ -313,13 +355,25 @@ def port(inventory: Inventory, nic: Netdev | str | int) -> Port:
 def _port(cards: _Cards, nic: Netdev) -> Port:
     if _is_representor(nic):
         anchor, known_by = _one(nic, cards.behind(nic), "the uplink that it is a representor behind")
-    elif nic.pci is None:
-        raise NoSuchDevice(f"{nic.name} hangs from no PCI function, so it is on no card's port", subject=nic.subject)
-    elif (above := cards.above(nic)).on:
-        anchor, known_by = _one(nic, above, "")
     else:
-        anchor, known_by = nic, _told(nic, cards.beside(nic))
+        _check_on_card(cards, nic)
+        anchor, known_by = _anchor(cards, nic)
     return _Members(cards, anchor).port(known_by)
+
+
+def _anchor(cards: _Cards, nic: Netdev) -> tuple[Netdev, KnownBy]:
+    """The uplink of its port: itself, where it is none of a part's or that of its PF is not here; and what told."""
+    if (above := cards.above(nic)).on:
+        return _one(nic, above, "")
+    if _is_sf(nic):
+        raise NoSuchDevice(f"{nic.name}: the uplink that it is a scalable function of is not here", subject=nic.subject)
+    return nic, _told(nic, cards.beside(nic))
+
+
+def _check_on_card(cards: _Cards, nic: Netdev) -> None:
+    if not cards.is_on_card(nic):
+        behind = f", but from {nic.parent}" if nic.pci is not None else ""
+        raise NoSuchDevice(f"{nic.name} hangs from no PCI function{behind}, so it is on no card's port", subject=nic.subject)
 
 
 def by_phys_port(inventory: Inventory, phys_port_id: str, of: PCIDevice | Netdev | str | None) -> Port:
@@ -350,8 +404,7 @@ def _home(cards: _Cards, inventory: Inventory, of: PCIDevice | Netdev | str) -> 
         function = find_pci(inventory, of)
         return function.physfn or function.address
     nic = find_netdev(inventory, of)
-    if nic.pci is None:
-        raise NoSuchDevice(f"{nic.name} hangs from no PCI function, so it is on no card", subject=nic.subject)
+    _check_on_card(cards, nic)
     return cards.home(nic)
 
 

@@ -9,7 +9,7 @@ from msgspec import Struct
 from aiovirt.model.netdev import VF, Netdev
 from aiovirt.model.pci import PCIDevice
 
-__all__ = ["KnownBy", "Port", "VirtualFunction"]
+__all__ = ["KnownBy", "Port", "ScalableFunction", "VirtualFunction"]
 
 
 class KnownBy(StrEnum):
@@ -35,12 +35,25 @@ class VirtualFunction(Struct, frozen=True, kw_only=True, gc=False):
     known_by: KnownBy | None = None
 
 
+class ScalableFunction(Struct, frozen=True, kw_only=True, gc=False):
+    """One scalable function (Documentation/networking/devlink/devlink-port.rst): a part of a PCI function with a driver of its own.
+
+    ``name`` is that of its device on the auxiliary bus (``"mlx5_core.sf.4"``), ``netdevs`` hang from that.
+    ``known_by`` is what told that it is on the port that was asked about.
+    """
+
+    name: str
+    netdevs: tuple[Netdev, ...]
+    known_by: KnownBy
+
+
 class Port(Struct, frozen=True, kw_only=True, gc=False):
     """One physical port, where a cable goes in.
 
     ``netdevs`` are all that are on it in this namespace, by ifindex, ``pf`` the physical function's among them (None
-    where it is not here: in a guest, or in another namespace), ``vfs`` the virtual functions on it, ``representors``
-    the switch's ends of those. ``known_by`` is what told so of the device that was asked about.
+    where it is not here: in a guest, or in another namespace), ``vfs`` the virtual functions on it, ``sfs`` the scalable
+    ones that have a network device here, ``representors`` the switch's ends of those. ``known_by`` is what told so of the
+    device that was asked about.
     """
 
     netdevs: tuple[Netdev, ...]
@@ -48,3 +61,4 @@ class Port(Struct, frozen=True, kw_only=True, gc=False):
     vfs: tuple[VirtualFunction, ...]
     representors: tuple[Netdev, ...]
     known_by: KnownBy
+    sfs: tuple[ScalableFunction, ...] = ()

@@ -23,7 +23,7 @@ from aiovirt.events import BusDevice, DriverBound, Event, NetdevAdded, NetdevCha
 from aiovirt.events.types import PCIAdded, PCIChanged, PCIRemoved
 from aiovirt.model.netdev import Netdev, OperState
 from aiovirt.model.pci import SRIOV, PCIDevice
-from aiovirt.model.ports import KnownBy, Port, VirtualFunction
+from aiovirt.model.ports import KnownBy, Port, ScalableFunction, VirtualFunction
 from aiovirt.testing import control
 
 pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
@@ -213,11 +213,13 @@ async def test_ports_are_drawn(host: aiovirt.Host, monkeypatch: pytest.MonkeyPat
         VirtualFunction(index=0, pci=VFS[0], netdevs=(ETHV0,), known_by=KnownBy.PHYS_PORT_ID),
         VirtualFunction(index=1, pci=replace(VFS[1], driver="vfio-pci")),
     )
+    sf = Netdev(id="15.1", ifindex=15, name="sf\x1b4", pci=PF.address, parent="mlx5_core.sf.4")
+    sfs = (ScalableFunction(name="mlx5_core.sf.4", netdevs=(sf,), known_by=KnownBy.ONLY_NETDEV),)
     known = {9: KnownBy.PHYS_PORT_ID, 10: KnownBy.PHYS_PORT_ID, 11: KnownBy.PHYS_PORT_NAME}
 
     def port(nic: Netdev) -> Port:
         if nic.ifindex in known:
-            return Port(netdevs=(ETH, ETHV0, rep), pf=ETH, vfs=vfs, representors=(rep,), known_by=known[nic.ifindex])
+            return Port(netdevs=(ETH, ETHV0, rep, sf), pf=ETH, vfs=vfs, representors=(rep,), known_by=known[nic.ifindex], sfs=sfs)
         if nic.name == "lone":
             return Port(netdevs=(lone,), pf=None, vfs=(), representors=(), known_by=KnownBy.DEV_PORT)
         if nic.name == "lost":
@@ -232,6 +234,7 @@ async def test_ports_are_drawn(host: aiovirt.Host, monkeypatch: pytest.MonkeyPat
         "  |   |",
         "  |   +- VF 0  0000:3b:10.0  eth9v0  (known by phys_port_id)",
         "  |   +- VF 1  0000:3b:10.2  vfio-pci  (unknown)",
+        "  |   +- SF mlx5_core.sf.4  sf\\x1b4  (known by only_netdev)",
         "  |     ",
         "  +- rep\\x1b0  representor  0000:3b:00.0  (known by phys_port_name)",
         "    ",
@@ -252,7 +255,9 @@ async def test_ports_are_drawn(host: aiovirt.Host, monkeypatch: pytest.MonkeyPat
         ("eth9", "phys_port_id"),
         ("eth9v0", "phys_port_id"),
         ("rep\x1b0", "phys_port_name"),
+        ("sf\x1b4", None),
     ]
+    assert first["sfs"] == [{"name": "mlx5_core.sf.4", "netdevs": ["sf\x1b4"], "known_by": "only_netdev"}]
     assert (second["pf"], third) == (None, {"port": None, "netdevs": ["lost"], "why": "nothing tells"})
 
 

@@ -47,6 +47,7 @@ class Host:
         dev_port: int = 0,
         vfs: Sequence[int] = (),
         altnames: tuple[str, ...] = (),
+        parent: str | None = None,
     ) -> Host:
         ifindex = len(self.netdevs) + 2
         device = Netdev(
@@ -54,6 +55,7 @@ class Host:
             ifindex=ifindex,
             name=name,
             pci=pci,
+            parent=parent or pci,
             phys_port_id=id,
             phys_port_name=called,
             phys_switch_id=switch,
@@ -82,6 +84,10 @@ def names(devices: Sequence[Netdev]) -> list[str]:
 
 def vfs_of(found: Port) -> list[tuple[int, list[str], KnownBy | None]]:
     return [(its.index, names(its.netdevs), its.known_by) for its in found.vfs]
+
+
+def sfs_of(found: Port) -> list[tuple[str, list[str], KnownBy]]:
+    return [(its.name, names(its.netdevs), its.known_by) for its in found.sfs]
 
 
 # igb, ixgbe: one function a port, and nothing tells anything
@@ -491,6 +497,74 @@ def test_a_pf_that_is_not_in_the_inventory() -> None:
         netdev_pf(host, "v")
     with pytest.raises(NoSuchDevice, match=PF0):
         pci_pf(host, host.pci[vf(0)])
+
+
+# -- what is behind a function, and is not it --------------------------------------------------
+
+SF = "mlx5_core.sf.4"
+
+
+def with_sf() -> Host:
+    """mlx5 in legacy mode with a VF, and a scalable function on the auxiliary bus below the PF, which has no phys_port_name."""
+    host = Host().card(PF0, PF1, vfs=1).nic("p0", PF0, called="p0", vfs=[0]).nic("p1", PF1, called="p1")
+    return host.nic("p0v0", vf(0)).nic("sf4", PF0, parent=SF)
+
+
+def test_a_scalable_function_belongs_to_its_port_and_is_no_uplink() -> None:
+    host = with_sf()
+    assert netdev_pf(host, "p0v0") == netdev_pf(host, "sf4") == host["p0"]
+    assert [(its.index, names(its.netdevs)) for its in virtual_functions(host, "p0")] == [(0, ["p0v0"])]
+    (of_function,) = virtual_functions(host, PF0)
+    assert of_function.settings == host["p0"].vfs[0]
+    for nic in ("p0", "p0v0", "sf4"):
+        found = port(host, nic)
+        assert (names(found.netdevs), found.pf) == (["p0", "p0v0", "sf4"], host["p0"])
+        assert sfs_of(found) == [(SF, ["sf4"], ONLY)]
+    assert (sfs_of(port(host, "p1")), names(port(host, "p1").netdevs)) == ([], ["p1"])
+
+
+def test_a_scalable_function_without_its_uplink_is_on_no_port() -> None:
+    host = with_sf()
+    del host.netdevs[host["p0"].id]
+    for ask in (port, netdev_pf):
+        with pytest.raises(NoSuchDevice, match="not here"):
+            ask(host, "sf4")
+
+
+def test_scalable_functions_of_a_function_with_two_ports_are_told_apart_by_what_tells() -> None:
+    host = Host().card(PF0).nic("a", PF0, id=A).nic("b", PF0, id=B, dev_port=1)
+    host.nic("sa", PF0, id=A, parent="x.sf.1").nic("sb", PF0, id=B, parent="x.sf.2").nic("s", PF0, parent="x.sf.3")
+    assert sfs_of(port(host, "b")) == sfs_of(port(host, "sb")) == [("x.sf.2", ["sb"], BY_ID)]
+    assert by_phys_port(host, B, host["s"]) == port(host, "b")
+    with pytest.raises(AmbiguousDevice):
+        port(host, "s")
+
+
+@pytest.mark.parametrize("parent", ["1-2:1.0", "mlx5_core.eth-rep.0", "sf.4", "vdpa0", "0-1.0"])
+def test_what_is_behind_a_function_is_on_no_port_of_it(parent: str) -> None:
+    """A USB adapter behind its controller, a device on the auxiliary bus, …"""
+    host = Host().card(PF0, vfs=1).nic("own", PF0, id=A).nic("v", vf(0), id=A).nic("behind", PF0, parent=parent, id=A)
+    assert names(port(host, "v").netdevs) == ["own", "v"]
+    assert netdev_pf(host, "v") == host["own"]
+    assert by_phys_port(host, A, None) == port(host, "own")
+    for ask in (port, virtual_functions, netdev_pf):
+        with pytest.raises(NoSuchDevice, match=f"behind hangs from no PCI function, but from {parent}"):
+            ask(host, "behind")
+    with pytest.raises(NoSuchDevice, match="no PCI function"):
+        by_phys_port(host, A, host["behind"])
+
+
+@pytest.mark.parametrize(("driver", "is_own"), [("virtio-pci", True), (None, True), ("mlx5_core", False)])
+def test_a_virtio_device_is_its_function_where_that_is_one(driver: str | None, *, is_own: bool) -> None:
+    """Else it is one that another driver made, behind its vdpa device."""
+    host = Host().card(PF0, vfs=1).nic("virtio", PF0, parent="virtio4").nic("v", vf(0), parent="virtio5")
+    for address in (PF0, vf(0)):
+        host.pci[address] = replace(host.pci[address], driver=driver)
+    if is_own:
+        assert (port(host, "v").pf, names(port(host, "virtio").netdevs)) == (host["virtio"], ["virtio", "v"])
+    else:
+        with pytest.raises(NoSuchDevice, match="virtio4"):
+            port(host, "virtio")
 
 
 @pytest.mark.parametrize("ask", [port, virtual_functions])
