@@ -1,9 +1,10 @@
 """Asking the kernel: about all links, or about some, with sysfs where rtnetlink has no answer.
 
-A dump may be disturbed, or end early: the kernel stops at the first link whose driver fails to answer,
+A dump may be disturbed, or end early: the kernel stops at the first link whose driver fails to answer (EMSGSIZE),
 and leaves out the rest. So a dump is compared with ``/sys/class/net``, what it lacks is asked for one by one,
-and what rtnetlink cannot describe at all is read from sysfs. Speed and duplex are asked of ethtool's family, where the
-kernel has one: a dump of it costs less than one read from sysfs for each device.
+and what rtnetlink cannot describe at all is read from sysfs. A dump that ends with any other errno was refused, and is
+an error. Speed and duplex are asked of ethtool's family, where the kernel has one: a dump of it costs less than one read
+from sysfs for each device.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import errno
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 from msgspec import structs
 
@@ -33,10 +34,14 @@ ATTEMPTS: Final = 4
 Known = Callable[[int], Netdev | None]
 """What was last read of the device with this number, if anything."""
 
-Modes = Mapping[int, LinkModes] | None
-"""What drivers say of their links, or None where the kernel did not tell."""
+Modes = Mapping[int, LinkModes | None] | None
+"""What drivers say of their links, None for one that failed to; or None where the kernel did not tell."""
+
+_PASSING: Final = frozenset({errno.ENOMEM, errno.ENOBUFS, errno.EAGAIN})
+_WITHOUT_MODES: Final = frozenset({0, errno.EOPNOTSUPP, errno.ENODEV})
 
 _log = get_logger("hostdev")
+_NO_MODES: Final = LinkModes(0, None, None)
 _sequence = itertools.count(1)
 
 
@@ -50,25 +55,31 @@ class Questions:
 
     async def about_all(self) -> Survey:
         """Every network device there is."""
-        readings: dict[int, Netdev | None] = {}
+        dump = _Dump({})
         for _ in range(ATTEMPTS):
-            readings, disturbed = await self._kernel.converse(ROUTE, _dump)
-            if not disturbed:
+            dump = await self._kernel.converse(ROUTE, _dump)
+            if not dump.is_disturbed:
                 break
-        readings |= await self._describe(await self._missing(readings))
-        return await self._attach(self._with_modes(readings, await self._modes(_dump_modes)))
+        names = await self._names()
+        if dump.errno and (dump.errno != errno.EMSGSIZE or not names):
+            raise SystemFailure(f"rtnetlink: links cannot be listed: {errno.errorcode.get(dump.errno, dump.errno)}")
+        readings = dump.readings
+        readings |= await self._describe(await self._missing(readings, names))
+        up = _up(readings)
+        modes = await self._modes(lambda channel, family: _dump_modes(channel, family, up))
+        return await self._attach(self._with_modes(readings, modes))
 
     async def about(self, ifindexes: Iterable[int]) -> Survey:
         """The network devices with these numbers, None for each that is not there."""
         readings = await self._describe(frozenset(ifindexes))
-        up = [reading.ifindex for reading in readings.values() if reading is not None and reading.is_up]
+        up = _up(readings)
         modes = await self._modes(lambda channel, family: _get_modes(channel, family, up)) if up else None
         return await self._attach(self._with_modes(readings, modes))
 
-    async def _missing(self, readings: dict[int, Netdev | None]) -> frozenset[int]:
+    async def _missing(self, readings: dict[int, Netdev | None], names: frozenset[str]) -> frozenset[int]:
         """The numbers of devices that sysfs has and a dump has not (of another namespace's, where sysfs shows one)."""
         dumped = {reading.name for reading in readings.values() if reading is not None}
-        return frozenset(await self._sysfs.indexes(await self._names() - dumped)) - readings.keys()
+        return frozenset(await self._sysfs.indexes(names - dumped)) - readings.keys()
 
     async def _names(self) -> frozenset[str]:
         """What sysfs lists, or nothing where it cannot be read: rtnetlink's word is then all there is."""
@@ -104,8 +115,8 @@ class Questions:
         hanging = {reading.ifindex: reading.name for reading in readings.values() if reading is not None and reading.parent is not None}
         return Survey(readings=readings, attachments=await self._sysfs.read_attachments(hanging) if hanging else {})
 
-    async def _modes(self, talk: Callable[[NetlinkChannel, int], dict[int, LinkModes]]) -> Modes:
-        def resolved(channel: NetlinkChannel) -> dict[int, LinkModes]:
+    async def _modes(self, talk: Callable[[NetlinkChannel, int], dict[int, LinkModes | None]]) -> Modes:
+        def resolved(channel: NetlinkChannel) -> dict[int, LinkModes | None]:
             family = _resolve(channel)
             return {} if family is None else talk(channel, family)
 
@@ -122,26 +133,39 @@ class Questions:
     def _with_mode(self, reading: Netdev, modes: Modes) -> Netdev:
         if not reading.is_up:
             return reading
-        said = modes.get(reading.ifindex) if modes is not None else self._known(reading.ifindex)
+        said = (modes.get(reading.ifindex, _NO_MODES) if modes is not None else None) or self._known(reading.ifindex)
         return structs.replace(reading, speed=said.speed, duplex=said.duplex) if said is not None else reading
+
+
+def _up(readings: Mapping[int, Netdev | None]) -> list[int]:
+    return [reading.ifindex for reading in readings.values() if reading is not None and reading.is_up]
 
 
 # -- in a worker thread ------------------------------------------------------------------------
 
 
-def _dump(channel: NetlinkChannel) -> tuple[dict[int, Netdev | None], bool]:
-    """(readings by ifindex, whether links may be missing or twofold because others came and went)."""
+class _Dump(NamedTuple):
+    """Readings by ifindex; whether it is better asked again, as others came and went or memory was short; the errno of its end."""
+
+    readings: dict[int, Netdev | None]
+    is_disturbed: bool = False
+    errno: int = 0
+
+
+def _dump(channel: NetlinkChannel) -> _Dump:
     readings: dict[int, Netdev | None] = {}
-    disturbed = False
+    disturbed, code = False, 0
     channel.send(rtnetlink.dump_links(next(_sequence)))
     try:
         for message in _answer(channel):
             disturbed |= message.interrupted
             if isinstance(message, LinkMessage):
                 readings[message.ifindex] = reading_of_link(message)
+            else:
+                code = message.errno
     except Overrun:
-        return readings, True
-    return readings, disturbed
+        return _Dump(readings, is_disturbed=True)
+    return _Dump(readings, disturbed or code in _PASSING, code)
 
 
 def _get_each(channel: NetlinkChannel, ifindexes: Iterable[int]) -> tuple[dict[int, Netdev | None], list[int]]:
@@ -180,27 +204,36 @@ def _answer(channel: NetlinkChannel) -> Iterator[LinkMessage | End]:
 def _resolve(channel: NetlinkChannel) -> int | None:
     """The number of ethtool's family, or None where the kernel has none."""
     channel.send(ethtool.resolve(next(_sequence)))
-    found = [said.number for said in _said(channel) if isinstance(said, Family)]
-    return found[0] if found else None
+    told, code = _said(channel)
+    if code not in {0, errno.ENOENT}:
+        raise SystemFailure(f"ethtool: its family cannot be asked for: {errno.errorcode.get(code, code)}")
+    return next((said.number for said in told if isinstance(said, Family)), None)
 
 
-def _dump_modes(channel: NetlinkChannel, family: int) -> dict[int, LinkModes]:
+def _dump_modes(channel: NetlinkChannel, family: int, up: Iterable[int]) -> dict[int, LinkModes | None]:
+    """Of all; those that are ``up`` are asked one by one where the dump ends at one whose driver fails."""
     channel.send(ethtool.dump_modes(family, next(_sequence)))
-    return {said.ifindex: said for said in _said(channel) if isinstance(said, LinkModes)}
+    told, code = _said(channel)
+    found: dict[int, LinkModes | None] = {said.ifindex: said for said in told if isinstance(said, LinkModes)}
+    return found | (_get_modes(channel, family, [ifindex for ifindex in up if ifindex not in found]) if code else {})
 
 
-def _get_modes(channel: NetlinkChannel, family: int, ifindexes: Iterable[int]) -> dict[int, LinkModes]:
-    found: dict[int, LinkModes] = {}
+def _get_modes(channel: NetlinkChannel, family: int, ifindexes: Iterable[int]) -> dict[int, LinkModes | None]:
+    found: dict[int, LinkModes | None] = {}
     for ifindex in ifindexes:
         channel.send(ethtool.get_modes(family, ifindex, next(_sequence)))
-        found |= {said.ifindex: said for said in _said(channel) if isinstance(said, LinkModes)}
+        told, code = _said(channel)
+        found |= {said.ifindex: said for said in told if isinstance(said, LinkModes)}
+        if code not in _WITHOUT_MODES:
+            found[ifindex] = None
     return found
 
 
-def _said(channel: NetlinkChannel) -> Iterator[LinkModes | Family]:
-    """What an answer tells, to its end; one that ends with an errno tells nothing more."""
+def _said(channel: NetlinkChannel) -> tuple[list[LinkModes | Family], int]:
+    """What an answer tells, and the errno of its end."""
+    told: list[LinkModes | Family] = []
     while True:
         modes = ethtool.decode(channel.receive())
-        yield from modes.told
+        told += modes.told
         if modes.errno is not None:
-            return
+            return told, modes.errno

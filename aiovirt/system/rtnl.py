@@ -8,6 +8,7 @@ configuration takes (RTNL): so none is sent on the loop. What links tell by them
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import AsyncIterator, Callable, Coroutine
 from functools import cache
 from itertools import count
@@ -15,6 +16,7 @@ from typing import Any, Final, Protocol, TypeVar, cast
 
 from aiovirt.errors import AccessDenied, SystemFailure
 from aiovirt.system.netlink import ROUTE, Conversations, NetlinkChannel
+from aiovirt.wire.rtnetlink import errno_of_dump
 
 __all__ = ["Route", "Rtnl"]
 
@@ -75,7 +77,6 @@ def _finish(coroutine: Coroutine[Any, Any, T]) -> T:
 def _route_class() -> Callable[[NetlinkChannel], Route]:
     """RTNL_API, and what its requests (pyroute2's NetlinkRequest) need of a socket."""
     from pyroute2.iproute.linux import RTNL_API
-    from pyroute2.netlink import NLMSG_DONE, NLMSG_ERROR
     from pyroute2.netlink.rtnl.marshal import MarshalRtnl
 
     class Socket(RTNL_API):  # type: ignore[misc]  # pyroute2 has no types
@@ -99,17 +100,28 @@ def _route_class() -> Callable[[NetlinkChannel], Route]:
         async def get(self, msg_seq: int, **_: object) -> AsyncIterator[Any]:
             """The answer to request ``msg_seq``, up to its end."""
             while True:
-                for message in self.marshal.parse(self._channel.receive()):
+                datagram = self._channel.receive()
+                for message in self.marshal.parse(datagram):
                     header = message["header"]
                     if header["sequence_number"] != msg_seq:
                         continue
                     if header["error"] is not None:
                         raise header["error"]
-                    if header["type"] in {NLMSG_DONE, NLMSG_ERROR}:
+                    if _is_end(header["type"], datagram):
                         return
                     yield message
 
     return cast("Callable[[NetlinkChannel], Route]", Socket)
+
+
+def _is_end(kind: int, datagram: bytes) -> bool:
+    """Whether an answer ends with this message; raises NetlinkError where a dump ends with an errno, at which pyroute2 does not look."""
+    from pyroute2 import NetlinkError
+    from pyroute2.netlink import NLMSG_DONE, NLMSG_ERROR
+
+    if kind == NLMSG_DONE and (code := errno_of_dump(datagram)):
+        raise NetlinkError(code, os.strerror(code))
+    return kind in {NLMSG_DONE, NLMSG_ERROR}
 
 
 class _Numbers:

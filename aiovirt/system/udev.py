@@ -6,6 +6,7 @@ is handed out here; nothing of a device is read from sysfs on the way.
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -26,7 +27,8 @@ from aiovirt.system.seam import Attention, here
 
 __all__ = ["UdevMonitor", "UdevWord", "list_devices", "read_database"]
 
-_CONTROL: Final = Path("/run/udev/control")
+_SOCKETS: Final = (Path("/run/udev/io.systemd.Udev"), Path("/run/udev/control"))
+"""Where udevd listens: by Varlink (the second is a link to that, since systemd 262), and before."""
 _SUBSYSTEMS: Final = ("net", "pci")
 _KEPT: Final = "ID_"
 
@@ -50,7 +52,7 @@ class UdevWord(Struct, frozen=True, kw_only=True, gc=False):
 class UdevMonitor:
     """``async with UdevMonitor() as monitor:`` hears udev's messages about network devices and PCI functions from then on.
 
-    Raises SystemFailure where no udevd runs, as far as its control socket tells, and where libudev refuses.
+    Raises SystemFailure where no udevd runs, as far as its sockets tell, and where libudev refuses.
     """
 
     def __init__(self, *, receive_buffer: int) -> None:
@@ -59,7 +61,7 @@ class UdevMonitor:
         self._attention: Attention | None = None
 
     async def __aenter__(self) -> Self:
-        if not await to_thread.run_sync(_CONTROL.exists):
+        if not await to_thread.run_sync(_udevd_listens):
             raise SystemFailure("no udevd runs here")
         try:
             context = await to_thread.run_sync(pyudev.Context)  # it looks for libudev by starting ldconfig
@@ -97,6 +99,23 @@ class UdevMonitor:
         if self._monitor is None:
             raise anyio.ClosedResourceError
         return self._monitor
+
+
+def _udevd_listens() -> bool:
+    """Whether somebody has one of its sockets: a file that a dead one left is nobody's."""
+    return any(map(_is_bound, _SOCKETS))
+
+
+def _is_bound(path: Path) -> bool:
+    """Whether a socket is bound there. Nobody is connected to: the kernel tells a socket of another type from none."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as asking:
+        try:
+            asking.connect(str(path))
+        except PermissionError:
+            return path.is_socket()  # only root may ask
+        except OSError as failure:
+            return failure.errno == errno.EPROTOTYPE
+    return True
 
 
 async def read_database() -> list[UdevWord]:

@@ -27,6 +27,7 @@ __all__ = [
     "decode_each",
     "dump_links",
     "end_of",
+    "errno_of_dump",
     "get_link",
     "messages",
 ]
@@ -272,6 +273,18 @@ def end_of(_kind: int, flags: int, data: bytes, start: int, end: int) -> End:
     if code > 0:
         raise ProtocolError(f"netlink: an answer ends with the code {code}")
     return End(-code, bool(flags & _NLM_F_DUMP_INTR))
+
+
+def errno_of_dump(datagram: bytes) -> int | None:
+    """The errno with which a dump ends in this datagram, 0 for a good end, None where it goes on. Raises ProtocolError.
+
+    The kernel says so in NLMSG_DONE, also where it refuses the whole dump.
+    """
+    try:
+        ends = [end_of(*place[:2], datagram, *place[2:]).errno for place in messages(datagram) if place[0] == _NLMSG_DONE]
+    except struct.error as error:
+        raise ProtocolError(f"netlink: a dump ends without a code: {error}") from None
+    return ends[-1] if ends else None
 
 
 def _link(kind: int, flags: int, data: bytes, start: int, end: int) -> LinkMessage:

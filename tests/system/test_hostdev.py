@@ -41,6 +41,7 @@ from aiovirt.model.busdevice import BusDevice
 from aiovirt.model.netdev import Netdev, OperState
 from aiovirt.system import netlink
 from aiovirt.system.sysfs import Attachment, Sysfs
+from aiovirt.wire import rtnetlink
 from aiovirt.wire.rtnetlink import LinkMessage
 from aiovirt.wire.uevent import Uevent
 from tests.lab import sandbox, watched
@@ -607,14 +608,30 @@ async def test_a_storm_that_is_kept_up_with_is_told_change_by_change() -> None:
 async def test_what_a_dump_lacks_is_found_in_sysfs(monkeypatch: pytest.MonkeyPatch) -> None:
     """As when a driver fails to answer: the kernel's dump ends there, without those behind it."""
     dump = survey._dump
-    monkeypatch.setattr(survey, "_dump", lambda channel: ({1: dump(channel)[0][1]}, False))
+    monkeypatch.setattr(survey, "_dump", lambda channel: survey._Dump({1: dump(channel).readings[1]}))
     ip("add v0 type veth peer name v1")
     async with watching() as heard:
         assert as_known(heard.state.netdevs.values()) == as_told_by_ip()
 
 
+async def test_a_dump_that_the_kernel_refuses_is_no_empty_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With strict checks it does so in NLMSG_DONE."""
+
+    def strict(protocol: int, groups: int, receive_buffer: int) -> socket.socket:
+        opened = opening(protocol, groups, receive_buffer)
+        opened.setsockopt(270, 12, 1)  # SOL_NETLINK, NETLINK_GET_STRICT_CHK
+        return opened
+
+    opening = netlink._open
+    monkeypatch.setattr(netlink, "_open", strict)
+    monkeypatch.setattr(rtnetlink, "dump_links", lambda sequence: rtnetlink._request(0x301, sequence, 1))  # NLM_F_REQUEST | NLM_F_DUMP
+    async with watching() as heard:
+        (lost,) = heard.of(WatcherLost)
+        assert (lost.source, lost.why) == ("rtnetlink", "rtnetlink: links cannot be listed: EINVAL")
+
+
 async def test_what_rtnetlink_cannot_describe_is_read_from_sysfs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(survey, "_dump", lambda _: ({}, False))
+    monkeypatch.setattr(survey, "_dump", lambda _: survey._Dump({}))
     monkeypatch.setattr(survey, "_get_each", lambda _, ifindexes: ({}, list(ifindexes)))
     ip("add br0 type bridge", "add v0 type veth peer name v1", "set v0 mtu 1400 master br0 up")
     async with watching() as heard:

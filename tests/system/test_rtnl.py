@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import struct
 import subprocess
 import sys
 from collections.abc import Generator, Iterator
@@ -80,6 +81,23 @@ async def test_what_the_kernel_refuses_is_told_in_its_words(attributes: dict[str
     with pytest.raises(SystemFailure, match="ENODEV"):
         await asked.ask(lambda route: route.link("set", index=number + 1000, mtu=1400))
     assert await asked.ask(lambda route: route.link_lookup(ifname="v0")) == [number], "it goes on"
+
+
+async def test_a_dump_that_the_kernel_refuses_is_no_empty_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With strict checks it does so in NLMSG_DONE."""
+    send = NetlinkChannel.send
+
+    def strictly(self: NetlinkChannel, request: bytes) -> None:
+        self._socket.setsockopt(270, 12, 1)  # SOL_NETLINK, NETLINK_GET_STRICT_CHK
+        send(self, request[:20] + struct.pack("=i", 1) + request[24:])  # a dump is of no single link
+
+    async def names(route: Route) -> set[str]:
+        return {link.get("ifname") async for link in await route.link("dump")}
+
+    assert await Rtnl().ask(names) == {name for _, name in socket.if_nameindex()}
+    monkeypatch.setattr(NetlinkChannel, "send", strictly)
+    with pytest.raises(SystemFailure, match=r"Invalid argument \(EINVAL\)"):
+        await Rtnl().ask(names)
 
 
 async def test_who_may_not_is_denied(monkeypatch: pytest.MonkeyPatch) -> None:

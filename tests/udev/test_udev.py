@@ -8,6 +8,7 @@ from pathlib import Path
 
 import anyio
 import pytest
+from anyio import to_thread
 
 from aiovirt.events.types import DeviceEvent, DeviceInitialized, NetdevAdded, NetdevRemoved, SourceMissing, SourceResynced
 from aiovirt.hostdev import udev as joined
@@ -142,6 +143,16 @@ async def test_a_device_that_goes_is_not_initialized_any_more() -> None:
 
 
 @pytest.mark.skipif(not FUNCTIONS, reason="this machine has no PCI bus")
+async def test_who_runs_is_found_by_the_socket_that_it_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where that has another name; it is not disturbed."""
+    assert await to_thread.run_sync(udev._udevd_listens)
+    (tmp_path / "control").symlink_to("/run/udev/control")
+    monkeypatch.setattr(udev, "_SOCKETS", [tmp_path / "control"])
+    async with UdevMonitor(receive_buffer=1 << 20):
+        pass
+    run("udevadm", "settle")
+
+
 async def test_udev_speaks_of_pci_functions_too() -> None:
     address = FUNCTIONS[-1]
     async with watching() as heard:

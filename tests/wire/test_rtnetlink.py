@@ -12,7 +12,7 @@ from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 
 from aiovirt.errors import ProtocolError
 from aiovirt.model.netdev import VF, OperState, VFLinkState
-from aiovirt.wire.rtnetlink import End, LinkMessage, LinkReader, decode, decode_each, dump_links, get_link
+from aiovirt.wire.rtnetlink import End, LinkMessage, LinkReader, decode, decode_each, dump_links, errno_of_dump, get_link
 
 NEWLINK, DELLINK = 16, 17
 NESTED = 0x8000
@@ -51,6 +51,18 @@ FULL = link(
     attribute(57, b"pci\0"),
     attribute(23, b"\0" * 96),
 )
+
+
+def test_a_dump_ends_with_an_errno() -> None:
+    def done(body: bytes) -> bytes:
+        return struct.pack("=IHHII", 16 + len(body), 3, 2, 1, 0) + body
+
+    assert errno_of_dump(b"") is None
+    assert errno_of_dump(done(struct.pack("=i", 0))) == 0
+    assert errno_of_dump(done(struct.pack("=i", -22))) == 22
+    for wrong in (b"", struct.pack("=i", 22)):
+        with pytest.raises(ProtocolError):
+            errno_of_dump(done(wrong))
 
 
 def test_a_link_with_all_that_is_decoded() -> None:
