@@ -54,7 +54,7 @@ async def nodedev_info(host: Host, args: argparse.Namespace, out: Output) -> Non
 
 async def nodedev_dumpxml(host: Host, args: argparse.Namespace, out: Output) -> None:
     """``nodedev-dumpxml DEVICE``"""
-    device = _device(host, args.device)
+    device = await _device(host, args.device)
     xml = await host.devices.xml(device)
     if out.json:
         out.object(_fields(device) | {"xml": xml})
@@ -92,8 +92,15 @@ def _find(host: Host, name: str) -> Device | None:
         raise NoSuchDevice(f"no node device with matching name {name!r}") from None
 
 
-def _device(host: Host, name: str) -> Device:
-    if (device := _find(host, name)) is None:
+async def _device(host: Host, name: str) -> Device:
+    try:
+        device = _find(host, name)
+    except NoSuchDevice as unknown:
+        try:
+            return await host.devices.refresh(name)  # an altname that the kernel did not tell of
+        except NoSuchDevice:
+            raise unknown from None
+    if device is None:
         raise InvalidArgument(f"{name} is the host itself: it has neither XML nor events here")
     return device
 
@@ -298,7 +305,7 @@ def _port_fields(seen: _Seen) -> dict[str, Any]:
 
 async def nodedev_event(host: Host, args: argparse.Namespace, out: Output) -> None:
     """``nodedev-event [--loop] [--all | --event lifecycle|update] [--device DEVICE] [--timestamp]``"""
-    about = _device(host, args.device) if args.device else None
+    about = await _device(host, args.device) if args.device else None
     received, ended = 0, "interrupted"
     try:
         with anyio.fail_after(args.timeout):

@@ -107,7 +107,10 @@ class DeviceSource(Protocol):
         ...
 
     async def refresh(self, subject: str) -> None:
-        """Asks about one device now, and publishes in what it differs before it returns; raises SystemFailure."""
+        """Asks about one device now, and publishes in what it differs before it returns; raises SystemFailure.
+
+        ``name/<name>``: about the network device that has this name or altname; raises NoSuchDevice where none has.
+        """
 
     async def details(self, subject: str) -> DeviceDetails:
         """What the inventory does not keep of it; raises NoSuchDevice, SystemFailure."""

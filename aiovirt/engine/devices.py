@@ -6,6 +6,7 @@ from typing import overload
 
 from aiovirt.engine.arguments import checked
 from aiovirt.engine.seam import Engine
+from aiovirt.errors import NoSuchDevice
 from aiovirt.events.state import HostState
 from aiovirt.hostdev import ports
 from aiovirt.model import orders
@@ -46,7 +47,10 @@ class Devices:
         return sorted(self._state.pci.values(), key=lambda device: device.address)
 
     def netdev(self, name_or_ifindex: str | int) -> Netdev:
-        """One network device, by its name, one of its altnames or its number; raises NoSuchDevice."""
+        """One network device, by its name, one of its altnames or its number; raises NoSuchDevice.
+
+        The kernel does not tell of an altname that is given to a device which is down: :meth:`refresh` finds it by that.
+        """
         return ports.find_netdev(self._state, name_or_ifindex)
 
     def pci_device(self, function: PCIDevice | str) -> PCIDevice:
@@ -108,9 +112,16 @@ class Devices:
         """Asks the kernel about one device now; what differs is told as events first. Returns it as it is.
 
         Most changes are told by the kernel; those that are not (a phys_port_id, a driver_override, what is set on a link
-        that is down) are seen here. Raises NoSuchDevice when it is gone, SystemFailure, OrderTimeout.
+        that is down) are seen here. The kernel is asked for a name that is not known. Raises NoSuchDevice when it is gone,
+        SystemFailure, OrderTimeout.
         """
-        found = self.pci_device(device) if isinstance(device, PCIDevice) else ports.find_netdev(self._state, device)
+        try:
+            found = self.pci_device(device) if isinstance(device, PCIDevice) else ports.find_netdev(self._state, device)
+        except NoSuchDevice:
+            if not isinstance(device, str):
+                raise
+            await self._engine.call(checked(orders.Refresh(subject=f"name/{device}", timeout=timeout)))
+            return ports.find_netdev(self._state, device)
         await self._engine.call(checked(orders.Refresh(subject=found.subject, timeout=timeout)))
         return self.pci_device(found) if isinstance(found, PCIDevice) else ports.find_netdev(self._state, found)
 

@@ -56,12 +56,13 @@ class HostDevices:
 
     async def read_phys_port_id(self, name: str) -> str | None:
         """Asks now: None when the driver has none. Raises NoSuchDevice, SystemFailure."""
+        name = self._watch.name_of(name)
         value = await self._sysfs.read_phys_port_id(name)
         self._watch.doubt(name, value)
         return value
 
     async def refresh(self, subject: str) -> None:
-        """Asks about one device now, and publishes in what it differs. Raises SystemFailure."""
+        """Asks about one device now, and publishes in what it differs. Raises SystemFailure; NoSuchDevice for an unknown name."""
         await self._watch.refresh(subject)
 
     async def enumerate(self, subsystem: str) -> list[BusDevice]:

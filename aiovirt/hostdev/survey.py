@@ -76,6 +76,11 @@ class Questions:
         modes = await self._modes(lambda channel, family: _get_modes(channel, family, up)) if up else None
         return await self._attach(self._with_modes(readings, modes))
 
+    async def number_of(self, name: str) -> int | None:
+        """The number of the network device that has this name or altname now; None where there is none."""
+        request = rtnetlink.get_link_named(name, next(_sequence))
+        return await self._kernel.converse(ROUTE, lambda channel: _number_of(channel, name, request)) if request is not None else None
+
     async def _missing(self, readings: dict[int, Netdev | None], names: frozenset[str]) -> frozenset[int]:
         """The numbers of devices that sysfs has and a dump has not (of another namespace's, where sysfs shows one)."""
         dumped = {reading.name for reading in readings.values() if reading is not None}
@@ -182,6 +187,17 @@ def _get_each(channel: NetlinkChannel, ifindexes: Iterable[int]) -> tuple[dict[i
             elif message.errno or ifindex not in readings:
                 silent.append(ifindex)
     return readings, silent
+
+
+def _number_of(channel: NetlinkChannel, name: str, request: bytes) -> int | None:
+    found: int | None = None
+    channel.send(request)
+    for message in _answer(channel):
+        if isinstance(message, LinkMessage):
+            found = message.ifindex
+        elif message.errno not in {0, errno.ENODEV}:
+            raise SystemFailure(f"rtnetlink: cannot ask for {name!r}: {errno.errorcode.get(message.errno, message.errno)}")
+    return found
 
 
 def _answer(channel: NetlinkChannel) -> Iterator[LinkMessage | End]:

@@ -27,7 +27,7 @@ from anyio.abc import TaskStatus
 from anyio.lowlevel import checkpoint
 from msgspec import structs
 
-from aiovirt.errors import Error, ProtocolError, SystemFailure
+from aiovirt.errors import Error, NoSuchDevice, ProtocolError, SystemFailure
 from aiovirt.events.types import DeviceEvent, Event, PCIChanged, SourceMissing, SourceResynced, WatcherLost
 from aiovirt.hostdev.drivers import driver_event
 from aiovirt.hostdev.functions import address_of
@@ -146,12 +146,24 @@ class Watch:
             return self._pci.functions.get(name)
         return next((netdev for netdev in self._links.table if netdev.id == name), None)
 
+    def name_of(self, name: str) -> str:
+        """The name of the device that has this altname, as last told; else the same: sysfs knows no altnames."""
+        netdevs = tuple(self._links.table)
+        if any(netdev.name == name for netdev in netdevs):
+            return name
+        return next((netdev.name for netdev in netdevs if name in netdev.altnames), name)
+
     async def refresh(self, subject: str) -> None:
-        """Asks about one device now, and publishes in what it differs. Raises SystemFailure, also once the watch is over."""
+        """Asks about one device now, and publishes in what it differs. Raises SystemFailure, also once the watch is over.
+
+        ``name/NAME`` is the network device that the kernel knows by this name or altname; raises NoSuchDevice where it knows none.
+        """
         source, _, name = subject.partition("/")
         try:
             if source == "pci":
                 await self._pci.refresh(name)
+            elif source == "name":
+                await self._refresh_named(name)
             else:
                 await self._refresh_link(int(name.partition(".")[0]))
         except (_SourceLostError, anyio.ClosedResourceError) as over:
@@ -269,6 +281,14 @@ class Watch:
         async with self._asking:
             await self._catch_up()
             await self._ask_about([ifindex])
+
+    async def _refresh_named(self, name: str) -> None:
+        """An altname that is given to a device which is down is told by no message."""
+        with _source(LINKS):
+            ifindex = await self._questions.number_of(name)
+        if ifindex is None:
+            raise NoSuchDevice(f"no network device is named {name!r}")
+        await self._refresh_link(ifindex)
 
     async def _ask_about(self, ifindexes: Iterable[int]) -> None:
         with self._links.asking() as asked:

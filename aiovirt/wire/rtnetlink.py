@@ -29,6 +29,7 @@ __all__ = [
     "end_of",
     "errno_of_dump",
     "get_link",
+    "get_link_named",
     "messages",
 ]
 
@@ -38,6 +39,7 @@ _NLMSG_ERROR, _NLMSG_DONE = 2, 3
 _RTM_NEWLINK, _RTM_DELLINK, _RTM_GETLINK = 16, 17, 18
 _NLM_F_REQUEST, _NLM_F_ACK, _NLM_F_DUMP_INTR, _NLM_F_DUMP = 0x1, 0x4, 0x10, 0x300
 _IFLA_LINKINFO, _IFLA_INFO_KIND, _IFLA_EXT_MASK = 18, 1, 29
+_ALTIFNAMSIZ: Final = 128
 _IFLA_ALT_IFNAME, _IFLA_VF_INFO, _IFLA_VF_VLAN_INFO = 53, 1, 1
 _RTEXT_FILTER_VF, _RTEXT_FILTER_SKIP_STATS = 1, 8
 _TYPE_MASK: Final = 0x3FFF  # without NLA_F_NESTED and NLA_F_NET_BYTEORDER
@@ -123,11 +125,21 @@ def get_link(ifindex: int, sequence: int) -> bytes:
     return _request(_NLM_F_REQUEST | _NLM_F_ACK, sequence, ifindex)
 
 
-def _request(flags: int, sequence: int, ifindex: int) -> bytes:
+def get_link_named(name: str, sequence: int) -> bytes | None:
+    """The same by its name or one of its altnames (IFLA_ALT_IFNAME, since Linux 5.5); None for what no link can be named."""
+    value = name.encode(errors="surrogateescape") + b"\0"
+    if not 1 < len(value) <= _ALTIFNAMSIZ or b"\0" in value[:-1]:
+        return None
+    size = _ATTRIBUTE.size + len(value)
+    return _request(_NLM_F_REQUEST | _NLM_F_ACK, sequence, 0, _ATTRIBUTE.pack(size, _IFLA_ALT_IFNAME) + value + b"\0" * (-size % 4))
+
+
+def _request(flags: int, sequence: int, ifindex: int, wanted: bytes = b"") -> bytes:
     body = (
         _LINK.pack(AF_UNSPEC, 0, ifindex, 0, 0)
         + _ATTRIBUTE.pack(8, _IFLA_EXT_MASK)
         + _U32.pack(_RTEXT_FILTER_VF | _RTEXT_FILTER_SKIP_STATS)
+        + wanted
     )
     return _HEADER.pack(_HEADER.size + len(body), _RTM_GETLINK, flags, sequence, 0) + body
 

@@ -47,6 +47,7 @@ class Heard:
     """What a watch published, folded; each event has to fit those before it."""
 
     def __init__(self, known: Iterable[Netdev] = ()) -> None:
+        self.watch: Watch  # whose word it is
         self.events: list[Event] = []
         self.state = HostState()
         self.state.netdevs |= {netdev.id: netdev for netdev in known}
@@ -133,7 +134,7 @@ async def watching(
     async with anyio.create_task_group() as tasks:
 
         async def watch(*, task_status: anyio.abc.TaskStatus[None]) -> None:
-            watch = Watch(
+            heard.watch = watch = Watch(
                 heard.publish,
                 known=known,
                 incarnation=incarnation,

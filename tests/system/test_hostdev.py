@@ -14,7 +14,9 @@ import anyio
 import pytest
 from msgspec import structs
 
-from aiovirt.errors import SystemFailure
+import aiovirt
+from aiovirt.cli.main import main
+from aiovirt.errors import NoSuchDevice, SystemFailure
 from aiovirt.events.types import (
     DeviceEvent,
     DriverBound,
@@ -205,6 +207,71 @@ async def test_a_hint_that_changes_nothing_says_nothing() -> None:
         ip("add v0 type veth peer name v1")
         await heard.until(lambda: heard.names() == ["lo", "v0", "v1"])
         assert [type(event) for event in heard.events[len(before) :] if isinstance(event, NetdevEvent)] == [NetdevAdded, NetdevAdded]
+
+
+LONG = "a-name-that-is-longer-than-a-name-of-a-device-may-be"
+
+
+@pytest.mark.parametrize("name", ["wan0", LONG, "m\u00e5ne"])
+async def test_an_altname_of_a_device_that_is_down_is_found_and_known_from_then_on(name: str) -> None:
+    """The kernel tells of it by no message and no uevent."""
+    ip("add v0 type veth peer name v1")
+    async with watching() as heard:
+        before = len(heard.events)
+        run("ip", "link", "property", "add", "dev", "v0", "altname", name)
+        await heard.watch.refresh(f"name/{name}")
+        (changed,) = heard.events[before:]
+        assert isinstance(changed, NetdevChanged)
+        assert (changed.device.name, changed.changes) == ("v0", {"altnames": ((), (name,))})
+        await heard.watch.refresh("name/v1")
+        assert heard.watch.name_of(name) == "v0"
+        assert heard.events[before:] == [changed]
+
+
+async def test_whoever_asks_for_such_an_altname_finds_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ip("add v0 type veth peer name v1")
+    for place in ("config", "state", "runtime"):
+        monkeypatch.setenv(f"AIOVIRT_{place.upper()}_DIR", str(tmp_path / place))
+    uri = "qemu:///session"
+    async with aiovirt.connect(uri) as host:
+        run("ip", "link", "property", "add", "dev", "v0", "altname", "wan0")
+        with pytest.raises(NoSuchDevice):
+            host.devices.netdev("wan0")
+        assert (await host.devices.refresh("wan0")).name == "v0"
+        assert host.devices.netdev("wan0").altnames == ("wan0",)
+        run("ip", "link", "property", "add", "dev", "v1", "altname", "wan1")
+        assert await anyio.to_thread.run_sync(main, ["-c", uri, "nodedev-dumpxml", "wan1"]) == 0
+        assert "<interface>v1</interface>" in capsys.readouterr().out
+        with pytest.raises(NoSuchDevice):
+            await host.devices.refresh("wan2")
+
+
+@pytest.mark.parametrize("name", ["wan0", "", "x" * 127, "x" * 128, "a\0b", "\udc80"])
+async def test_what_no_device_is_named_is_told(name: str) -> None:
+    async with watching() as heard:
+        with pytest.raises(NoSuchDevice, match="no network device is named"):
+            await heard.watch.refresh(f"name/{name}")
+
+
+async def test_a_name_that_cannot_be_asked_for_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with watching() as heard:
+        monkeypatch.setattr(rtnetlink, "get_link_named", lambda _, sequence: rtnetlink._request(5, sequence, 0))  # by no name
+        with pytest.raises(SystemFailure, match="EINVAL"):
+            await heard.watch.refresh("name/lo")
+
+
+async def test_phys_port_id_of_an_altname() -> None:
+    run("ip", "link", "property", "add", "dev", "lo", "altname", "self0")
+    try:
+        async with watching() as heard:
+            await heard.until_is("lo", altnames=("self0",))
+            devices = HostDevices(heard.publish)
+            devices._watch = heard.watch
+            assert await devices.read_phys_port_id("self0") is None
+    finally:
+        run("ip", "link", "property", "del", "dev", "lo", "altname", "self0")
 
 
 @pytest.mark.parametrize("action", ["add", "remove", "move", "bind", "unbind", "change"])

@@ -12,7 +12,7 @@ from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 
 from aiovirt.errors import ProtocolError
 from aiovirt.model.netdev import VF, OperState, VFLinkState
-from aiovirt.wire.rtnetlink import End, LinkMessage, LinkReader, decode, decode_each, dump_links, errno_of_dump, get_link
+from aiovirt.wire.rtnetlink import End, LinkMessage, LinkReader, decode, decode_each, dump_links, errno_of_dump, get_link, get_link_named
 
 NEWLINK, DELLINK = 16, 17
 NESTED = 0x8000
@@ -51,6 +51,20 @@ FULL = link(
     attribute(57, b"pci\0"),
     attribute(23, b"\0" * 96),
 )
+
+
+@pytest.mark.parametrize("name", ["a", "m\u00e5ne", "x" * 127])
+def test_a_link_is_asked_for_by_name(name: str) -> None:
+    request = get_link_named(name, 5)
+    assert request is not None
+    decoded = ifinfmsg(request)
+    decoded.decode()
+    assert (decoded["index"], decoded["header"]["sequence_number"], decoded.get("alt_ifname")) == (0, 5, name)
+
+
+@pytest.mark.parametrize("name", ["", "x" * 128, "\u00e5" * 64, "a\0", "\0"])
+def test_what_no_link_can_be_named_is_not_asked_for(name: str) -> None:
+    assert get_link_named(name, 5) is None
 
 
 def test_a_dump_ends_with_an_errno() -> None:
