@@ -145,10 +145,11 @@ class Functions:
 
 
 def _still_virtual(old: PCIDevice, new: PCIDevice) -> PCIDevice:
-    """A virtual function that is taken away loses its links first, and is one for as long as somebody holds it."""
-    if old.physfn is None or new.physfn is not None or _traits(old) != _traits(new):
+    """A virtual function that is taken away loses its links first, one by one, and is one for as long as somebody holds it."""
+    if old.physfn is None or _traits(old) != _traits(new):
         return new
-    return structs.replace(new, physfn=old.physfn, vf_index=old.vf_index)
+    index = old.vf_index if new.vf_index is None else new.vf_index
+    return structs.replace(new, physfn=new.physfn or old.physfn, vf_index=index)
 
 
 def _traits(function: PCIDevice) -> tuple[int, ...]:

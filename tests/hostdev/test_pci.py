@@ -158,6 +158,14 @@ async def test_a_virtual_function_that_is_held_while_the_others_go_keeps_the_num
         assert [known.address for known in watched.watch.functions] == [CARD]
 
 
+@pytest.mark.parametrize("physfn", [CARD, None])
+async def test_a_virtual_function_is_one_until_it_is_gone(physfn: str | None) -> None:
+    async with asking(function(VF, physfn=CARD, vf_index=0)) as (watched, bus):
+        bus.there[VF] = function(VF, physfn=physfn, numa_node=1)
+        await watched.watch.refresh(VF)
+        assert watched.watch.functions.get(VF) == function(VF, physfn=CARD, vf_index=0, numa_node=1)
+
+
 async def test_another_function_where_a_virtual_one_was_is_none() -> None:
     async with asking(function(VF, physfn=CARD, vf_index=0)) as (watched, bus):
         bus.there[VF] = new = function(VF, device=0x1234)
