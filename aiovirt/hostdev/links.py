@@ -249,7 +249,7 @@ class Links:
     def _told(self, message: LinkMessage) -> Netdev:
         """What a message says of a device, and as known what no message says; that is asked for where it may have changed."""
         known = current = self._current(message.ifindex)
-        if known is None or (known.kind, known.parent) != (message.kind, message.parent_dev_name):
+        if known is None or known.kind != message.kind or known.parent != message.parent_dev_name:
             known = self._known(reading_of_link(message))
         reading = reading_of_link(message, known or self._new)
         if _needs_asking(known, reading) or message.ifindex in self._unread:

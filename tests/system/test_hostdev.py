@@ -43,7 +43,7 @@ from aiovirt.model.busdevice import BusDevice
 from aiovirt.model.netdev import Netdev, OperState
 from aiovirt.system import netlink
 from aiovirt.system.sysfs import Attachment, Sysfs
-from aiovirt.wire import rtnetlink
+from aiovirt.wire import rtnetlink, uevent
 from aiovirt.wire.rtnetlink import LinkMessage
 from aiovirt.wire.uevent import Uevent
 from tests.lab import sandbox, watched
@@ -479,6 +479,12 @@ async def test_a_uevent_has_the_driver_read_again() -> None:
 
 
 @pytest.fixture
+def taken_at_their_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Uevents that are sent on request count like those that come of themselves: no driver is taken from a device of this machine."""
+    monkeypatch.setattr(uevent, "_SYNTHETIC", "no such key")
+
+
+@pytest.fixture
 def bus_device() -> Path:
     """A real device of this machine that a driver has, to be written to: the kernel then says that it was (un)bound."""
     if "4294967295" not in Path("/proc/self/uid_map").read_text():
@@ -496,6 +502,15 @@ def told_of(device: Path, heard: Heard) -> list[DriverEvent]:
     return [event for event in heard.of(DriverEvent) if event.device.name == device.name]
 
 
+async def test_no_driver_comes_or_goes_on_request(bus_device: Path) -> None:
+    async with watching() as heard:
+        for action in ("bind", "unbind", "remove"):
+            (bus_device / "uevent").write_text(action)
+        await heard.watch._catch_up_uevents()
+        assert told_of(bus_device, heard) == []
+
+
+@pytest.mark.usefixtures("taken_at_their_word")
 async def test_a_driver_that_takes_a_device_and_lets_go(bus_device: Path) -> None:
     async with watching() as heard:
         for action in ("bind", "change", "unbind", "bind"):
@@ -506,6 +521,7 @@ async def test_a_driver_that_takes_a_device_and_lets_go(bus_device: Path) -> Non
         assert told_of(bus_device, heard) == [DriverBound(device=bound), DriverUnbound(device=unbound), DriverBound(device=bound)]
 
 
+@pytest.mark.usefixtures("taken_at_their_word")
 async def test_what_links_did_before_is_told_before_what_a_driver_did(bus_device: Path) -> None:
     ip("add br0 type bridge")
     async with watching() as heard:
