@@ -21,7 +21,7 @@ BENCHES := $(patsubst benchmarks/%.py,%,$(sort $(wildcard benchmarks/bench_*.py)
 .DELETE_ON_ERROR:
 # One thing after another, also under make -j: what is missing is said before anything is installed.
 .NOTPARALLEL:
-.PHONY: help setup setup-demo setup-tests setup-lab debian-for-demo debian-for-tests debian-for-lab demo test lab crash fuzz backports lint bench promises docs clean
+.PHONY: help setup setup-demo setup-tests setup-lab debian-for-demo debian-for-tests debian-for-lab demo test lab crash shortage fuzz backports lint bench promises docs clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1@\2/p' $(MAKEFILE_LIST) | while IFS=@ read -r name text; do printf '%-15s %s\n' "$$name" "$$text"; done
@@ -44,6 +44,11 @@ lab: setup-lab ## the tests of real PCI devices, in a guest of their own; built 
 
 crash: setup-tests ## the tests that kill engines and cut their power, at ten times as many points
 	@AIOVIRT_CRASH_POINTS=200 $(PY) -m pytest tests/crash
+
+shortage: setup-tests ## an engine that is short of something, in each phase and at each call; half an hour, what fails is in a table
+	@mkdir -p build; for loop in asyncio uvloop trio; do \
+		$(PY) -m tests.lab.sandbox $(PY) -m tests.support.run_shortage --backend $$loop $(SHORTAGE) >build/shortage-$$loop.md 2>&1 & \
+	done; wait; cat build/shortage-*.md; ! grep -qv -e ' ok |$$' -e '^| case ' -e '^|---' build/shortage-*.md
 
 fuzz: setup-tests ## made-up bytes for all that reads bytes; for ten minutes, or AIOVIRT_FUZZ_SECONDS
 	@$(PY) -m tests.fuzz.run
