@@ -15,16 +15,22 @@ for_lab := $(for_tests) cpio=cpio modprobe=kmod gcc=gcc setpriv=util-linux
 # pyright asks the network for a newer version of itself unless told not to.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
+# The tests that start little, as two halves for two cores.
+QUICK_1 := $(addprefix tests/,events engine cli docs typing test_public.py)
+QUICK_2 := $(addprefix tests/,model wire domainxml hostdev drivers testing conformance fuzz test_blocking.py)
+PYTHONS := 3.13 3.14
+QEMUS := 10 11
+
 BENCHES := $(patsubst benchmarks/%.py,%,$(sort $(wildcard benchmarks/bench_*.py)))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 # One thing after another, also under make -j: what is missing is said before anything is installed.
 .NOTPARALLEL:
-.PHONY: help setup setup-demo setup-tests setup-lab debian-for-demo debian-for-tests debian-for-lab demo test lab crash shortage fuzz backports lint bench promises docs clean
+.PHONY: help setup setup-demo setup-tests setup-lab debian-for-demo debian-for-tests debian-for-lab demo quick test test-minimum test-newest lab crash shortage fuzz backports lint bench promises docs clean
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1@\2/p' $(MAKEFILE_LIST) | while IFS=@ read -r name text; do printf '%-15s %s\n' "$$name" "$$text"; done
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1@\2/p' $(MAKEFILE_LIST) | while IFS=@ read -r name text; do printf '%-18s %s\n' "$$name" "$$text"; done
 
 setup: setup-tests setup-lab ## set up all that is missing, for the demo and for the tests
 
@@ -53,9 +59,33 @@ shortage: setup-tests ## an engine that is short of something, in each phase and
 fuzz: setup-tests ## made-up bytes for all that reads bytes; for ten minutes, or AIOVIRT_FUZZ_SECONDS
 	@$(PY) -m tests.fuzz.run
 
-backports: setup-tests ## the tests of QEMU sessions and guests with the QEMU of Debian's backports
-	@AIOVIRT_TEST_QEMU=$$($(PY) -m tests.lab.backports build/backports) && export AIOVIRT_TEST_QEMU && $$AIOVIRT_TEST_QEMU --version && \
-		$(PY) -m tests.lab.sandbox $(PY) -m pytest tests/system/test_qmp_session.py tests/system/test_qemu.py tests/system/test_stuck_guest.py
+quick: setup-tests ## all checks, and the tests that start little: two minutes on two cores
+	@mkdir -p build; \
+	{ $(MAKE) --no-print-directory lint; echo $$? >build/lint.status; } >build/lint.log 2>&1 & \
+	{ $(PY) -m pytest $(QUICK_1); echo $$? >build/quick.status; } >build/quick.log 2>&1 & \
+	$(PY) -m pytest $(QUICK_2); tests=$$?; \
+	wait; cat build/quick.log build/lint.log; [ "$$tests $$(cat build/quick.status build/lint.status | xargs)" = "0 0 0" ]
+
+test-minimum: setup-tests ## the quick tests, with the lowest releases that pyproject.toml allows
+	@$(PYTHON) -m venv --clear build/minimum
+	@$(PY) -m tests.lab.lowest test >build/minimum/lowest.txt
+	@$(PIP) --python build/minimum/bin/python install --editable . --requirement build/minimum/lowest.txt
+	@build/minimum/bin/python -m pytest $(QUICK_1) $(QUICK_2)
+
+test-newest: setup-tests ## the quick tests, with the newest of all, on the Pythons of Debian's later suites
+	@for version in $(PYTHONS); do \
+		python=$$($(PY) -m tests.lab.pythons build/python-$$version $$version) && \
+		$$python -m venv --clear --without-pip build/newest-$$version && \
+		$(PIP) --python build/newest-$$version/bin/python install --upgrade --editable . --group test && \
+		build/newest-$$version/bin/python -VV && build/newest-$$version/bin/python -m pytest $(QUICK_1) $(QUICK_2) || exit; \
+	done
+
+backports: setup-tests ## the tests of QEMU sessions and guests with the QEMUs of Debian's backports, 10 and 11
+	@for version in $(QEMUS); do \
+		AIOVIRT_TEST_QEMU=$$($(PY) -m tests.lab.backports build/qemu-$$version $$version) && export AIOVIRT_TEST_QEMU && \
+		$$AIOVIRT_TEST_QEMU --version && \
+		$(PY) -m tests.lab.sandbox $(PY) -m pytest tests/system/test_qmp_session.py tests/system/test_qemu.py tests/system/test_stuck_guest.py || exit; \
+	done
 
 lint: setup-tests ## ruff, mypy, pyright, and the floors of the house (import-linter)
 	@$(VENV)/bin/ruff check

@@ -214,13 +214,17 @@ def test_any_value_in_any_place_is_an_event_or_refused(data: st.DataObject, even
         assert plain(decode(encode(back))) == plain(back)
 
 
+DEEP = "recursion|Stack overflow|missing required field"
+"""From Python 3.14 on the stack's size is the limit; what is skipped may be as deep as a line is long."""
+
+
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ('{"type":"io.aiovirt.host.started.v1","more":' + "[" * 200_000 + "]" * 200_000 + "}", "recursion"),
+        ('{"type":"io.aiovirt.host.started.v1","more":' + "[" * 200_000 + "]" * 200_000 + "}", DEEP),
         (
             encode(DomainQMP(uuid=UUID(int=1), name="d", event="X", cursor=CURSOR)).replace(b'"data":{}', b'"data":' + b'{"x":' * 200_000),
-            "rec",
+            DEEP,
         ),
         (encode(DomainQMP(uuid=UUID(int=1), name="d", event="X", cursor=CURSOR)).replace(b'"data":{}', b'"data":{"x":1e999}'), "range"),
         (b'"' + b"x" * 2**20 + b'"', "longer than 1048576 bytes"),

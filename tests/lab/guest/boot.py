@@ -29,7 +29,7 @@ LIMIT: Final = 480.0
 
 NO_VERDICT: Final = 125
 
-_BACKPORTS: Final = CHECKOUT / "build" / "backports"
+_BACKPORTS: Final = CHECKOUT / "build" / "qemu-10"
 _COMMANDS: Final = {"setpriv": "util-linux", "udevadm": "udev", "ip": "iproute2"}
 _LAST_LINES: Final = 30
 
@@ -69,7 +69,7 @@ def _run(command: Sequence[str], limit: float) -> int:
     need(_COMMANDS)
     built = build()
     try:
-        emulator = backports.fetch(_BACKPORTS)
+        emulator = backports.fetch(_BACKPORTS, "10")
     except (OSError, subprocess.CalledProcessError, StopIteration) as error:
         raise CannotRunError(f"no QEMU from Debian's backports: {error}") from error
     with tempfile.TemporaryDirectory(prefix="aiovirt-lab-") as folder:
