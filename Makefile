@@ -27,7 +27,7 @@ BENCHES := $(patsubst benchmarks/%.py,%,$(sort $(wildcard benchmarks/bench_*.py)
 .DELETE_ON_ERROR:
 # One thing after another, also under make -j: what is missing is said before anything is installed.
 .NOTPARALLEL:
-.PHONY: help setup setup-demo setup-tests setup-lab debian-for-demo debian-for-tests debian-for-lab demo quick test test-minimum test-newest lab crash shortage fuzz backports lint bench promises docs clean
+.PHONY: help setup setup-demo setup-tests setup-lab debian-for-demo debian-for-tests debian-for-lab demo quick test test-minimum test-newest lab crash shortage soak fuzz backports lint bench promises docs clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1@\2/p' $(MAKEFILE_LIST) | while IFS=@ read -r name text; do printf '%-18s %s\n' "$$name" "$$text"; done
@@ -55,6 +55,9 @@ shortage: setup-tests ## an engine that is short of something, in each phase and
 	@mkdir -p build; for loop in asyncio uvloop trio; do \
 		$(PY) -m tests.lab.sandbox $(PY) -m tests.support.run_shortage --backend $$loop $(SHORTAGE) >build/shortage-$$loop.md 2>&1 & \
 	done; wait; cat build/shortage-*.md; ! grep -qv -e ' ok |$$' -e '^| case ' -e '^|---' build/shortage-*.md
+
+soak: setup-tests ## an engine that is used hard for half an hour, or AIOVIRT_SOAK_SECONDS, holds no more at the end; a plot
+	@$(PY) -m tests.lab.sandbox $(PY) -m tests.soak.run
 
 fuzz: setup-tests ## made-up bytes for all that reads bytes; for ten minutes, or AIOVIRT_FUZZ_SECONDS
 	@$(PY) -m tests.fuzz.run

@@ -85,11 +85,11 @@ class Starved:
 
     @classmethod
     @asynccontextmanager
-    async def begin(cls, place: Place, backend: str, first: Do) -> AsyncIterator[Starved]:
+    async def begin(cls, place: Place, backend: str, first: Do, *words: str) -> AsyncIterator[Starved]:
         """Holding, or ended."""
         errors = place.folder / "stderr"
         with errors.open("ab") as stderr:
-            command = [sys.executable, "-m", "tests.support.starved", str(place.folder), backend]
+            command = [sys.executable, "-m", "tests.support.starved", str(place.folder), backend, *words]
             async with await anyio.open_process(command, stderr=stderr) as process:
                 starved = cls(process, errors)
                 try:
@@ -101,6 +101,11 @@ class Starved:
                 finally:
                     with contextlib.suppress(ProcessLookupError):
                         process.kill()
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
 
     async def do(self, do: Do) -> Told:
         """What it has then. Raises Gone, TimeoutError when it does not answer."""

@@ -1,9 +1,10 @@
 """An engine in a process of its own that is short of something when it is told to be.
 
-    python -m tests.support.starved FOLDER BACKEND
+    python -m tests.support.starved FOLDER BACKEND [plain]
 
 It is told what to do in lines (:class:`Do`), and answers each with one (:class:`Told`). It holds the host in FOLDER until it is
-told to stop; what ended it before is its last line.
+told to stop; what ended it before is its last line. With ``plain`` it is short of nothing, and as
+any other engine but for its window in memory, which is so small that it is soon full.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import sys
 import threading
 import traceback
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +34,8 @@ __all__ = ["Do", "Told"]
 
 SEGMENT = 16 * 1024
 """Bytes of a journal's file: so little that some events fill it."""
+WINDOW = 1024
+"""Events in memory, with ``plain``."""
 
 
 class Do(Struct, omit_defaults=True):
@@ -175,13 +179,15 @@ def _first_line() -> bytes:
     return line
 
 
-def main(folder: str, backend: str) -> None:
+def main(folder: str, backend: str, *words: str) -> None:
     """The command line described above. What there is none of at the start is a line of its own, before anything else."""
     shortage = Shortage()
     first = msgspec.json.decode(_first_line(), type=Do)
-    shortage.install()
+    if not words:
+        shortage.install()
     import anyio
 
+    import aiovirt.engine.connect
     import aiovirt.engine.journal as journals
 
     for room in ("system", "hostdev", "drivers.qemu", "engine"):
@@ -192,9 +198,12 @@ def main(folder: str, backend: str) -> None:
     if backend == "uvloop":
         import uvloop  # noqa: F401
     real: Any = journals.Limits
-    module: Any = journals
-    module.Limits = lambda **given: real(**{"segment": SEGMENT, **given})
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    modules: Any = (journals, aiovirt.engine.connect)
+    if words:
+        modules[1].Bus = partial(modules[1].Bus, capacity=WINDOW, budget=WINDOW * 1024)
+    else:
+        modules[0].Limits = lambda **given: real(**{"segment": SEGMENT, **given})
+    logging.basicConfig(level=logging.WARNING if words else logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     engine = Engine(shortage, folder, first)
     options = {"use_uvloop": True} if backend == "uvloop" else {}
     anyio.run(engine.run, backend="trio" if backend == "trio" else "asyncio", backend_options=options)
