@@ -178,8 +178,9 @@ class Soak:
 async def _tell(crowd: anyio.abc.Process) -> None:
     assert crowd.stdin
     assert crowd.stdout
-    await crowd.stdin.send(b"\n")
-    await crowd.stdout.receive()
+    with anyio.fail_after(60):
+        await crowd.stdin.send(b"\n")
+        await crowd.stdout.receive()
 
 
 async def soak(backend: str, seconds: float) -> int:
