@@ -34,6 +34,8 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+from aiovirt.text import plain
+
 __all__ = [
     "AccessDenied",
     "AmbiguousDevice",
@@ -101,6 +103,7 @@ class Error(Exception):
 
     ``message`` is one sentence for people, ``code`` libvirt's number, ``domain`` the part of the
     house, ``subject`` what it is about in the event stream's spelling (``"domain/<uuid>"``) or None.
+    A message may quote what others wrote; ``str(error)`` is the message as one line that is safe on a terminal and in a log.
     """
 
     code: ErrorCode = ErrorCode.INTERNAL_ERROR
@@ -123,7 +126,7 @@ class Error(Exception):
             self.domain = domain
 
     def __str__(self) -> str:
-        return self.message
+        return plain(self.message)
 
 
 class NoConnect(Error, ConnectionError):

@@ -22,7 +22,7 @@ from msgspec.structs import replace
 import aiovirt
 from aiovirt.cli.demo_device import plug
 from aiovirt.cli.main import run_on
-from aiovirt.cli.output import Output
+from aiovirt.cli.output import WHO, Output
 from aiovirt.drivers.qemu.tinyguest import UP, image, tiny_guest
 from aiovirt.events import DomainQMP, Event, NetdevEvent
 from aiovirt.events.cursor import parse_cursor
@@ -30,6 +30,7 @@ from aiovirt.events.words import portrait
 from aiovirt.model.spec import Chardev, SerialSpec, VirtType
 from aiovirt.model.state import DomainState
 from aiovirt.system import namespace
+from aiovirt.text import padded, plain
 
 __all__ = ["demo"]
 
@@ -66,7 +67,7 @@ async def _show(folder: Path, out: Output, *, devices: bool) -> int:
     async with aiovirt.connect(f"qemu:///embed?root={folder}") as host:
         _say(out, "-- what is there")
         for device in host.devices.netdevs():
-            _say(out, f"{'':12}  {device.name:<15}  {'present':<9}  {portrait(device)}", "dim")
+            _say(out, f"{'':12}  {padded(plain(device.name), WHO)}  {'present':<9}  {portrait(device)}", "dim")
         _say(out, "-- two guests boot")
         reader = _Reader(out)
         async with anyio.create_task_group() as tasks:

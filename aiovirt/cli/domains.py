@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import sys
-from pathlib import Path
 from typing import Any, Final
 
 import anyio
-from anyio import to_thread
 
 from aiovirt import Domain, Host
 from aiovirt.cli import views
+from aiovirt.cli.deadline import Deadline
 from aiovirt.cli.output import Output
+from aiovirt.cli.terminal import input_descriptor
 from aiovirt.errors import SystemFailure
 from aiovirt.events import DomainEvent, MonitorHealth
 from aiovirt.model.orders import DEFAULT_TIMEOUT
 from aiovirt.model.units import KiB
+from aiovirt.model.words import MAX_XML_BYTES
+from aiovirt.system.readiness import read_path, read_within
 
 __all__ = [
     "autostart",
@@ -128,7 +129,7 @@ async def dumpxml(host: Host, args: Arguments, out: Output) -> None:
     if out.json:
         out.object({**describe(domain), "xml": xml})
     else:
-        out.line(xml)
+        out.xml(xml)
 
 
 async def domstate(host: Host, args: Arguments, out: Output) -> None:
@@ -172,7 +173,7 @@ async def wait(host: Host, args: Arguments, out: Output) -> None:
     await settle(host)
     domain = host.domain(args.domain)
     before = describe(domain)
-    with anyio.fail_after(args.timeout):
+    with anyio.fail_after(args.timeout.hand_over()):
         await domain.wait_for_state(args.state)
     _tell(out, before | {"state": args.state}, f"{args.state}", f"Domain '{before['name']}' is {args.state}")
 
@@ -200,13 +201,18 @@ def _tell(out: Output, domain: Domain | dict[str, Any], result: str, sentence: s
 
 
 def _timeout(args: Arguments) -> float:
-    return DEFAULT_TIMEOUT if args.timeout is None else float(args.timeout)
+    deadline: Deadline = args.timeout
+    return deadline.hand_over() or DEFAULT_TIMEOUT
 
 
 async def _read(file: str) -> str:
+    name = "standard input" if file == "-" else file
     try:
-        return await to_thread.run_sync(sys.stdin.read if file == "-" else Path(file).read_text)
-    except OSError as error:
-        raise SystemFailure(f"cannot read {file}: {error.strerror}") from error
+        data = await (read_within(input_descriptor(), name, MAX_XML_BYTES) if file == "-" else read_path(file, MAX_XML_BYTES))
+    except (OSError, ValueError) as error:  # ValueError: no path can have a NUL in it
+        raise SystemFailure(f"cannot read {name}: {getattr(error, 'strerror', None) or error}") from error
+    try:
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise SystemFailure(f"{file} is not UTF-8 text") from error
+        line = data.count(b"\n", 0, error.start) + 1
+        raise SystemFailure(f"{name} is not UTF-8 text: line {line} has the byte 0x{data[error.start]:02x}") from error

@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 import functools
 import os
-import sys
 from collections.abc import Awaitable, Callable, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from aiovirt.cli.output import Output
 from aiovirt.cli.parser import build_parser
-from aiovirt.errors import Error, EventGap, NoSuchDevice, NoSuchDomain
+from aiovirt.cli.terminal import ReaderGone, complain, hold_standard_streams
+from aiovirt.errors import Error, EventGap, NoSuchDevice, NoSuchDomain, OrderTimeout
 
 if TYPE_CHECKING:
     from aiovirt.engine.host import Host
@@ -43,38 +43,45 @@ _HOME: Final = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one verb; returns the exit status."""
-    parser = build_parser()
-    arguments = parser.parse_args(argv)
-    if arguments.version:
-        from importlib.metadata import version
-
-        print(f"aiovirt {version('aiovirt')}")
-        return DONE
-    if arguments.verb is None:
-        parser.print_help()
-        return USAGE
-    if (reconfigure := getattr(sys.stdout, "reconfigure", None)) is not None:
-        reconfigure(errors="backslashreplace")  # a name that the terminal cannot show is shown all the same
+    """Runs one verb; returns the exit status. Raises SystemExit for what argparse ends by itself: help, and wrong usage."""
+    hold_standard_streams()
+    arguments = argparse.Namespace()
     try:
-        return DONE if arguments.verb in _GLANCES and _glance(arguments) else _run(arguments)
+        build_parser().parse_args(argv, arguments)
+        return _carry_out(arguments)
     except (Error, TimeoutError) as error:
-        print(f"error: {_words(error, arguments)}", file=sys.stderr)
+        complain(f"error: {_words(error, arguments)}")
         return _status(error)
     except KeyboardInterrupt:
         return INTERRUPTED
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read us has enough
+    except ReaderGone:
+        return DONE  # it has enough
+    except Exception as error:  # noqa: BLE001 - a bug of ours, and its traceback must not bring anything along
+        complain(f"error: internal error: {error!r}", error)
+        return FAILED
+
+
+def _carry_out(arguments: argparse.Namespace) -> int:
+    if arguments.version:
+        from importlib.metadata import version
+
+        Output(json=False).line(f"aiovirt {version('aiovirt')}")
         return DONE
+    if arguments.verb is None:
+        build_parser().print_help()
+        return USAGE
+    return DONE if arguments.verb in _GLANCES and _glance(arguments) else _run(arguments)
 
 
 def _glance(arguments: argparse.Namespace) -> bool:
     """Carries out a verb that only reads what somebody's engine has; returns False where it takes more than one look."""
     from aiovirt.cli import views
-    from aiovirt.engine.glance import glance
+    from aiovirt.engine.glance import PATIENCE, glance
     from aiovirt.model.state import MonitorHealth
 
-    seen = glance(arguments.connect, os.environ)
+    seen = glance(arguments.connect, os.environ, patience=min(PATIENCE, arguments.timeout.left))
+    if seen is None and not arguments.timeout.left:
+        raise _unanswered(arguments)
     if seen is None or any(view.monitor is MonitorHealth.STALLED for view in seen):
         return False
     getattr(views, arguments.verb)(seen, arguments, Output(json=arguments.json))
@@ -82,7 +89,9 @@ def _glance(arguments: argparse.Namespace) -> bool:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    _configure_logs()
+    from aiovirt.cli.logs import configure_logs
+
+    configure_logs()
     room = _HOME.get(arguments.verb, "domains")
     module = import_module(f"aiovirt.cli.{room}")
     verb = getattr(module, arguments.verb.replace("-", "_"))
@@ -113,9 +122,21 @@ async def _connected(arguments: argparse.Namespace, verb: Verb, out: Output) -> 
     from aiovirt.engine.connect import Connection
     from aiovirt.engine.paths import Role
 
-    async with Connection(arguments.connect, {}, Role.ATTACHED) as host:
-        await verb(host, arguments, out)
+    is_there = False
+    with arguments.timeout.scope() as scope:
+        async with Connection(arguments.connect, {}, Role.ATTACHED) as host:
+            is_there = True
+            await verb(host, arguments, out)
+    if scope.cancelled_caught:
+        raise TimeoutError if is_there else _unanswered(arguments)
     return DONE
+
+
+def _unanswered(arguments: argparse.Namespace) -> OrderTimeout:
+    """The deadline passed before anybody was there to be asked."""
+    from aiovirt.engine.glance import unanswered
+
+    return OrderTimeout(unanswered(arguments.connect, os.environ, arguments.timeout.seconds), sent=False)
 
 
 async def _held(arguments: argparse.Namespace, verb: Callable[[argparse.Namespace, Output], Awaitable[None]], out: Output) -> int:
@@ -123,28 +144,10 @@ async def _held(arguments: argparse.Namespace, verb: Callable[[argparse.Namespac
     return DONE
 
 
-def _configure_logs() -> None:
-    """Warnings and errors go to stderr, one line each; AIOVIRT_LOG asks for more."""
-    import logging
-
-    from aiovirt.system.log import on_first_line
-
-    wanted = os.environ.get("AIOVIRT_LOG", "WARNING").upper()
-    level = wanted if wanted in logging.getLevelNamesMapping() else "WARNING"
-    logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    on_first_line(_configure_structlog)
-
-
-def _configure_structlog() -> None:
-    import structlog
-
-    structlog.configure(processors=[structlog.processors.KeyValueRenderer(key_order=["event"], repr_native_str=False)])
-
-
 def _words(error: BaseException, arguments: argparse.Namespace) -> str:
     if isinstance(error, EventGap):
         return f"{error}; --since {error.resume} shows all that is left"
-    return str(error) or f"nothing within {arguments.timeout:g} s"
+    return str(error) or f"nothing within {arguments.timeout.seconds:g} s"
 
 
 def _status(error: BaseException) -> int:

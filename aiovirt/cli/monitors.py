@@ -15,9 +15,9 @@ from aiovirt.cli.streams import until_interrupted
 from aiovirt.engine.host import Host
 from aiovirt.errors import InvalidArgument
 from aiovirt.events import DomainQMP
-from aiovirt.events.words import plain
 from aiovirt.model.orders import DEFAULT_TIMEOUT
 from aiovirt.model.state import DomainState
+from aiovirt.text import plain, plain_json
 
 __all__ = ["log", "qemu_monitor_command", "qemu_monitor_event", "qmp_proxy"]
 
@@ -35,14 +35,14 @@ class _Command(msgspec.Struct, forbid_unknown_fields=True):
 async def qemu_monitor_command(host: Host, args: argparse.Namespace, out: Output) -> None:
     """``qemu-monitor-command DOMAIN COMMAND… [--hmp] [--pretty] [--return-value]``"""
     domain, words = host.domain(args.domain), " ".join(args.command)
-    timeout = DEFAULT_TIMEOUT if args.timeout is None else float(args.timeout)
+    timeout = args.timeout.hand_over() or DEFAULT_TIMEOUT
     if args.hmp:
         said = await domain.qmp("human-monitor-command", {"command-line": words}, timeout=timeout)
-        out.line(str(said).replace("\r\n", "\n").rstrip("\n"))
+        out.text(str(said).rstrip("\r\n"))
         return
     command = _read(words)
     answer = await domain.qmp(command.execute, command.arguments, timeout=timeout)
-    out.line(_json(answer if args.return_value else {"return": answer}, pretty=args.pretty))
+    out.object(answer if args.return_value else {"return": answer}, indent=_INDENT if args.pretty else 0)
 
 
 async def qemu_monitor_event(host: Host, args: argparse.Namespace, out: Output) -> None:
@@ -50,15 +50,15 @@ async def qemu_monitor_event(host: Host, args: argparse.Namespace, out: Output) 
     subject, count = host.domain(args.domain) if args.domain else None, 0
     wanted = _wanted(args)
     try:
-        with anyio.fail_after(args.timeout):
-            async with until_interrupted(), host.events.subscribe(DomainQMP, subject=subject) as events:
+        with anyio.fail_after(args.timeout.hand_over()):
+            async with until_interrupted(out), host.events.subscribe(DomainQMP, subject=subject) as events:
                 async for event in events:
                     if wanted(event.event):
                         count += 1
                         if out.json:
                             out.event(event)
                         else:
-                            out.line(_line(event, args))
+                            out.text(_line(event, args))
                         if not args.loop:
                             return
     finally:
@@ -84,8 +84,8 @@ async def log(host: Host, args: argparse.Namespace, out: Output) -> None:
     if out.json:
         out.object({"name": domain.name, "uuid": domain.uuid, "log": said})
         return
-    for line in said.splitlines():
-        out.line(plain(line))
+    if said:
+        out.text(said.rstrip("\r\n"))
 
 
 def _read(words: str) -> _Command:
@@ -110,11 +110,12 @@ def _line(event: DomainQMP, args: argparse.Namespace) -> str:
     """virsh's."""
     seconds, nanoseconds = divmod(event.source_time or event.time, 10**9)
     details = _json(event.data, pretty=args.pretty) if event.data else "<null>"
+    what, whom = plain(event.event), plain(event.name)
     if args.timestamp:
-        return f"{stamp(event.time)}: event {event.event} for domain '{plain(event.name)}': {details}"
-    return f"event {event.event} at {seconds}.{nanoseconds // 1000:06} for domain '{plain(event.name)}': {details}"
+        return f"{stamp(event.time)}: event {what} for domain '{whom}': {details}"
+    return f"event {what} at {seconds}.{nanoseconds // 1000:06} for domain '{whom}': {details}"
 
 
 def _json(value: object, *, pretty: bool) -> str:
     line = msgspec.json.encode(value)
-    return (msgspec.json.format(line, indent=_INDENT) if pretty else line).decode()
+    return plain_json((msgspec.json.format(line, indent=_INDENT) if pretty else line).decode())

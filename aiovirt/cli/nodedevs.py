@@ -13,9 +13,9 @@ from aiovirt.cli.output import Output, netdev_fields, stamp
 from aiovirt.cli.streams import until_interrupted
 from aiovirt.domainxml.nodedev_names import COMPUTER, bus_name, nodedev_name, nodedev_parent
 from aiovirt.errors import AmbiguousDevice, InvalidArgument, NoSuchDevice
-from aiovirt.events import DriverEvent, Event, NetdevAdded, NetdevChanged, NetdevEvent, NetdevRemoved, NetdevRenamed, encode
+from aiovirt.events import DriverEvent, Event, NetdevAdded, NetdevChanged, NetdevEvent, NetdevRemoved, NetdevRenamed
 from aiovirt.events.types import PCIAdded, PCIChanged, PCIEvent, PCIRemoved
-from aiovirt.events.words import plain, show
+from aiovirt.events.words import show
 from aiovirt.model.netdev import Netdev
 from aiovirt.model.pci import PCIDevice
 from aiovirt.model.ports import KnownBy, Port, ScalableFunction, VirtualFunction
@@ -59,7 +59,7 @@ async def nodedev_dumpxml(host: Host, args: argparse.Namespace, out: Output) -> 
     if out.json:
         out.object(_fields(device) | {"xml": xml})
     else:
-        out.line(xml)
+        out.xml(xml)
 
 
 # -- names -------------------------------------------------------------------------------------
@@ -222,7 +222,7 @@ def _list_ports(host: Host, out: Output) -> None:
         if out.json:
             out.object({"port": None, "netdevs": [device], "why": why})
         else:
-            out.line(f"{plain(device)}: {plain(why)}")
+            out.line(f"{device}: {why}")
 
 
 def _ports(host: Host) -> tuple[list[_Seen], dict[str, str]]:
@@ -259,19 +259,19 @@ def _port_branch(seen: _Seen) -> _Branch:
         for device in port.netdevs
         if device.ifindex not in in_functions
     ]
-    return _Branch(f"port {plain(_port_name(port))}", (*below, *(functions if pf is None else ())))
+    return _Branch(f"port {_port_name(port)}", (*below, *(functions if pf is None else ())))
 
 
 def _netdev_words(device: Netdev, seen: _Seen) -> str:
     port = seen.port
     role = "PF" if port.pf is not None and device.ifindex == port.pf.ifindex else ""
     role = "representor" if any(device.ifindex == other.ifindex for other in port.representors) else role
-    return "  ".join(part for part in (plain(device.name), role, device.pci or "", _how(seen.known_by.get(device.ifindex))) if part)
+    return "  ".join(part for part in (device.name, role, device.pci or "", _how(seen.known_by.get(device.ifindex))) if part)
 
 
 def _vf_words(vf: VirtualFunction) -> str:
-    has_it = ", ".join(plain(device.name) for device in vf.netdevs) or vf.pci.driver or "no driver"
-    return f"VF {vf.index}  {vf.pci.address}  {plain(has_it)}  {_how(vf.known_by)}"
+    has_it = ", ".join(device.name for device in vf.netdevs) or vf.pci.driver or "no driver"
+    return f"VF {vf.index}  {vf.pci.address}  {has_it}  {_how(vf.known_by)}"
 
 
 def _sf_words(sf: ScalableFunction) -> str:
@@ -308,11 +308,14 @@ async def nodedev_event(host: Host, args: argparse.Namespace, out: Output) -> No
     about = await _device(host, args.device) if args.device else None
     received, ended = 0, "interrupted"
     try:
-        with anyio.fail_after(args.timeout):
-            async with until_interrupted(), host.events.subscribe(NetdevEvent, PCIEvent, DriverEvent, subject=about) as events:
+        with anyio.fail_after(args.timeout.hand_over()):
+            async with until_interrupted(out), host.events.subscribe(NetdevEvent, PCIEvent, DriverEvent, subject=about) as events:
                 async for event in events:
-                    for line in _said(event, args, out):
-                        out.line(line)
+                    for words in _said(event, args, out):
+                        if out.json:
+                            out.event(event)
+                        else:
+                            out.line(words)
                         received += 1
                         if not args.loop:
                             ended = ""
@@ -336,12 +339,10 @@ def _end(out: Output, ended: str, received: int) -> None:
 
 
 def _said(event: Event, args: argparse.Namespace, out: Output) -> list[str]:
-    """virsh's lines for an event, those that are asked for; or all of it as one object."""
-    news = [(kind, words) for kind, words in _news(event) if args.event in {None, kind}]
-    if out.json:
-        return [encode(event).decode()] if news else []
+    """virsh's lines for an event, those that are asked for; of an event that is shown as one object, at most one."""
     time = f"{stamp(event.time)}: " if args.timestamp else ""
-    return [time + words for _, words in news]
+    news = [time + words for kind, words in _news(event) if args.event in {None, kind}]
+    return news[:1] if out.json else news
 
 
 def _news(event: Event) -> Iterator[tuple[str, str]]:

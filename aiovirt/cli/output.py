@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import datetime
-import os
-import sys
 import time
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Final, TextIO
+from typing import TYPE_CHECKING, Any, Final, TextIO, cast
 from uuid import UUID
 
 import msgspec
+
+from aiovirt.cli.terminal import Painted, Screen
+from aiovirt.text import cells, padded, plain
 
 if TYPE_CHECKING:
     from aiovirt.events import Event
     from aiovirt.model.netdev import Netdev
     from aiovirt.model.view import DomainView
 
-__all__ = ["Output", "netdev_fields", "stamp", "view_fields"]
+__all__ = ["WHO", "Output", "netdev_fields", "stamp", "view_fields"]
 
-_COLOURS: Final = {"dim": "2", "bold": "1", "green": "32", "red": "31", "yellow": "33", "blue": "34", "cyan": "36", "magenta": "35"}
+WHO: Final = 15
+WHAT: Final = 9
+"""Columns of whom an event is about, and of what happened."""
 _KINDS: Final = {
     "started": "green",
     "resumed": "green",
@@ -35,29 +38,45 @@ _KINDS: Final = {
 
 
 class Output:
-    """Standard output. ``json`` chooses the form; colours go to terminals only (and heed NO_COLOR)."""
+    """Standard output, or ``stream``. ``json`` chooses the form."""
 
     def __init__(self, *, json: bool, stream: TextIO | None = None) -> None:
         self.json = json
-        self._stream = stream or sys.stdout
-        self._colours = self._stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+        self._screen = Screen(stream)
 
-    def line(self, text: str = "") -> None:
+    @property
+    def descriptor(self) -> int | None:
+        """The descriptor behind it; None where there is none."""
+        return self._screen.descriptor()
+
+    def line(self, *parts: str | Painted) -> None:
         """One line, at once."""
-        print(text, file=self._stream, flush=True)
+        self._screen.line(*parts)
 
-    def object(self, value: object) -> None:
-        """One JSON object on a line."""
-        self.line(msgspec.json.encode(value).decode())
+    def text(self, text: str) -> None:
+        """Text of several lines."""
+        self._screen.text(text)
 
-    def paint(self, text: str, colour: str) -> str:
+    def xml(self, text: str) -> None:
+        """XML, to be read again as it was."""
+        self._screen.xml(text)
+
+    def object(self, value: object, *, indent: int = 0) -> None:
+        """One JSON object on a line; on several, with ``indent``."""
+        try:
+            told = msgspec.json.encode(value)
+        except UnicodeEncodeError:  # a name of bytes that are no text
+            told = msgspec.json.encode(_writable(msgspec.to_builtins(value)))
+        self._screen.json((msgspec.json.format(told, indent=indent) if indent else told).decode())
+
+    def paint(self, text: str, colour: str) -> Painted:
         """``text`` in a colour, where colours go."""
-        return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m" if self._colours else text
+        return Painted(text, colour)
 
     def table(self, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         """virsh's table: columns as wide as their longest cell, a rule under the header, an empty line after."""
-        rows = [list(row) for row in rows]
-        widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
+        rows = [[plain(cell) for cell in row] for row in rows]
+        widths = [max(cells(row[column]) for row in [header, *rows]) for column in range(len(header))]
         first, *rest = (_row(row, widths) for row in [header, *rows])
         self.line(first)
         self.line("-" * (sum(widths) + 3 * len(widths)))
@@ -67,39 +86,43 @@ class Output:
 
     def fields(self, values: dict[str, str]) -> None:
         """virsh's ``name: value`` block."""
-        width = max(15, max(map(len, values)) + 2)
+        width = max(15, max(map(cells, values)) + 2)
         for name, value in values.items():
-            self.line(f"{name + ':':{width}} {value}")
+            self.line(f"{padded(name + ':', width)} {value}")
         self.line()
 
     def event(self, event: Event) -> None:
-        """One event on one line: time, whom, what, details."""
+        """One event on one line: time, whom, what, details; aligned, so that whom and what stand below each other."""
         from aiovirt.events import encode
+        from aiovirt.events.words import clock
 
         if self.json:
-            self.line(encode(event).decode())
-        else:
-            self.line(self.event_text(event))
+            self._screen.json(encode(event).decode())
+            return
+        who, what, detail = event.line()
+        self.line(
+            Painted(clock(event.time), "dim"),
+            "  ",
+            Painted(padded(who, WHO), _family_colour(event)),
+            "  ",
+            Painted(padded(what, WHAT) if detail else what, _kind_colour(event, what)),
+            *(["  ", detail] if detail else []),
+        )
 
     def bookmark(self, cursor: str, host: UUID) -> None:
         """How far a reader has seen, for programs: one line like an event's, without data."""
         from aiovirt.events.codec import encode_bookmark
 
-        self.line(encode_bookmark(cursor, host, time.time_ns()).decode())
+        self._screen.json(encode_bookmark(cursor, host, time.time_ns()).decode())
 
-    def event_text(self, event: Event) -> str:
-        """An event's line for people: aligned, so that whom and what stand below each other."""
-        from aiovirt.events.words import clock
 
-        who, what, detail = event.line()
-        colour = _family_colour(event)
-        parts = [
-            self.paint(clock(event.time), "dim"),
-            self.paint(f"{who:<15}", colour),
-            self.paint(f"{what:<9}", _kind_colour(event, what)),
-            detail,
-        ]
-        return "  ".join(parts).rstrip()
+def _writable(value: object) -> object:
+    """Plain values, with escapes for what JSON has no way to say."""
+    if isinstance(value, dict):
+        return {_writable(key): _writable(item) for key, item in cast("dict[object, object]", value).items()}
+    if isinstance(value, list):
+        return [_writable(item) for item in cast("list[object]", value)]
+    return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value
 
 
 def view_fields(view: DomainView) -> dict[str, Any]:
@@ -119,7 +142,7 @@ def stamp(time_ns: int) -> str:
 
 
 def _row(cells: Sequence[str], widths: Sequence[int]) -> str:
-    return (" " + "   ".join(f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=True))).rstrip()
+    return (" " + "   ".join(padded(cell, width) for cell, width in zip(cells, widths, strict=True))).rstrip()
 
 
 def _family_colour(event: Event) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Final
 
+from aiovirt.cli.deadline import Deadline
+from aiovirt.cli.terminal import Parser
 from aiovirt.model.state import DomainState
 
 __all__ = ["build_parser"]
@@ -15,7 +17,7 @@ Without -c: AIOVIRT_DEFAULT_URI, then qemu:///system for root and qemu:///sessio
 
 def build_parser() -> argparse.ArgumentParser:
     """``aiovirt [-c URI] VERB …``"""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="aiovirt",
         description="Virtual machines and this host's devices, with virsh's verbs.",
         epilog=_EPILOG,
@@ -39,18 +41,18 @@ Verbs = argparse._SubParsersAction  # noqa: SLF001 - argparse has no public name
 def _common(parser: argparse.ArgumentParser, *, default: object = argparse.SUPPRESS) -> None:
     """Options that may stand before or after the verb."""
     parser.add_argument("--json", action="store_true", default=default, help="one JSON object a line")
-    timeout = None if default is False else default
-    parser.add_argument("--timeout", type=_seconds, metavar="SECONDS", default=timeout, help="give up after so long, with status 124")
+    timeout = Deadline(None) if default is False else default
+    parser.add_argument("--timeout", type=_deadline, metavar="SECONDS", default=timeout, help="give up after so long, with status 124")
 
 
-def _verb(verbs: Verbs[argparse.ArgumentParser], name: str, text: str, *, alias: str | None = None) -> argparse.ArgumentParser:
+def _verb(verbs: Verbs[Parser], name: str, text: str, *, alias: str | None = None) -> argparse.ArgumentParser:
     parser = verbs.add_parser(name, aliases=[alias] if alias else [], help=text, description=text[0].upper() + text[1:] + ".")
     parser.set_defaults(verb=name)  # also when it was called by its alias
     _common(parser)
     return parser
 
 
-def _domain_verbs(verbs: Verbs[argparse.ArgumentParser]) -> None:
+def _domain_verbs(verbs: Verbs[Parser]) -> None:
     listing = _verb(verbs, "list", "list the active domains")
     which = listing.add_mutually_exclusive_group()
     which.add_argument("--all", action="store_true", help="inactive ones too")
@@ -89,7 +91,7 @@ def _domain_verbs(verbs: Verbs[argparse.ArgumentParser]) -> None:
     wait.add_argument("--for", dest="state", required=True, type=_state, metavar="STATE", help=", ".join(_STATES))
 
 
-def _event_verbs(verbs: Verbs[argparse.ArgumentParser]) -> None:
+def _event_verbs(verbs: Verbs[Parser]) -> None:
     event = _verb(verbs, "event", "print a domain event when it comes", alias="events")
     event.add_argument("--loop", action="store_true", help="go on until interrupted")
     event.add_argument("--all", action="store_true", help="events of devices and of the host too")
@@ -114,7 +116,7 @@ def _event_verbs(verbs: Verbs[argparse.ArgumentParser]) -> None:
     demo.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
 
 
-def _device_verbs(verbs: Verbs[argparse.ArgumentParser]) -> None:
+def _device_verbs(verbs: Verbs[Parser]) -> None:
     listing = _verb(verbs, "nodedev-list", "list this host's devices by libvirt's names")
     form = listing.add_mutually_exclusive_group()
     form.add_argument("--tree", action="store_true", help="as a tree, each below what it hangs from")
@@ -133,7 +135,7 @@ def _device_verbs(verbs: Verbs[argparse.ArgumentParser]) -> None:
     event.add_argument("--timestamp", action="store_true", help="each with its time")
 
 
-def _monitor_verbs(verbs: Verbs[argparse.ArgumentParser]) -> None:
+def _monitor_verbs(verbs: Verbs[Parser]) -> None:
     command = _verb(verbs, "qemu-monitor-command", "give a command to a domain's QEMU, and print its answer")
     command.add_argument("domain", help="name or uuid")
     command.add_argument("command", nargs="+", help='{"execute": …, "arguments": …}, or with --hmp words')
@@ -199,6 +201,10 @@ def _state(text: str) -> DomainState:
     if text.lower() not in known:
         raise argparse.ArgumentTypeError(f"{text!r} is not one of {', '.join(_STATES)}")
     return known[text.lower()]
+
+
+def _deadline(text: str) -> Deadline:
+    return Deadline(_seconds(text))
 
 
 def _seconds(text: str) -> float:

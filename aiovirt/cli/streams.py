@@ -14,15 +14,17 @@ from msgspec import to_builtins
 
 from aiovirt import Domain, Host
 from aiovirt.cli.domains import settle
-from aiovirt.cli.output import Output, netdev_fields, view_fields
+from aiovirt.cli.output import WHO, Output, netdev_fields, view_fields
 from aiovirt.errors import EventGap, HostGone, InvalidArgument, NoSuchDevice, NoSuchDomain
 from aiovirt.events import DomainQMP, Event, Resync, Subscription
 from aiovirt.events.codec import event_families, event_types
-from aiovirt.events.words import pci_portrait, plain, portrait
+from aiovirt.events.words import pci_portrait, portrait
 from aiovirt.model.netdev import Netdev
 from aiovirt.model.pci import PCIDevice
 from aiovirt.model.view import HostView
 from aiovirt.system.background import Background
+from aiovirt.system.readiness import wait_hung_up
+from aiovirt.text import padded, plain
 
 __all__ = ["event", "until_interrupted", "watch"]
 
@@ -34,8 +36,8 @@ async def event(host: Host, args: argparse.Namespace, out: Output) -> None:
     """``event [--loop] [--all] [--type TYPE]… [--domain D | --subject S] [--since CURSOR]``"""
     kinds = _kinds(_names(args))
     subject = host.domain(args.domain) if args.domain else _subject(host, args.subject)
-    with anyio.fail_after(args.timeout):
-        async with until_interrupted(), host.events.subscribe(*kinds, subject=subject, after=args.since) as events:
+    with anyio.fail_after(args.timeout.hand_over()):
+        async with until_interrupted(out), host.events.subscribe(*kinds, subject=subject, after=args.since) as events:
             while True:
                 out.event(await _next(host, events, out))
                 if not args.loop:
@@ -54,8 +56,8 @@ async def watch(host: Host, args: argparse.Namespace, out: Output) -> None:
     """``watch [NAME…]``: domains and devices together, from one engine to the next."""
     await settle(host)
     subjects = _subjects(host, args.names)
-    with anyio.fail_after(args.timeout):
-        async with until_interrupted():
+    with anyio.fail_after(args.timeout.hand_over()):
+        async with until_interrupted(out):
             try:
                 await _follow(host, subjects, out)
             except HostGone as gone:
@@ -100,8 +102,8 @@ async def _go_on(host: Host, subjects: frozenset[str], out: Output, cursor: str)
 
 
 @asynccontextmanager
-async def until_interrupted() -> AsyncIterator[None]:
-    """Ctrl-C and SIGTERM end the block, and that is its good end."""
+async def until_interrupted(out: Output | None = None) -> AsyncIterator[None]:
+    """Ctrl-C and SIGTERM end the block, and that is its good end; so it is when nobody reads ``out`` any more."""
     with anyio.CancelScope() as block:
         async with Background() as background:
 
@@ -111,7 +113,13 @@ async def until_interrupted() -> AsyncIterator[None]:
                     async for _ in signals:
                         block.cancel()
 
+            async def notice(descriptor: int) -> None:
+                await wait_hung_up(descriptor)
+                block.cancel()
+
             await background.group.start(listen)
+            if out is not None and (descriptor := out.descriptor) is not None:
+                background.group.start_soon(notice, descriptor)
             yield
 
 
@@ -164,20 +172,20 @@ def _show_state(state: HostView, subjects: frozenset[str], out: Output) -> None:
         if out.json:
             out.object({"state": "domain", "cursor": state.cursor, **view_fields(view)})
         else:
-            out.line(_state_line(out, view.name, "magenta", f"{view.state} ({view.reason})"))
+            _state_line(out, view.name, "magenta", f"{view.state} ({view.reason})")
     for device in sorted(netdevs, key=lambda device: device.ifindex):
         if out.json:
             out.object({"state": "netdev", "cursor": state.cursor, **netdev_fields(device)})
         else:
-            out.line(_state_line(out, device.name, "blue", portrait(device)))
+            _state_line(out, device.name, "blue", portrait(device))
     for function in sorted(state.pci.values(), key=lambda function: function.address):
         if out.json and (not subjects or function.subject in subjects):
             out.object({"state": "pci", "cursor": state.cursor, **to_builtins(function)})
         elif function.subject in subjects:
-            out.line(_state_line(out, function.address, "blue", pci_portrait(function)))
+            _state_line(out, function.address, "blue", pci_portrait(function))
     if not out.json:
         out.line(out.paint("-- following; Ctrl-C ends --", "dim"))
 
 
-def _state_line(out: Output, name: str, colour: str, words: str) -> str:
-    return f"{'':12}  {out.paint(f'{plain(name):<15}', colour)}  {plain(words)}"
+def _state_line(out: Output, name: str, colour: str, words: str) -> None:
+    out.line(f"{'':12}  ", out.paint(padded(plain(name), WHO), colour), f"  {words}")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from aiovirt.cli.terminal import complain
 from aiovirt.errors import NoSuchDomain
 from aiovirt.model.state import MonitorHealth
 
@@ -39,7 +39,7 @@ def _point_to_libvirt() -> None:
 
     if (count := count_by_words("qemu-", "/libvirt/")) > 0:
         guests = "1 guest" if count == 1 else f"{count} guests"
-        print(f"note: libvirt has {guests} running on this machine, which are not aiovirt's: see virsh list", file=sys.stderr)
+        complain(f"note: libvirt has {guests} running on this machine, which are not aiovirt's: see virsh list")
 
 
 def domstate(views: Iterable[DomainView], args: argparse.Namespace, out: Output) -> None:

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Final
 from lxml import etree
 
 from aiovirt.errors import XMLInvalid
+from aiovirt.model.words import MAX_XML_BYTES, encoded_xml
 
 if TYPE_CHECKING:
     from lxml.etree import _Element as Element
 
 __all__ = ["MAX_BYTES", "MAX_DEPTH", "SPACE", "brief", "inner", "line_of", "name_of", "path_of", "read", "text_of"]
 
-MAX_BYTES: Final = 1024 * 1024
+MAX_BYTES: Final = MAX_XML_BYTES
 MAX_DEPTH: Final = 64
 
 # lxml takes the square of their number to read an element's attributes, and gives every name out
@@ -39,7 +40,7 @@ def read(xml: str | bytes, *, depth: int = MAX_DEPTH) -> Element:
     Raises XMLInvalid for what is over a limit (of bytes, of ``depth``, of what one element
     carries), is not well-formed, or has a DOCTYPE.
     """
-    data = xml if isinstance(xml, bytes) else _encoded(xml)
+    data = xml if isinstance(xml, bytes) else encoded_xml(xml)
     if len(data) > MAX_BYTES:
         raise XMLInvalid(f"{len(data)} bytes is more than the {MAX_BYTES} that a domain may have")
     try:
@@ -50,14 +51,6 @@ def read(xml: str | bytes, *, depth: int = MAX_DEPTH) -> Element:
         raise XMLInvalid("a DOCTYPE has no place in a domain's XML", line=_line_with(b"<!DOCTYPE", data))
     _check_tree(root, depth)
     return root
-
-
-def _encoded(text: str) -> bytes:
-    try:
-        return text.encode()
-    except UnicodeEncodeError as error:
-        line = text.count("\n", 0, error.start) + 1
-        raise XMLInvalid(f"{text[error.start]!r} is half a character", line=line) from error
 
 
 def _parser(encoding: str | None) -> etree.XMLParser:

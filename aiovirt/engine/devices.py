@@ -15,6 +15,7 @@ from aiovirt.model.netdev import Netdev
 from aiovirt.model.orders import DEFAULT_TIMEOUT
 from aiovirt.model.pci import PCIDevice
 from aiovirt.model.ports import Port, VirtualFunction
+from aiovirt.model.words import checked_word
 
 __all__ = ["Devices"]
 
@@ -132,6 +133,7 @@ class Devices:
         "none" (Documentation/ABI/testing/sysfs-class-net, phys_port_id). When it is another one than is known, a
         NetdevChanged follows.
         """
+        name = checked_word(name, "the device's name")
         return await self._engine.call(checked(orders.ReadPhysPortId(name=name, timeout=timeout)))
 
     async def enumerate(self, subsystem: str, *, timeout: float = DEFAULT_TIMEOUT) -> list[BusDevice]:
@@ -140,6 +142,7 @@ class Devices:
         Of devices other than network devices and PCI functions no inventory is kept; their drivers' coming and going is
         told (DriverBound, DriverUnbound). Raises SystemFailure.
         """
+        subsystem = checked_word(subsystem, "the subsystem")
         return await self._engine.call(checked(orders.Enumerate(subsystem=subsystem, timeout=timeout)))
 
     async def xml(self, device: Netdev | PCIDevice, *, timeout: float = DEFAULT_TIMEOUT) -> str:

@@ -11,7 +11,7 @@ import msgspec
 
 from aiovirt.engine.arguments import checked, state_of
 from aiovirt.engine.seam import Engine
-from aiovirt.errors import InvalidArgument, NoSuchDomain, ProtocolError
+from aiovirt.errors import NoSuchDomain, ProtocolError
 from aiovirt.events.feed import Events, Expectation, waiting
 from aiovirt.events.filters import make_filter
 from aiovirt.events.types import DomainEvent
@@ -19,6 +19,7 @@ from aiovirt.model import orders
 from aiovirt.model.machine import Machine
 from aiovirt.model.orders import DEFAULT_TIMEOUT, Request
 from aiovirt.model.state import DomainState, DomainStatus
+from aiovirt.model.words import checked_word, encoded_arguments
 
 if TYPE_CHECKING:
     from aiovirt.engine.proxy import QMPProxy
@@ -184,16 +185,14 @@ class Domain:
         """A raw QMP command; the answer as ``returns`` (any type msgspec decodes), else as plain values.
 
         Raises CommandFailed (also qemu.qmp's ExecuteError) when QEMU refuses, ProtocolError when
-        the answer is no ``returns``, Unsupported where there is no QMP.
+        the answer is no ``returns``, Unsupported where there is no QMP, InvalidArgument for arguments that are no JSON or
+        too much of it.
         """
-        try:
-            encoded = msgspec.json.encode(dict(arguments or {}))
-        except (TypeError, ValueError) as error:
-            raise InvalidArgument(f"the arguments of {command!r} are no JSON: {error}") from error
+        encoded = encoded_arguments(checked_word(command, "the command"), dict(arguments or {}))
         answer = await self._call(orders.AskQMP(uuid=self._uuid, command=command, arguments=encoded, timeout=timeout))
         try:
             return msgspec.json.decode(answer) if returns is object else msgspec.json.decode(answer, type=returns)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, RecursionError) as error:
             raise ProtocolError(f"the answer to {command!r} is no {returns.__name__}: {error}") from error
 
     def qmp_proxy(self, path: str | PathLike[str], *, timeout: float = DEFAULT_TIMEOUT) -> QMPProxy:

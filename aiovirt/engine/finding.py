@@ -17,6 +17,7 @@ import anyio
 from anyio import to_thread
 
 from aiovirt.engine.attached import AttachedEngine
+from aiovirt.engine.glance import silent
 from aiovirt.engine.paths import Folders, Role
 from aiovirt.engine.uri import Address
 from aiovirt.errors import AccessDenied, ConnectionLost, HostHeld, NoConnect, SystemFailure
@@ -168,7 +169,7 @@ async def _attach(address: Address, folders: Folders, stack: AsyncExitStack, pat
             except ConnectionLost:
                 return None
         if waiting.cancelled_caught:
-            raise NoConnect(f"the engine of {address.uri}, process {pid}, does not answer")
+            raise NoConnect(await to_thread.run_sync(silent, address.uri, pid, folders, PATIENCE))
         stack.push_async_exit(inner.pop_all())
         return engine
 

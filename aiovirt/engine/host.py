@@ -19,6 +19,7 @@ from aiovirt.errors import HostGone, InvalidArgument, NoSuchDomain, OperationInv
 from aiovirt.events.feed import Events
 from aiovirt.model import orders
 from aiovirt.model.orders import DEFAULT_TIMEOUT
+from aiovirt.model.words import encoded_xml
 
 if TYPE_CHECKING:
     from aiovirt.model.spec import DomainSpec
@@ -156,6 +157,7 @@ class Run:
 
 async def _xml(xml_or_spec: str | DomainSpec) -> str:
     if isinstance(xml_or_spec, str):
+        encoded_xml(xml_or_spec)  # refused here, wherever the engine is
         return xml_or_spec
     from aiovirt.domainxml import render
     from aiovirt.model.spec import DomainSpec

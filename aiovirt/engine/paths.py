@@ -120,10 +120,11 @@ class Folders(Struct, frozen=True):
 
 
 def find_folders(address: Address, environment: Mapping[str, str], given: Mapping[str, PathLike | None]) -> Folders:
-    """The folders of ``address``: what is ``given`` first, then AIOVIRT_*_DIR, then the URI's own place."""
+    """The folders of ``address``: what is ``given`` first, then the URI's root, then AIOVIRT_*_DIR, then the usual places."""
     places = _places(address, environment)
+    surroundings: Mapping[str, str] = environment if address.root is None else {}
     for which in places:
-        moved = given.get(which) or environment.get(f"AIOVIRT_{which.upper()}_DIR")
+        moved = given.get(which) or surroundings.get(f"AIOVIRT_{which.upper()}_DIR")
         if moved:
             places[which] = Path(moved)
         if not places[which].is_absolute() or "\0" in os.fspath(places[which]):

@@ -11,7 +11,8 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from aiovirt.events.words import clock, plain
+from aiovirt.events.words import clock
+from aiovirt.text import plain
 
 __all__ = ["NIL", "Event"]
 

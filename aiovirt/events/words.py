@@ -11,20 +11,13 @@ from aiovirt.model.netdev import VF, LinkFlags, Netdev
 from aiovirt.model.pci import SRIOV, PCIDevice
 from aiovirt.model.units import KiB
 
-__all__ = ["changes", "clock", "duration", "machine_portrait", "pci_portrait", "plain", "portrait", "show"]
+__all__ = ["changes", "clock", "duration", "machine_portrait", "pci_portrait", "portrait", "show"]
 
 
 def clock(time_ns: int) -> str:
     """``time_ns`` as local wall time with milliseconds: ``14:03:12.345``."""
     moment = datetime.datetime.fromtimestamp(time_ns // 1_000_000_000)  # noqa: DTZ006 - local time, for people
     return f"{moment:%H:%M:%S}.{time_ns // 1_000_000 % 1000:03d}"
-
-
-def plain(text: str) -> str:
-    """``text`` without anything that a terminal would obey: what comes from outside may have escapes in it."""
-    if text.isprintable():
-        return text
-    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
 
 
 def duration(time_ns: int) -> str:

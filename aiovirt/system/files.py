@@ -30,12 +30,12 @@ __all__ = [
 
 
 def make_private(folder: Path) -> None:
-    """Makes ``folder`` with mode 0700, and its parents.
+    """Makes ``folder``, and the parents that are not there, with mode 0700 whatever the umask.
 
     Raises AccessDenied, also when others may write in a folder that is there; SystemFailure.
     """
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _make(folder)
         found = folder.stat()
     except PermissionError as error:
         raise AccessDenied(f"cannot make the folder {folder}: {error.strerror}") from error
@@ -43,6 +43,19 @@ def make_private(folder: Path) -> None:
         raise SystemFailure(f"cannot make the folder {folder}: {error.strerror}") from error
     if found.st_uid != os.geteuid() or found.st_mode & 0o022:
         raise AccessDenied(f"the folder {folder} is not only ours: its owner or its mode would let others in")
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(mode=0o700)
+    except FileExistsError:
+        if not folder.is_dir():
+            raise
+    except FileNotFoundError:
+        if folder.parent == folder:
+            raise
+        _make(folder.parent)  # Path.mkdir would make it as wide as the umask lets it
+        _make(folder)
 
 
 def write_whole(path: Path, data: bytes) -> None:

@@ -1,13 +1,18 @@
 """Loggers of the house: structlog over the standard library's, silent until somebody configures them.
 
+What others wrote (a guest, a client, the kernel) is made harmless here, so that it is one line however it is rendered.
 structlog takes longer to load than all else that a command line needs, so it is loaded with the first line that is wanted.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
+from pathlib import PurePath
 from typing import TYPE_CHECKING
+
+from aiovirt.text import plain
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
@@ -29,27 +34,27 @@ class Logger:
 
     def bind(self, **keys: object) -> Logger:
         """The same, with these keys in every line."""
-        return Logger(self._plain.name, **self._keys, **keys)
+        return Logger(self._plain.name, **self._keys, **_harmless(keys))
 
     def debug(self, event: str, **keys: object) -> None:
         """A line for who looks closely."""
         if self._plain.isEnabledFor(logging.DEBUG):
-            self._logger.debug(event, **keys)
+            self._logger.debug(plain(event), **_harmless(keys))
 
     def info(self, event: str, **keys: object) -> None:
         """A line about what goes its way."""
         if self._plain.isEnabledFor(logging.INFO):
-            self._logger.info(event, **keys)
+            self._logger.info(plain(event), **_harmless(keys))
 
     def warning(self, event: str, **keys: object) -> None:
         """A line about what somebody may have to look after."""
         if self._plain.isEnabledFor(logging.WARNING):
-            self._logger.warning(event, **keys)
+            self._logger.warning(plain(event), **_harmless(keys))
 
     def error(self, event: str, **keys: object) -> None:
         """A line about what is not as it should be; ``exc_info`` is the exception that tells it."""
         if self._plain.isEnabledFor(logging.ERROR):
-            self._logger.error(event, **keys)
+            self._logger.error(plain(event), **_harmless(keys))
 
     @property
     def _logger(self) -> FilteringBoundLogger:
@@ -62,6 +67,14 @@ class Logger:
         bound: FilteringBoundLogger = structlog.wrap_logger(self._plain).bind(**self._keys)
         self._bound = bound
         return bound
+
+
+def _harmless(keys: dict[str, object]) -> dict[str, object]:
+    return {name: _plain_value(value) for name, value in keys.items()}
+
+
+def _plain_value(value: object) -> object:
+    return plain(os.fsdecode(value)) if isinstance(value, str | bytes | PurePath) else value
 
 
 def get_logger(room: str) -> Logger:

@@ -23,7 +23,7 @@ from msgspec import Struct
 from aiovirt.model.record import ProcessId
 from aiovirt.system.identity import boot_id
 
-__all__ = ["ExitStatus", "HasFileno", "Process", "adopt", "find_by_words", "spawn"]
+__all__ = ["ExitStatus", "HasFileno", "Process", "adopt", "find_by_words", "is_stopped", "spawn"]
 
 _START_TIME: Final = 19  # of the fields of /proc/PID/stat that follow the command's name
 
@@ -92,9 +92,9 @@ class Process:
 async def spawn(argv: Sequence[str], *, log: Path, keep: Sequence[HasFileno] = (), environment: Mapping[str, str] | None = None) -> Process:
     """Starts ``argv`` in a session of its own, so that no terminal's Ctrl-C reaches it.
 
-    Its standard input is empty, its output is appended to the file ``log``; of our descriptors it
-    gets only ``keep``, under the same numbers, and of our environment little, unless it is given one.
-    Raises OSError when it cannot be started.
+    Its standard input is empty, its output is appended to the file ``log``, what it makes is
+    nobody else's to use (umask 077); of our descriptors it gets only ``keep``, under the same numbers,
+    and of our environment little, unless it is given one. Raises OSError when it cannot be started.
     """
     return await to_thread.run_sync(_spawn, tuple(argv), log, tuple(kept.fileno() for kept in keep), environment or _environment())
 
@@ -109,6 +109,7 @@ def _spawn(argv: tuple[str, ...], log: Path, keep: tuple[int, ...], environment:
             stderr=output,
             pass_fds=keep,
             start_new_session=True,
+            umask=0o077,  # its sockets and files are nobody else's, whatever ours is
             env=environment,
             cwd="/",
         )
@@ -158,6 +159,14 @@ def find_by_words(words: tuple[str, ...], *, outside_of: int = 0) -> ProcessId |
     return None
 
 
+def is_stopped(pid: int) -> bool:
+    """Whether it was stopped by a signal, or a debugger (proc_pid_stat(5)). Blocks for a moment."""
+    try:
+        return _stat(pid)[0] in {"T", "t"}
+    except OSError:
+        return False
+
+
 def _has_ended(pidfd: int) -> bool:
     """Whether it is only waiting to be reaped."""
     poll = select.poll()
@@ -166,6 +175,10 @@ def _has_ended(pidfd: int) -> bool:
 
 
 def _identity(pid: int) -> ProcessId:
-    stat = Path(f"/proc/{pid}/stat").read_text()
-    fields = stat[stat.rindex(")") + 2 :].split()  # the command's name may itself have spaces and parentheses
-    return ProcessId(boot_id(), pid, int(fields[_START_TIME]))
+    return ProcessId(boot_id(), pid, int(_stat(pid)[_START_TIME]))
+
+
+def _stat(pid: int) -> list[str]:
+    """The fields of /proc/PID/stat behind the command's name, which may itself have spaces and parentheses. Raises OSError."""
+    stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    return stat[stat.rindex(")") + 2 :].split()

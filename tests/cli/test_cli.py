@@ -25,7 +25,7 @@ UUID = "6695eb01-f6a4-8304-79aa-97f2502e193f"
 @pytest.fixture(autouse=True)
 def plain_logs(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the command line configures for its own process is not for the tests after it."""
-    monkeypatch.setattr("aiovirt.cli.main._configure_logs", lambda: None)
+    monkeypatch.setattr("aiovirt.cli.logs.configure_logs", lambda: None)
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
@@ -80,8 +80,9 @@ def test_define_and_create(capsys: pytest.CaptureFixture[str], tmp_path: Path, m
     file.write_text(other)
     assert run(capsys, "define", str(file))[1] == f"Domain 'other' defined from {file}\n"
     assert run(capsys, "create", str(file), "--paused")[1] == f"Domain 'other' created from {file}\n"
-    monkeypatch.setattr("sys.stdin", io.StringIO(other))
-    assert run(capsys, "define", "-")[0] == 0
+    with file.open() as standard_input:
+        monkeypatch.setattr("sys.stdin", standard_input)
+        assert run(capsys, "define", "-")[:2] == (0, "Domain 'other' defined from -\n")
 
 
 @pytest.mark.parametrize(
@@ -119,7 +120,7 @@ def test_bad_xml_names_its_place(capsys: pytest.CaptureFixture[str], tmp_path: P
     assert "line 3" in err
     assert "/domain/memory" in err
     file.write_bytes(b"\xff\xfe")
-    assert run(capsys, "define", str(file)) == (1, "", f"error: {file} is not UTF-8 text\n")
+    assert run(capsys, "define", str(file)) == (1, "", f"error: {file} is not UTF-8 text: line 1 has the byte 0xff\n")
 
 
 @pytest.mark.parametrize("uri", ["foo:///x", "qemu+ssh://host/system", "qemu:///embed"])

@@ -47,7 +47,7 @@ def _command_failed() -> Callable[[str, str, str], CommandFailed]:
             self.error = ErrorResponse(answer)
 
         def __str__(self) -> str:
-            return self.message
+            return CommandFailed.__str__(self)
 
     return QMPCommandFailed
 
@@ -77,6 +77,6 @@ def _unexpected_reply() -> Callable[[str, str], ProtocolError]:
             self.msg = Message({})
 
         def __str__(self) -> str:
-            return self.message
+            return ProtocolError.__str__(self)
 
     return QMPUnexpectedReply
