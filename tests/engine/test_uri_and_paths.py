@@ -81,3 +81,11 @@ def test_arguments_move_folders_and_so_does_the_environment() -> None:
     assert [str(found.config), str(found.state), str(found.runtime)] == ["/given", "/from/env", "/r"]
     with pytest.raises(InvalidArgument, match="absolute"):
         find_folders(address, environment, {"state": "relative"})
+
+
+def test_what_the_uri_says_wins_over_the_environment() -> None:
+    address = parse_uri("qemu:///embed?root=/srv/lab")
+    environment = {f"AIOVIRT_{which}_DIR": "/from/env" for which in ("CONFIG", "STATE", "RUNTIME")}
+    found = find_folders(address, environment, {})
+    assert [str(found.config), str(found.state), str(found.runtime)] == ["/srv/lab/config", "/srv/lab/state", "/srv/lab/runtime"]
+    assert str(find_folders(address, environment, {"state": "/given"}).state) == "/given"

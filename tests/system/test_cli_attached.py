@@ -236,3 +236,26 @@ def test_the_log_of_a_guest_is_there_when_it_has_ended(user: Terminals) -> None:
     user.run("destroy", "tiny")
     assert "terminating on signal 15" in user.run("log", "tiny")
     assert "signal 15" in json.loads(user.run("log", "tiny", "--json"))["log"]
+
+
+@pytest.mark.parametrize("verb", [["domstate", "tiny"], ["list", "--all"], ["start", "tiny"], ["dumpxml", "tiny"], ["watch"]], ids=" ".join)
+def test_an_engine_that_is_stopped_costs_a_command_its_own_deadline(user: Terminals, verb: list[str]) -> None:
+    define(user)
+    engine = user.engine
+    os.kill(engine, signal.SIGSTOP)
+    try:
+        said = user.run("--timeout", "2", *verb, status=124)
+    finally:
+        os.kill(engine, signal.SIGCONT)
+    assert said == f"error: the engine of qemu:///session, process {engine}, was stopped by a signal: kill -CONT {engine} lets it go on\n"
+
+
+def test_without_a_deadline_it_is_said_what_to_do(user: Terminals) -> None:
+    define(user)
+    engine = user.engine
+    os.kill(engine, signal.SIGSTOP)
+    try:
+        said = user.run("domstate", "tiny", status=1)
+    finally:
+        os.kill(engine, signal.SIGCONT)
+    assert f"kill -CONT {engine} lets it go on" in said
