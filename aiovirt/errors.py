@@ -34,7 +34,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from aiovirt.text import plain
+from aiovirt.text import brief
 
 __all__ = [
     "AccessDenied",
@@ -126,7 +126,7 @@ class Error(Exception):
             self.domain = domain
 
     def __str__(self) -> str:
-        return plain(self.message)
+        return brief(self.message)
 
 
 class NoConnect(Error, ConnectionError):

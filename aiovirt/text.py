@@ -10,7 +10,9 @@ from __future__ import annotations
 import unicodedata
 from typing import Final
 
-__all__ = ["cells", "padded", "plain", "plain_json", "plain_lines", "plain_xml"]
+__all__ = ["LIMIT", "brief", "cells", "padded", "plain", "plain_json", "plain_lines", "plain_xml"]
+
+LIMIT: Final = 4096
 
 
 def plain(text: str) -> str:
@@ -18,6 +20,11 @@ def plain(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
+
+
+def brief(text: str) -> str:
+    """The same, without its middle where it would fill screens: for messages, which may quote anything."""
+    return plain(text if len(text) <= LIMIT else f"{text[: LIMIT // 2]}…{text[-LIMIT // 2 :]}")
 
 
 def plain_lines(text: str) -> str:

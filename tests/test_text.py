@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lxml import etree
 
-from aiovirt.text import cells, padded, plain, plain_json, plain_lines, plain_xml
+from aiovirt.text import LIMIT, brief, cells, padded, plain, plain_json, plain_lines, plain_xml
 
 HOSTILE = {
     "an escape": "\x1b[2J\x1b]0;owned\x07",
@@ -42,6 +42,14 @@ def test_what_a_terminal_would_obey_is_written_out(text: str) -> None:
 def test_any_text_becomes_one_harmless_line(text: str) -> None:
     assert is_harmless(plain(text))
     plain(text).encode()
+
+
+def test_what_would_fill_screens_loses_its_middle() -> None:
+    said = brief("a" * 10_000_000 + "\x1b")
+    assert len(said) < LIMIT + 10
+    assert said.startswith("aaa")
+    assert said.endswith("a\\x1b")
+    assert brief("東\n") == "東\\n"
 
 
 def test_what_prints_stays_as_it_is() -> None:

@@ -12,7 +12,7 @@ import sys
 from typing import Any, Final, NamedTuple, NoReturn, TextIO
 
 from aiovirt.errors import SystemFailure
-from aiovirt.text import plain, plain_json, plain_lines, plain_xml
+from aiovirt.text import brief, plain, plain_json, plain_lines, plain_xml
 
 __all__ = [
     "Painted",
@@ -99,7 +99,7 @@ def input_descriptor() -> int:
 
 def complain(words: str, error: BaseException | None = None) -> None:
     """One line on standard error; with ``error``, Python's traceback of it below."""
-    said = plain(words) + "\n"
+    said = brief(words) + "\n"
     if error is not None:
         import traceback
 
@@ -159,5 +159,5 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Usage, what is wrong with it, and status 2."""
-        _say(plain_lines(self.format_usage()) + plain(f"{self.prog}: error: {message}") + "\n")
+        _say(plain_lines(self.format_usage()) + brief(f"{self.prog}: error: {message}") + "\n")
         sys.exit(2)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
-from aiovirt.text import plain
+from aiovirt.text import brief
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
@@ -39,22 +39,22 @@ class Logger:
     def debug(self, event: str, **keys: object) -> None:
         """A line for who looks closely."""
         if self._plain.isEnabledFor(logging.DEBUG):
-            self._logger.debug(plain(event), **_harmless(keys))
+            self._logger.debug(brief(event), **_harmless(keys))
 
     def info(self, event: str, **keys: object) -> None:
         """A line about what goes its way."""
         if self._plain.isEnabledFor(logging.INFO):
-            self._logger.info(plain(event), **_harmless(keys))
+            self._logger.info(brief(event), **_harmless(keys))
 
     def warning(self, event: str, **keys: object) -> None:
         """A line about what somebody may have to look after."""
         if self._plain.isEnabledFor(logging.WARNING):
-            self._logger.warning(plain(event), **_harmless(keys))
+            self._logger.warning(brief(event), **_harmless(keys))
 
     def error(self, event: str, **keys: object) -> None:
         """A line about what is not as it should be; ``exc_info`` is the exception that tells it."""
         if self._plain.isEnabledFor(logging.ERROR):
-            self._logger.error(plain(event), **_harmless(keys))
+            self._logger.error(brief(event), **_harmless(keys))
 
     @property
     def _logger(self) -> FilteringBoundLogger:
@@ -74,7 +74,7 @@ def _harmless(keys: dict[str, object]) -> dict[str, object]:
 
 
 def _plain_value(value: object) -> object:
-    return plain(os.fsdecode(value)) if isinstance(value, str | bytes | PurePath) else value
+    return brief(os.fsdecode(value)) if isinstance(value, str | bytes | PurePath) else value
 
 
 def get_logger(room: str) -> Logger:
