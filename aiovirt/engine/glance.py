@@ -11,6 +11,7 @@ from aiovirt.engine.uri import Address, default_uri, parse_uri
 from aiovirt.errors import HostHeld, ProtocolError, SystemFailure
 from aiovirt.model.view import DomainView
 from aiovirt.system.files import FileLock
+from aiovirt.system.proc import is_stopped
 from aiovirt.system.sockets import connect_now, peer_of
 from aiovirt.wire.attach import VERSION, Frames, framed
 from aiovirt.wire.attach.messages import ENGINE_LIMIT, Glance, Seen, decode_from_engine, encode
@@ -65,8 +66,6 @@ def silent(uri: str, pid: int | None, folders: Folders, seconds: float) -> str:
     """The same of a host that the process ``pid`` holds."""
     if pid is None:
         return f"the engine of {uri} has not answered within {seconds:g} s: see {folders.engine_log}"
-    from aiovirt.system.process import is_stopped
-
     if is_stopped(pid):
         return f"the engine of {uri}, process {pid}, was stopped by a signal: kill -CONT {pid} lets it go on"
     return (

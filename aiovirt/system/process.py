@@ -22,8 +22,9 @@ from msgspec import Struct
 
 from aiovirt.model.record import ProcessId
 from aiovirt.system.identity import boot_id
+from aiovirt.system.proc import stat_of
 
-__all__ = ["ExitStatus", "HasFileno", "Process", "adopt", "find_by_words", "is_stopped", "spawn"]
+__all__ = ["ExitStatus", "HasFileno", "Process", "adopt", "find_by_words", "spawn"]
 
 _START_TIME: Final = 19  # of the fields of /proc/PID/stat that follow the command's name
 
@@ -159,14 +160,6 @@ def find_by_words(words: tuple[str, ...], *, outside_of: int = 0) -> ProcessId |
     return None
 
 
-def is_stopped(pid: int) -> bool:
-    """Whether it was stopped by a signal, or a debugger (proc_pid_stat(5)). Blocks for a moment."""
-    try:
-        return _stat(pid)[0] in {"T", "t"}
-    except OSError:
-        return False
-
-
 def _has_ended(pidfd: int) -> bool:
     """Whether it is only waiting to be reaped."""
     poll = select.poll()
@@ -175,10 +168,4 @@ def _has_ended(pidfd: int) -> bool:
 
 
 def _identity(pid: int) -> ProcessId:
-    return ProcessId(boot_id(), pid, int(_stat(pid)[_START_TIME]))
-
-
-def _stat(pid: int) -> list[str]:
-    """The fields of /proc/PID/stat behind the command's name, which may itself have spaces and parentheses. Raises OSError."""
-    stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
-    return stat[stat.rindex(")") + 2 :].split()
+    return ProcessId(boot_id(), pid, int(stat_of(pid)[_START_TIME]))

@@ -44,8 +44,8 @@ async def proxied(host: Host, path: str) -> None:
         pass
 
 
-async def subscribed(host: Host, **what: str) -> None:
-    async with host.events.subscribe(**what):
+async def subscribed(host: Host, after: str) -> None:
+    async with host.events.subscribe(after=after):
         pass
 
 
@@ -76,8 +76,8 @@ CALLS: dict[str, tuple[Call, type[Error]]] = {
     "subsystem of half a pair": (lambda host: host.devices.enumerate(HALF), InvalidArgument),
     "subsystem of NUL": (lambda host: host.devices.enumerate(NUL), InvalidArgument),
     "domain of half a pair": (lambda host: named(lambda: host.domain(HALF)), NoSuchDomain),
-    "cursor of half a pair": (lambda host: subscribed(host, after=HALF), InvalidArgument),
-    "cursor too long": (lambda host: subscribed(host, after=LONG), InvalidArgument),
+    "cursor of half a pair": (lambda host: subscribed(host, HALF), InvalidArgument),
+    "cursor too long": (lambda host: subscribed(host, LONG), InvalidArgument),
     "proxy at NUL": (lambda host: proxied(host, NUL), InvalidArgument),
     "proxy at half a pair": (lambda host: proxied(host, "/no/such/\ud800"), InvalidArgument),
     "proxy too long": (lambda host: proxied(host, f"/{LONG}"), SystemFailure),

@@ -11,6 +11,7 @@ import pytest
 from anyio import to_thread
 from msgspec.structs import replace
 
+from aiovirt.system.proc import is_stopped
 from aiovirt.system.process import ExitStatus, adopt, spawn
 
 pytestmark = pytest.mark.anyio
@@ -93,3 +94,14 @@ async def test_no_descriptor_is_left(tmp_path: Path) -> None:
         async with await spawn(["/bin/true"], log=tmp_path / "log") as process:
             await process.wait()
     assert len(list(Path("/proc/self/fd").iterdir())) <= before + 1  # a loop may have made itself one
+
+
+async def test_a_process_is_stopped_or_not(tmp_path: Path) -> None:
+    async with await spawn(["/bin/sleep", "600"], log=tmp_path / "log") as process:
+        assert not await to_thread.run_sync(is_stopped, process.pid)
+        os.kill(process.pid, signal.SIGSTOP)
+        os.waitid(os.P_PID, process.pid, os.WSTOPPED)
+        assert await to_thread.run_sync(is_stopped, process.pid)
+        process.send_signal(signal.SIGKILL)
+        await process.wait()
+    assert not await to_thread.run_sync(is_stopped, process.pid)
