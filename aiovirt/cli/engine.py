@@ -12,12 +12,17 @@ import anyio
 from aiovirt.cli.output import Output
 from aiovirt.cli.streams import until_interrupted
 from aiovirt.engine.connect import Connection
+from aiovirt.engine.host import Host
 from aiovirt.engine.paths import Role
-from aiovirt.errors import Unsupported
+from aiovirt.errors import SystemFailure, Unsupported
 from aiovirt.system.listener import Listener
+from aiovirt.system.log import get_logger
 from aiovirt.system.service import handed_over, tell_service
+from aiovirt.text import plain
 
 __all__ = ["engine"]
+
+log = get_logger("cli")
 
 
 async def engine(args: argparse.Namespace, out: Output) -> None:
@@ -32,12 +37,23 @@ async def engine(args: argparse.Namespace, out: Output) -> None:
         if holder is None:
             raise Unsupported(f"{host.uri} is in memory: nobody can attach to it")
         gc.freeze()  # what is there from the start is there to the end, and need not be looked through
-        if out.json:
-            out.object({"uri": host.uri, "host": host.uuid, "pid": os.getpid(), "cursor": host.events.cursor})
-        else:
-            out.line(f"Holding {host.uri} as process {os.getpid()}; its guests go on when this ends")
-        tell_service(f"READY=1\nSTATUS=Holding {host.uri}")
+        _tell(host, out)
+        tell_service(f"READY=1\nSTATUS=Holding {plain(host.uri)}")
         try:
             await (holder.idle(args.idle) if args.idle else anyio.sleep_forever())
         finally:
             tell_service("STOPPING=1")
+
+
+def _tell(host: Host, out: Output) -> None:
+    """That it is there. Where that goes to a log, a full disk is no reason not to hold the host."""
+    is_log = out.is_file
+    try:
+        if out.json:
+            out.object({"uri": host.uri, "host": host.uuid, "pid": os.getpid(), "cursor": host.events.cursor})
+        else:
+            out.line(f"Holding {host.uri} as process {os.getpid()}; its guests go on when this ends")
+    except SystemFailure as failure:
+        if not is_log:
+            raise
+        log.warning("its own log cannot be written", why=str(failure))

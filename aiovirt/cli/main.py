@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from aiovirt.cli.output import Output
 from aiovirt.cli.parser import build_parser
-from aiovirt.cli.terminal import ReaderGone, complain, hold_standard_streams
+from aiovirt.cli.terminal import ReaderGone, complain, hold_standard_streams, release_standard_streams
 from aiovirt.errors import Error, EventGap, NoSuchDevice, NoSuchDomain, OrderTimeout
 
 if TYPE_CHECKING:
@@ -59,6 +59,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:  # noqa: BLE001 - a bug of ours, and its traceback must not bring anything along
         complain(f"error: internal error: {error!r}", error)
         return FAILED
+    finally:
+        release_standard_streams()
 
 
 def _carry_out(arguments: argparse.Namespace) -> int:

@@ -49,6 +49,11 @@ class Output:
         """The descriptor behind it; None where there is none."""
         return self._screen.descriptor()
 
+    @property
+    def is_file(self) -> bool:
+        """Whether it is written to a file."""
+        return self._screen.is_file
+
     def line(self, *parts: str | Painted) -> None:
         """One line, at once."""
         self._screen.line(*parts)

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import argparse
 import os
+import stat
 import sys
+from contextlib import suppress
 from typing import Any, Final, NamedTuple, NoReturn, TextIO
 
 from aiovirt.errors import SystemFailure
@@ -22,6 +24,7 @@ __all__ = [
     "complain",
     "hold_standard_streams",
     "input_descriptor",
+    "release_standard_streams",
 ]
 
 _COLOURS: Final = {"dim": "2", "bold": "1", "green": "32", "red": "31", "yellow": "33", "blue": "34", "cyan": "36", "magenta": "35"}
@@ -70,6 +73,12 @@ class Screen:
         except (OSError, ValueError):
             return None
 
+    @property
+    def is_file(self) -> bool:
+        """Whether it is written to a file."""
+        descriptor = self.descriptor()
+        return descriptor is not None and stat.S_ISREG(os.fstat(descriptor).st_mode)
+
     def _shown(self, part: str | Painted) -> str:
         if isinstance(part, str):
             return plain(part)
@@ -111,11 +120,9 @@ def _say(text: str) -> None:
     stream = sys.stderr
     if stream is None:
         return
-    try:
+    with suppress(OSError, ValueError):  # what a full disk does not take now stays in its buffer, and comes before the next line
         stream.write(_escaped(text, stream))
         stream.flush()
-    except (OSError, ValueError):
-        _give_up(stream)
 
 
 def _escaped(text: str, stream: TextIO) -> str:
@@ -135,6 +142,17 @@ def _give_up(stream: TextIO) -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
     os.dup2(nowhere, descriptor)
     os.close(nowhere)
+
+
+def release_standard_streams() -> None:
+    """The last thing: what is still not written never will be, and Python is not to say so in its own words, nor by its own status."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is None:
+            continue
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            _give_up(stream)
 
 
 def hold_standard_streams() -> None:

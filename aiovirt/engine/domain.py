@@ -11,7 +11,7 @@ import msgspec
 
 from aiovirt.engine.arguments import checked, state_of
 from aiovirt.engine.seam import Engine
-from aiovirt.errors import NoSuchDomain, ProtocolError
+from aiovirt.errors import InvalidArgument, NoSuchDomain, ProtocolError
 from aiovirt.events.feed import Events, Expectation, waiting
 from aiovirt.events.filters import make_filter
 from aiovirt.events.types import DomainEvent
@@ -20,6 +20,7 @@ from aiovirt.model.machine import Machine
 from aiovirt.model.orders import DEFAULT_TIMEOUT, Request
 from aiovirt.model.state import DomainState, DomainStatus
 from aiovirt.model.words import checked_word, encoded_arguments
+from aiovirt.text import plain
 
 if TYPE_CHECKING:
     from aiovirt.engine.proxy import QMPProxy
@@ -119,7 +120,7 @@ class Domain:
 
     def __repr__(self) -> str:
         view = self._engine.bus.state.domains.get(self._uuid)
-        return f"<Domain {view.name} {view.state}>" if view else f"<Domain {self._uuid} (gone)>"
+        return f"<Domain {plain(view.name)} {view.state}>" if view else f"<Domain {self._uuid} (gone)>"
 
     async def _call(self, request: Request[R]) -> R:
         return await self._engine.call(checked(request))

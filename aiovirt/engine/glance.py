@@ -10,8 +10,6 @@ from aiovirt.engine.paths import Folders, find_folders
 from aiovirt.engine.uri import Address, default_uri, parse_uri
 from aiovirt.errors import HostHeld, ProtocolError, SystemFailure
 from aiovirt.model.view import DomainView
-from aiovirt.system.files import FileLock
-from aiovirt.system.proc import is_stopped
 from aiovirt.system.sockets import connect_now, peer_of
 from aiovirt.wire.attach import VERSION, Frames, framed
 from aiovirt.wire.attach.messages import ENGINE_LIMIT, Glance, Seen, decode_from_engine, encode
@@ -52,6 +50,8 @@ def unanswered(uri: str | None, environment: Mapping[str, str], seconds: float) 
     address = _address(uri, environment)
     if address.path not in {"/session", "/system"}:
         return f"{address.uri} was not there within {seconds:g} s"
+    from aiovirt.system.files import FileLock
+
     folders = find_folders(address, environment, {})
     try:
         FileLock(folders.locks[0]).look()
@@ -66,6 +66,8 @@ def silent(uri: str, pid: int | None, folders: Folders, seconds: float) -> str:
     """The same of a host that the process ``pid`` holds."""
     if pid is None:
         return f"the engine of {uri} has not answered within {seconds:g} s: see {folders.engine_log}"
+    from aiovirt.system.proc import is_stopped
+
     if is_stopped(pid):
         return f"the engine of {uri}, process {pid}, was stopped by a signal: kill -CONT {pid} lets it go on"
     return (

@@ -20,6 +20,7 @@ from aiovirt.events.feed import Events
 from aiovirt.model import orders
 from aiovirt.model.orders import DEFAULT_TIMEOUT
 from aiovirt.model.words import encoded_xml
+from aiovirt.text import plain
 
 if TYPE_CHECKING:
     from aiovirt.model.spec import DomainSpec
@@ -132,7 +133,7 @@ class Host:
         return self._engine
 
     def __repr__(self) -> str:
-        return f"<Host {self.uri}>"
+        return f"<Host {plain(self.uri)}>"
 
 
 class Run:

@@ -18,7 +18,7 @@ import aiovirt
 from aiovirt.cli.logs import configure_logs
 from aiovirt.cli.main import main
 from aiovirt.cli.output import Output
-from aiovirt.cli.terminal import Painted, Parser, Screen
+from aiovirt.cli.terminal import Painted, Parser, Screen, complain
 from aiovirt.drivers.qemu.errors import command_failed, session_lost, unexpected_reply
 from aiovirt.errors import Error, GuestFailed, XMLInvalid
 from aiovirt.system.log import get_logger
@@ -252,3 +252,20 @@ def test_what_was_asked_for_is_harmless_when_it_is_said_again(
 def test_the_parsers_help_brings_no_escapes_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
     Parser(prog="aiovirt", description=EVIL).print_help()
     assert is_harmless(capsys.readouterr().out.replace("\n", ""))
+
+
+class FullForAMoment(io.StringIO):
+    is_full = True
+
+    def flush(self) -> None:
+        if self.is_full:
+            raise OSError(28, "No space left on device")
+
+
+def test_a_log_on_a_full_disk_goes_on_when_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = FullForAMoment()
+    monkeypatch.setattr("sys.stderr", said)
+    complain("one")
+    said.is_full = False
+    complain("two")
+    assert said.getvalue() == "one\ntwo\n"

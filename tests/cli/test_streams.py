@@ -7,7 +7,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -57,6 +60,15 @@ def shell(redirection: str, *arguments: str) -> subprocess.CompletedProcess[str]
     )
 
 
+@contextmanager
+def running(words: list[str], **options: Any) -> Iterator[subprocess.Popen[str]]:  # noqa: ANN401 - Popen's
+    with subprocess.Popen(words, text=True, **options) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
 def name_of(arguments: list[str]) -> str:
     return " ".join(arguments) or "none"
 
@@ -88,7 +100,7 @@ def test_a_reader_that_has_left_is_no_error(verb: list[str]) -> None:
 )
 def test_what_follows_ends_when_its_reader_leaves_though_nothing_happens(backend: str, verb: list[str]) -> None:
     reading, writing = os.pipe()
-    with subprocess.Popen(command("--backend", backend, *verb), stdout=writing, stderr=subprocess.PIPE, text=True) as following:
+    with running(command("--backend", backend, *verb), stdout=writing, stderr=subprocess.PIPE) as following:
         os.close(writing)
         if verb == ["watch"]:
             assert os.read(reading, 10)
@@ -124,7 +136,7 @@ def test_a_pipe_to_head_ends_at_once() -> None:
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_file_or_a_terminal_is_followed_until_interrupted(backend: str, tmp_path: Path) -> None:
-    with (tmp_path / "out").open("w") as out, subprocess.Popen(command("--backend", backend, "watch"), stdout=out) as following:
+    with (tmp_path / "out").open("w") as out, running(command("--backend", backend, "watch"), stdout=out) as following:
         until_it_follows(following.pid)
         assert following.poll() is None
         following.terminate()
@@ -183,8 +195,8 @@ def test_a_file_that_is_no_definition(file: str, why: str) -> None:
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_standard_input_may_come_in_pieces(backend: str) -> None:
-    with subprocess.Popen(
-        command("--backend", backend, "define", "-"), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    with running(
+        command("--backend", backend, "define", "-"), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as defining:
         assert defining.stdin is not None
         for line in XML.splitlines(keepends=True):
@@ -198,7 +210,7 @@ def test_standard_input_may_come_in_pieces(backend: str) -> None:
 def test_a_fifo_is_waited_for(backend: str, tmp_path: Path) -> None:
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
-    with subprocess.Popen(command("--backend", backend, "define", str(fifo)), stdout=subprocess.PIPE, text=True) as defining:
+    with running(command("--backend", backend, "define", str(fifo)), stdout=subprocess.PIPE) as defining:
         fifo.write_text(XML)  # opens when it is open at the other end, too
         out, _ = defining.communicate(timeout=PATIENCE)
     assert (defining.returncode, out) == (0, f"Domain 'other' defined from {fifo}\n")
@@ -211,7 +223,7 @@ def test_what_waits_for_input_ends_on_ctrl_c(backend: str, source: str, tmp_path
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     words = command("--backend", backend, "define", "-" if source == "-" else str(fifo))
-    with subprocess.Popen(words, stdin=reading, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as waiting:
+    with running(words, stdin=reading, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as waiting:
         until_it_waits(waiting.pid, fifo if source == "fifo" else None)
         waiting.send_signal(signal.SIGINT)
         out, err = waiting.communicate(timeout=PATIENCE)
