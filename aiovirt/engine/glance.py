@@ -69,9 +69,9 @@ def silent(uri: str, pid: int | None, folders: Folders, seconds: float) -> str:
     from aiovirt.system.proc import is_stopped
 
     if is_stopped(pid):
-        return f"the engine of {uri}, process {pid}, was stopped by a signal: kill -CONT {pid} lets it go on"
+        return f"the engine of {uri}, process {pid}, does not answer, as a signal has stopped it: kill -CONT {pid} lets it go on"
     return (
-        f"the engine of {uri}, process {pid}, has not answered within {seconds:g} s: see {folders.engine_log}; "
+        f"the engine of {uri}, process {pid}, does not answer within {seconds:g} s: see {folders.engine_log}; "
         f"kill {pid} ends it, and its guests run on for the next one"
     )
 

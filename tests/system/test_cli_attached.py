@@ -247,7 +247,8 @@ def test_an_engine_that_is_stopped_costs_a_command_its_own_deadline(user: Termin
         said = user.run("--timeout", "2", *verb, status=124)
     finally:
         os.kill(engine, signal.SIGCONT)
-    assert said == f"error: the engine of qemu:///session, process {engine}, was stopped by a signal: kill -CONT {engine} lets it go on\n"
+    who = f"the engine of qemu:///session, process {engine}, does not answer"
+    assert said == f"error: {who}, as a signal has stopped it: kill -CONT {engine} lets it go on\n"
 
 
 def test_without_a_deadline_it_is_said_what_to_do(user: Terminals) -> None:
