@@ -275,7 +275,7 @@ def _vf_words(vf: VirtualFunction) -> str:
 
 
 def _sf_words(sf: ScalableFunction) -> str:
-    return f"SF {plain(sf.name)}  {', '.join(plain(device.name) for device in sf.netdevs)}  {_how(sf.known_by)}"
+    return f"SF {sf.name}  {', '.join(device.name for device in sf.netdevs)}  {_how(sf.known_by)}"
 
 
 def _how(known_by: KnownBy | None) -> str:
