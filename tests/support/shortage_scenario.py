@@ -211,7 +211,7 @@ class Scenario:
             await self.attempt("suspend", ordered.suspend)
             await self.attempt("qmp", lambda: ordered.qmp("query-qmp-schema"))
         await self.attempt("set_autostart", ordered.set_autostart)
-        await self.attempt("autostart", ordered.autostart)
+        await self.attempt("autostart", ordered.get_autostart)
         await self.attempt("xml", ordered.xml)
         await self.attempt("log", ordered.log)
         if ordered.is_active:
