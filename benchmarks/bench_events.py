@@ -26,7 +26,8 @@ import anyio
 from msgspec import Struct
 from msgspec.structs import force_setattr
 
-from aiovirt.engine.journal import Limits, open_journal
+from aiovirt.engine.opening import open_journal
+from aiovirt.engine.segments import Limits
 from aiovirt.events import DomainLifecycle, Event, Events, NetdevChanged
 from aiovirt.events.bus import Bus
 from aiovirt.events.segment import HEADER_SIZE, decode_event, decode_header, walk
@@ -278,7 +279,7 @@ def resume(count: int, lane: Lane, quick: bool) -> Figures:  # noqa: FBT001 - a 
 def decode_all(folder: Path, count: int) -> Figures:
     """What the records hold, without looking at their checksums, and without anyone to hand it to."""
     payloads = [
-        bytes(payload) for path in sorted(folder.glob("*.journal")) for _, payload in walk(path.read_bytes(), HEADER_SIZE, first_seq(path))
+        bytes(entry.payload) for path in sorted(folder.glob("*.journal")) for entry in walk(path.read_bytes(), HEADER_SIZE, first_seq(path))
     ]
     assert len(payloads) == count
     with Stopwatch() as watch:

@@ -176,6 +176,8 @@ SAMPLES: Final[dict[str, dict[str, Any]]] = {
         "resumed": True,
     },
     "host.journal.degraded": {"why": "cannot write journal/1: No space left on device"},
+    "host.journal.restored": {},
+    "host.clock.jumped": {"by": -3_600_000_000_000},
     "host.watcher.lost": {"source": "rtnetlink", "why": "recvmsg: Bad file descriptor"},
     "host.source.missing": {"source": "udev", "why": "no udevd runs here"},
     "host.source.resynced": {"source": "rtnetlink", "reason": "ENOBUFS"},

@@ -59,7 +59,7 @@ def test_the_front_door() -> None:
 def test_the_front_door_has_what_a_guest_is_described_with() -> None:
     from aiovirt.model import spec, units
 
-    assert {*spec.__all__} - {"check_name"} <= {*aiovirt.__all__}
+    assert {*spec.__all__} - {"by_target", "check_name"} <= {*aiovirt.__all__}
     assert {*units.__all__} - {"format_size"} <= {*aiovirt.__all__}
     assert aiovirt.DomainSpec(name="web", memory=512 * aiovirt.MiB) == spec.DomainSpec(name="web", memory=512 * 1024 * 1024)
 

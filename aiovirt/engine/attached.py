@@ -21,9 +21,10 @@ from aiovirt.engine.asking import Asking
 from aiovirt.engine.failures import error_of, failure_of
 from aiovirt.errors import ConnectionLost, Error, EventGap, HostGone, InvalidArgument, OrderTimeout, ProtocolError, Unsupported
 from aiovirt.events.chain import Chain, Era
+from aiovirt.events.dropped import Dropped
 from aiovirt.events.past import PastReader
 from aiovirt.events.replica import Replica
-from aiovirt.events.segment import DamagedError, decode_event, decode_memo
+from aiovirt.events.segment import DamagedError, decode_dropped, decode_event, decode_memo
 from aiovirt.events.state import HostState
 from aiovirt.events.types import Event
 from aiovirt.model.orders import DEFAULT_TIMEOUT, AnyRequest, Request
@@ -44,6 +45,7 @@ from aiovirt.wire.attach.messages import (
     News,
     Past,
     SeekPast,
+    Skipped,
     Unknown,
     Welcome,
     decode_from_engine,
@@ -149,6 +151,8 @@ class AttachedEngine:
             raise ProtocolError(f"{type(message).__name__} comes before a welcome")
         elif isinstance(message, News):
             self.bus.take(_events(message.events))
+        elif isinstance(message, Skipped):
+            self.bus.skip(_dropped(message.dropped))
         elif isinstance(message, Epochs):
             self.bus.go_on(_chain(message.eras))
         elif isinstance(message, Answer | Failure | Past):
@@ -200,7 +204,7 @@ class _Journal:
         """A reader of the events from ``position`` on."""
         return _Reader(self, position)
 
-    async def read(self, position: int) -> list[Event]:
+    async def read(self, position: int) -> list[Event] | Dropped:
         """Some events from ``position`` on, none where there are no more. Raises LookupError when they are gone."""
         borrower = object()
         await self._lane.acquire_on_behalf_of(borrower)
@@ -216,21 +220,21 @@ class _Journal:
         if not isinstance(past, Past):
             raise ProtocolError(f"{type(past).__name__} is no part of the journal")
         self.first = past.first
-        return list(_events(past.events))
+        return _dropped(past.dropped) if past.dropped else list(_events(past.events))
 
 
 class _Reader:
     """Where a reader is in it."""
 
     def __init__(self, journal: _Journal, position: int) -> None:
+        self.position = position
         self._journal = journal
-        self._position = position
 
-    async def read(self) -> list[Event]:
+    async def read(self) -> list[Event] | Dropped:
         """See :class:`aiovirt.events.past.PastReader`."""
-        events = await self._journal.read(self._position)
-        self._position += len(events)
-        return events
+        found = await self._journal.read(self.position)
+        self.position = found.last + 1 if isinstance(found, Dropped) else self.position + len(found)
+        return found
 
 
 def _events(told: Iterable[bytes]) -> Iterator[Event]:
@@ -239,6 +243,13 @@ def _events(told: Iterable[bytes]) -> Iterator[Event]:
             yield decode_event(event)
     except DamagedError as error:
         raise ProtocolError(f"an event cannot be read: {error}") from error
+
+
+def _dropped(told: bytes) -> Dropped:
+    try:
+        return decode_dropped(told)
+    except DamagedError as error:
+        raise ProtocolError(f"what was left out cannot be read: {error}") from error
 
 
 def _chain(eras: tuple[tuple[str, int, int | None], ...]) -> Chain:

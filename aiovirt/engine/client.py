@@ -15,9 +15,10 @@ from msgspec import Struct
 from aiovirt.engine.failures import failure_of
 from aiovirt.engine.local import LocalEngine
 from aiovirt.errors import Error, HostHeld, InvalidArgument, ProtocolError, SystemFailure, Unsupported
+from aiovirt.events.dropped import Dropped
 from aiovirt.events.past import Past as Journal
 from aiovirt.events.past import PastReader
-from aiovirt.events.segment import encode_event, encode_memo
+from aiovirt.events.segment import encode_block, encode_event, encode_memo
 from aiovirt.events.types import Event
 from aiovirt.model import orders
 from aiovirt.model.orders import AnyRequest
@@ -39,6 +40,7 @@ from aiovirt.wire.attach.messages import (
     Past,
     SeekPast,
     Seen,
+    Skipped,
     Unknown,
     Welcome,
     decode_from_client,
@@ -241,13 +243,15 @@ class Client:
             events = await self._read_kept(bus.journal, position)
         except LookupError as gone:
             raise bus.gap(position) from gone
+        if isinstance(events, Dropped):
+            return Past(asked.number, [], bus.first, encode_block(events))
         return Past(asked.number, [encode_event(event) for event in events], bus.first)
 
-    async def _read_kept(self, journal: Journal, position: int) -> list[Event]:
+    async def _read_kept(self, journal: Journal, position: int) -> list[Event] | Dropped:
         """Some events from ``position`` on; who goes on behind them finds its place in the file. Raises LookupError, SystemFailure."""
         reader = self._readers.pop(position, None) or journal.read_from(position)
         events = await reader.read()
-        self._readers[position + len(events)] = reader
+        self._readers[reader.position] = reader
         if len(self._readers) > READERS:
             del self._readers[next(iter(self._readers))]
         return events
@@ -316,18 +320,23 @@ class Client:
 
     async def _catch_up(self) -> None:
         """What memory has lost is read from the journal; where that has lost it, too, it is hung up on, and told by its next engine."""
-        journal, events = self._bus.journal, list[Event]()
+        journal = self._bus.journal
+        events: list[Event] | Dropped = []
         try:
             events = await self._read_kept(journal, self._told + 1) if journal is not None else []
         except (LookupError, SystemFailure) as error:
             log.warning("the journal cannot be read for a client", pid=self.pid, program=self.program, why=str(error))
-        if not events:
+        if not events or (isinstance(events, Dropped) and not events.changes_nothing):
             log.warning("a client that was too slow is hung up on", pid=self.pid, program=self.program)
             self._hang_up()
             return
         self._behind = False
-        self._told += len(events)
-        self._send(news_frame(events))
+        if isinstance(events, Dropped):
+            self._told = events.last
+            self._say(Skipped(encode_block(events)))
+        else:
+            self._told += len(events)
+            self._send(news_frame(events))
         self.push()
 
 

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from aiovirt.engine.holder import Holder
-    from aiovirt.engine.journal import Opened
     from aiovirt.engine.local import LocalEngine
+    from aiovirt.engine.opening import Opened
     from aiovirt.engine.store import Store
     from aiovirt.model.record import RunRecord
     from aiovirt.system.listener import Listener
@@ -136,24 +136,26 @@ async def _hold(address: Address, folders: Folders, stack: AsyncExitStack) -> Lo
     """The engine, in this process."""
     from aiovirt.drivers.qemu.driver import QemuDriver
     from aiovirt.engine import upkeep
-    from aiovirt.engine.journal import open_journal
     from aiovirt.engine.local import LocalEngine
+    from aiovirt.engine.opening import open_journal
     from aiovirt.engine.store import Store
     from aiovirt.hostdev.source import HostDevices
 
     store = Store(folders)
     loaded = await store.load()
     host, boot, netns = await to_thread.run_sync(lambda: (host_uuid(), boot_id(), net_namespace()))
-    opened = await open_journal(folders.journal, host=host, boot_id=boot, uri=address.uri, mark=folders.journal_mark)
+    opened = await open_journal(
+        folders.journal, host=host, boot_id=boot, uri=address.uri, mark=folders.journal_mark, seen=folders.journal_seen
+    )
     bus = _bus(host, opened)
-    if opened.journal:
-        stack.push_async_callback(opened.journal.close, bus)
+    journal = opened.journal or opened.later
+    assert journal is not None
+    stack.push_async_callback(journal.close, bus)
     engine = LocalEngine(address.uri, bus, store)
     stack.push_async_callback(_flush_last, store)
     tasks = await _enter(stack, engine)
     tasks.start_soon(store.write_runs)
-    if opened.journal:
-        tasks.start_soon(opened.journal.keep, bus)
+    tasks.start_soon(journal.keep, bus)
     driver = QemuDriver(engine, tasks, run_dir=folders.sockets, log_dir=folders.logs, lock_dir=folders.guests)
     await driver.open()
     tasks.start_soon(driver.bound_logs)

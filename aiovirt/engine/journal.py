@@ -2,126 +2,130 @@
 
 The loop's thread only writes into the page cache; everything that may wait for a disk (opening,
 fdatasync in batches, rotation, reading what memory has given up) runs in worker threads of its own.
-What bytes mean is in ``events/segment``, what to make of what is found in ``events/recovery``.
+What bytes mean is in ``events/segment``, what is done with whole files in ``segments`` and ``retention``, and how a
+journal is taken up in ``opening``.
+
+A disk that fails for a while costs nothing but the promise that events outlive this process, for that while: they are
+kept in memory, put on disk when it takes them again, and a new epoch goes on from there.
 """
 
 from __future__ import annotations
 
 import contextlib
-import itertools
+import errno
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, TypeVar, TypeVarTuple
 from uuid import UUID
 
 import anyio
+import anyio.lowlevel
 from anyio import CapacityLimiter, to_thread
 from msgspec import Struct
-from msgspec.structs import replace
 
-from aiovirt.errors import AccessDenied, SystemFailure, Unsupported
+from aiovirt.engine import retention, segments
+from aiovirt.engine.segments import Limits, Segment, Some
+from aiovirt.errors import SystemFailure
 from aiovirt.events.bus import Bus
-from aiovirt.events.chain import Chain
+from aiovirt.events.dropped import ANYTHING, Dropped, Kind
 from aiovirt.events.past import PastReader
-from aiovirt.events.recovery import Found, Plan, Scan, make_plan, scan
+from aiovirt.events.ring import Ring
 from aiovirt.events.segment import (
     HEADER_SIZE,
-    CutError,
     DamagedError,
     Ending,
     Header,
-    decode_event,
-    decode_header,
-    decode_memo,
+    encode_dropped,
     encode_header,
-    encode_memo,
     encode_record,
-    walk,
 )
-from aiovirt.events.state import HostState, Memo
-from aiovirt.events.types import Event, HostStarted
+from aiovirt.events.types import Event, JournalRestored
 from aiovirt.system import files
 from aiovirt.system.appender import Appender
 from aiovirt.system.background import shielded
+from aiovirt.system.clock import boottime_ns
+from aiovirt.system.inotify import IN_DELETE, IN_DELETE_SELF, IN_MOVE_SELF, IN_MOVED_FROM, FolderWatch
 from aiovirt.system.log import get_logger
 
-__all__ = ["Journal", "Limits", "Opened", "open_journal"]
+__all__ = ["Begun", "Clock", "Journal", "Whose"]
 
 SYNC_EVERY: Final = 0.05
 """Seconds for which events are gathered before the disk is waited for."""
-PARTS: Final = 8
-"""A segment covers at most one part in so many of the age to which events are kept."""
-CHUNK: Final = 256 * 1024
-SEGMENT_LIMIT: Final = 256 * 1024 * 1024
-MEMO_LIMIT: Final = 256 * 1024 * 1024
-MEMO: Final = "state"
+FIRST_PAUSE: Final = 0.25
+LONGEST_PAUSE: Final = 30.0
+"""Seconds before a disk that failed is tried again: twice as long each time, up to this."""
+AT_ONCE: Final = 256
+"""Events that are encoded and written on the loop's thread at the end of a restoration; the others are in a worker thread."""
+ROUNDS: Final = 16
+
+_SHORTAGES: Final = (OSError, SystemFailure, RuntimeError, MemoryError)
+"""What a disk, descriptors, threads or memory that are used up come as; a thread that cannot start is a RuntimeError."""
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 log = get_logger("engine")
 
 
-class Limits(Struct, frozen=True, kw_only=True):
-    """What is kept: ``bytes`` in all, ``age`` in seconds; ``segment`` bytes in one file."""
-
-    bytes: int = 64 * 1024 * 1024
-    age: float = 7 * 86_400.0
-    segment: int = 4 * 1024 * 1024
-
-
-class Opened(Struct, frozen=True, kw_only=True):
-    """A journal, and what there was in it before: all that a Bus goes on from, and what to say of it.
-
-    ``journal`` is None when the disk does not do, for the reason ``failure``.
-    """
-
-    journal: Journal | None
-    chain: Chain
-    head: int = 0
-    state: HostState
-    time: int = 0
-    started: HostStarted
-    failure: str = ""
-
-
-class _Segment:
-    """A file: its events have the positions ``first`` to ``last``, and it ends at ``end`` bytes. The newest one grows."""
-
-    def __init__(self, path: Path, header: Header, base: int, *, last: int, end: int) -> None:
-        self.path = path
-        self.header = header
-        self.base = base  # the position before its epoch's first
-        self.first = base + header.first
-        self.last = base + last
-        self.end = end
-
-
-class _Whose(Struct, frozen=True, kw_only=True):
-    """Which journal it is, and who opens it."""
+class Whose(Struct, frozen=True, kw_only=True):
+    """Which journal it is, and who opens it. ``mark`` and ``seen`` are files elsewhere; see :func:`opening.open_journal`."""
 
     folder: Path
     host: UUID
     boot_id: str
     uri: str
     limits: Limits
-    mark: Path | None
+    mark: Path | None = None
+    seen: Path | None = None
+
+
+class Clock:
+    """The journal's own clock: nanoseconds for which this host was up, from ``begin`` on. Nobody can set it."""
+
+    def __init__(self, begin: int) -> None:
+        self._begin = begin - boottime_ns()
+
+    def now(self) -> int:
+        """The time by it."""
+        return self._begin + boottime_ns()
+
+
+class Begun(Struct, frozen=True):
+    """A new file, its header, and which of the segments before it are there."""
+
+    appender: Appender
+    header: Header
+    before: list[Segment]
+
+
+Begin = Callable[[Whose, str], Begun]
+"""Begins a journal that could not be opened at first, with the epoch that memory has. Blocks; raises OSError, SystemFailure."""
 
 
 class Journal:
-    """See :class:`aiovirt.events.past.Journal`. ``keep`` has to run while it is written."""
+    """See :class:`aiovirt.events.past.Journal`. ``keep`` has to run while it is written.
 
-    def __init__(self, whose: _Whose, segments: list[_Segment], appender: Appender, last_time: int) -> None:
+    One that could not be opened has no ``appender``, and ``begin_late`` opens it.
+    """
+
+    def __init__(  # noqa: PLR0913, PLR0917 - what was found, and how to begin where nothing could be
+        self, whose: Whose, kept: list[Segment], appender: Appender | None, last_time: int, clock: Clock, begin_late: Begin | None = None
+    ) -> None:
+        self._whose = whose
         self._folder = whose.folder
         self._limits = whose.limits
-        self._mark = whose.mark
-        self._segments = segments
+        self._segments = kept
+        self._begin_late = begin_late
+        self._folder_inode = 0 if appender is None else appender.folder_inode
         self._appender = appender
         self._last_time = last_time
+        self._clock = clock
         self._waiting: list[bytes] = []
         self._waiting_bytes = 0
         self._news = anyio.Event()
         self._is_noted = False
+        self._epoch_is_due: Callable[[], Event] | None = None
+        self._half_made: Path | None = None  # a file that a restoration which failed has left
         self._writer = CapacityLimiter(1)
         self._readers = CapacityLimiter(4)
 
@@ -152,6 +156,7 @@ class Journal:
         """Puts what waits into the file; raises SystemFailure."""
         waiting, self._waiting, self._waiting_bytes = self._waiting, [], 0
         current = self._segments[-1]
+        assert self._appender is not None
         try:
             self._appender.write(b"".join(waiting))
         except SystemFailure:
@@ -159,77 +164,268 @@ class Journal:
             raise
         current.end = self._appender.size
 
+    def begin_epoch(self, first: Callable[[], Event]) -> None:
+        """A new epoch is to begin soon, with the event that ``first()`` makes then."""
+        self._epoch_is_due = first
+        self.note()
+
     # -- keeping: in threads ---------------------------------------------------------------
 
     async def keep(self, bus: Bus) -> None:
-        """Puts what is written on disk, in batches, and begins new segments, until cancelled or the disk fails."""
-        try:
-            await self._retire()
-            while bus.is_durable:
-                with anyio.move_on_after(self._limits.age / PARTS):
-                    await self._news.wait()
-                self._news, self._is_noted = anyio.Event(), False
-                with anyio.move_on_after(SYNC_EVERY):
-                    await anyio.sleep_forever()
-                bus.write()
-                await self._in_thread(self._appender.sync)
-                if bus.is_durable and self._is_full():
-                    await shielded(self._rotate(bus))  # half a rotation would leave a file that nobody puts on disk
-        except OSError as error:
-            bus.degrade(f"{error.filename or self._folder}: {error.strerror}")
-        except SystemFailure as error:
-            bus.degrade(str(error))
-        await shielded(self._in_thread(_put_mark, self._mark))
+        """Puts what is written on disk, in batches, and begins new segments, until cancelled. A disk that fails is tried again."""
+        while True:
+            if bus.is_durable and self._appender is not None:
+                await self._keep_on_disk(bus, self._appender)
+            await self._restore(bus)
 
-    def _is_full(self) -> bool:
-        is_old = self._segments[-1].header.began < time.time_ns() - self._limits.age / PARTS * 1e9
-        return self._appender.size >= self._limits.segment or (is_old and self._appender.size > HEADER_SIZE)
+    async def _keep_on_disk(self, bus: Bus, appender: Appender) -> None:
+        """Until the disk fails, which is told."""
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._watch_folder)
+            try:
+                await self._retire()
+                while bus.is_durable:
+                    appender = await self._keep_a_batch(bus, appender)
+            except OSError as error:
+                bus.degrade(f"{error.filename or self._folder}: {error.strerror}")
+            except _SHORTAGES as error:
+                bus.degrade(str(error) or type(error).__name__)
+            except Exception as error:
+                log.error("the journal failed in a way that it should not", exc_info=error)
+                bus.degrade(f"{type(error).__name__}: {error}")
+            tasks.cancel_scope.cancel()
 
-    async def _rotate(self, bus: Bus) -> None:
+    async def _keep_a_batch(self, bus: Bus, appender: Appender) -> Appender:
+        with anyio.move_on_after(self._limits.age / retention.PARTS):
+            await self._news.wait()
+        self._news, self._is_noted = anyio.Event(), False
+        with anyio.move_on_after(SYNC_EVERY):
+            await anyio.sleep_forever()
+        bus.write()
+        if bus.is_durable:
+            await self._in_thread(self._sync, appender, bus.cursor)
+        if bus.is_durable and (self._epoch_is_due is not None or self._is_full(appender)):
+            return await shielded(self._rotate(bus, appender))  # half a rotation would leave a file that nobody puts on disk
+        return appender
+
+    def _sync(self, appender: Appender, cursor: str) -> None:
+        """Raises OSError, also where the file is no longer the one that others would find."""
+        appender.sync()
+        if not appender.is_at_its_path():
+            raise OSError(errno.ESTALE, "the file was taken away, or another one is in its place", str(appender.path))
+        if self._whose.seen is not None:
+            with contextlib.suppress(OSError):  # it tells of a copy that is older; without, less is noticed
+                files.write_over(self._whose.seen, cursor.encode())
+
+    async def _watch_folder(self) -> None:
+        """Has the file looked at when something is taken away from the folder, or the folder itself."""
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                with await self._in_thread(FolderWatch, self._folder, IN_DELETE | IN_MOVED_FROM | IN_DELETE_SELF | IN_MOVE_SELF) as watch:
+                    self.note()
+                    while True:
+                        names = await watch.names()
+                        if "" in names or self._segments[-1].path.name in names:
+                            self.note()
+            except _SHORTAGES as error:
+                say = log.warning if pause == FIRST_PAUSE else log.debug
+                say("a journal that is taken away is noticed with the next event only, for now", error=str(error))
+            with anyio.move_on_after(pause):  # nothing tells that there are watches again
+                await anyio.sleep_forever()
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+    def _is_full(self, appender: Appender) -> bool:
+        is_old = self._segments[-1].header.clock < self._clock.now() - self._limits.age / retention.PARTS * 1e9
+        return appender.size >= self._limits.segment or (is_old and appender.size > HEADER_SIZE)
+
+    async def _rotate(self, bus: Bus, before: Appender) -> Appender:
         """The next segment takes over between two events; the one before is sealed, and what is too old or too much goes."""
         number = int(self._segments[-1].path.stem) + 1
-        appender = await self._in_thread(Appender.create, _path(self._folder, number))
+        appender = await self._in_thread(Appender.create, segments.path_of(self._folder, number))
         bus.write()
         if not bus.is_durable:
             appender.close()
-            return
-        old, before = self._segments[-1], self._appender
-        header = replace(old.header, first=old.last + 1 - old.base, began=time.time_ns(), time=self._last_time, ending=Ending.OPEN)
+            return before
+        old, last_time, begin = self._segments[-1], self._last_time, self._epoch_is_due
         try:
+            header = self._header_after(old, appender, bus.begin_epoch() if begin else None)
             appender.write(encode_header(header))
         except BaseException:
             appender.close()
             raise
         self._appender = appender
-        self._segments.append(_Segment(appender.path, header, old.base, last=old.last - old.base, end=appender.size))
+        base = bus.chain.current.base
+        self._segments.append(Segment(appender.path, header, base, last=header.first - 1, end=appender.size))
+        if begin is not None:
+            self._epoch_is_due = None
+            bus.publish(begin())
         memo = bus.state.memo(bus.cursor)
-        await self._in_thread(_finish, before, _ended(old, Ending.SEALED, header.time))
-        await self._in_thread(_put_down, self._folder, memo)
+        await self._in_thread(segments.finish, before, segments.ended(old, Ending.SEALED, last_time, self._clock.now()))
+        await self._in_thread(segments.put_down, self._folder, memo)
         await self._retire()
+        return appender
+
+    def _header_after(self, old: Segment, appender: Appender, epoch: str | None) -> Header:
+        last = old.last - old.base
+        goes_on = epoch is None
+        return Header(
+            host=old.header.host,
+            boot_id=old.header.boot_id,
+            epoch=old.header.epoch if epoch is None else epoch,
+            first=last + 1 if goes_on else 1,
+            previous=old.header.previous if goes_on else (old.header.epoch, last),
+            hole=old.header.hole if goes_on else 0,
+            began=time.time_ns(),
+            time=self._last_time,
+            clock=self._clock.now(),
+            boottime=boottime_ns(),
+            inode=appender.inode,
+        )
+
+    # -- what is too old, or too much --------------------------------------------------------
 
     async def _retire(self) -> None:
-        for path in self._take_outdated():
-            await self._in_thread(files.remove, path)
+        oldest = self._clock.now() - int(self._limits.age * 1e9)
+        while len(self._segments) > 1 and self._segments[1].header.clock < oldest:
+            await self._give_away(self._segments.pop(0))
+        while len(self._segments) > 1 and sum(segment.end for segment in self._segments) > self._limits.bytes:
+            if not await self._give_up_some_of_the_loud():
+                await self._give_away(self._segments.pop(0))
 
-    def _take_outdated(self) -> list[Path]:
-        """The files that are too much or too old; from now on they are not read any more."""
-        oldest = time.time_ns() - int(self._limits.age * 1e9)
-        total = sum(segment.end for segment in self._segments)
-        taken: list[Path] = []
-        while len(self._segments) > 1 and (total > self._limits.bytes or self._segments[1].header.began < oldest):
-            gone = self._segments.pop(0)
-            total -= gone.end
-            taken.append(gone.path)
-        return taken
+    async def _give_away(self, segment: Segment) -> None:
+        """From now on it is not read any more."""
+        await self._in_thread(files.remove, segment.path)
+
+    async def _give_up_some_of_the_loud(self) -> bool:
+        """Makes the oldest segment smaller that has something of a subject which has more than its share; False where none has."""
+        for segment in self._segments[:-1]:
+            if segment.loads is None:
+                try:
+                    segment.loads = await self._in_thread(retention.measure, segment)
+                except (DamagedError, SystemFailure, FileNotFoundError) as error:
+                    self._give_up(segment, error)
+                    return False
+        ended = self._segments[:-1]
+        loud = retention.find_loud(ended, self._limits)
+        if loud is None:
+            return False
+        smaller = next(segment for segment in ended if segment.loads and (loud.subject, loud.is_qmp) in segment.loads)
+        at = ended.index(smaller)
+        self._segments[at] = made = await self._in_thread(retention.compacted, smaller, loud)
+        log.info("events were given up early", subject=loud.subject, file=made.path.name, bytes=smaller.end - made.end)
+        if at > 0 and (one := await self._in_thread(retention.joined, self._segments[at - 1], made, self._limits)) is not None:
+            self._segments[at - 1 : at + 1] = [one]
+            await self._in_thread(files.remove, made.path)
+        return True
+
+    # -- a disk that failed ------------------------------------------------------------------
+
+    async def _restore(self, bus: Bus) -> None:
+        """Goes on when the disk takes events again: what memory has of those since then comes first, and then a new epoch."""
+        log.warning("the journal goes on in memory until its disk takes it again", folder=str(self._folder))
+        pause = FIRST_PAUSE
+        is_marked = False
+        while not bus.is_durable:
+            try:
+                if not is_marked:
+                    is_marked = await shielded(self._in_thread(segments.put_mark, self._whose.mark))
+                with anyio.move_on_after(pause):  # nothing tells that a disk has room again
+                    await anyio.sleep_forever()
+                pause = min(2 * pause, LONGEST_PAUSE)
+                await shielded(self._go_on_disk(bus))
+            except Exception as error:
+                known = isinstance(error, _SHORTAGES)
+                log.info("the journal cannot go on yet", error=str(error), exc_info=None if known else error)
+                await anyio.lowlevel.checkpoint()
+
+    async def _go_on_disk(self, bus: Bus) -> None:
+        era = bus.chain.current
+        begun = await self._in_thread(self._begin_again, era.epoch)
+        appender, written = begun.appender, era.base
+        try:
+            for _ in range(ROUNDS):  # while events come faster than they are written, there is no last one
+                if bus.ring.head - written <= AT_ONCE:
+                    break
+                upto = bus.ring.head
+                await self._in_thread(_Missing(era.base, written, upto, bus.ring).write, appender)
+                written = upto
+            await self._in_thread(appender.sync)  # a disk that fails to do that is not back
+            _Missing(era.base, written, bus.ring.head, bus.ring).write(appender)
+        except BaseException:
+            appender.close()
+            raise
+        made = Segment(appender.path, begun.header, era.base, last=bus.ring.head - era.base, end=appender.size)
+        self._half_made, self._appender, self._segments = None, appender, [*begun.before, made]
+        self._folder_inode = appender.folder_inode
+        self._waiting, self._waiting_bytes = [], 0
+        bus.go_on_disk(self)
+        self._epoch_is_due = self._epoch_is_due or JournalRestored
+        try:
+            self._appender = await self._rotate(bus, appender)
+        except OSError as error:
+            bus.degrade(f"{error.filename or self._folder}: {error.strerror}")
+            raise
+        except BaseException as error:
+            bus.degrade(str(error))
+            raise
+        if bus.is_durable and self._whose.mark is not None:
+            await self._in_thread(files.remove, self._whose.mark)
+
+    def _begin_again(self, epoch: str) -> Begun:
+        """The file of what is in memory; what was written before is ended as far as it is there. Blocks."""
+        if self._half_made is not None:
+            files.remove(self._half_made)
+        if self._appender is None:
+            assert self._begin_late is not None
+            begun = self._begin_late(self._whose, epoch)
+            self._half_made = begun.appender.path
+            return begun
+        self._appender.close()
+        before = self._end_what_is_there()
+        old = self._segments[-1]
+        number = max(int(path.stem) for path in (old.path, *self._folder.glob("*.journal")) if path.stem.isdecimal()) + 1
+        appender = Appender.create(segments.path_of(self._folder, number))
+        self._half_made = appender.path
+        try:
+            header = self._header_after(old, appender, epoch)
+            appender.write(encode_header(header))
+        except BaseException:
+            appender.close()
+            raise
+        return Begun(appender, header, before)
+
+    def _end_what_is_there(self) -> list[Segment]:
+        """The segments before, where they are still there; files that took their place are moved away, whole."""
+        if not files.is_folder(self._folder, self._folder_inode):
+            if any(self._folder.glob("*.journal")):
+                away = files.move_away(self._folder)
+                log.warning("another journal took the place of this one; it is moved away", folder=str(away))
+            files.make_private(self._folder)
+            return []
+        before = self._segments
+        while before and not all(segment.path.exists() for segment in before):
+            before = before[1:]
+        old = self._segments[-1]
+        if before and old.header.ending is Ending.OPEN:
+            header = segments.ended(old, Ending.SEALED, self._last_time, self._clock.now())
+            appender = Appender.open(old.path, old.end)
+            appender.cut()
+            segments.finish(appender, header)
+            old.header = header
+        return list(before)
 
     async def close(self, bus: Bus) -> None:
         """Ends it in order, so that the next engine goes on with the same epoch; to be called once the bus is closed."""
+        if self._appender is None:
+            return
         if not bus.is_durable:
             self._appender.close()
             return
         try:
-            await shielded(self._in_thread(_finish, self._appender, _ended(self._segments[-1], Ending.CLEAN, self._last_time)))
-            await shielded(self._in_thread(_put_down, self._folder, bus.folded.memo(bus.cursor)))  # never ahead of what is on disk
+            header = segments.ended(self._segments[-1], Ending.CLEAN, self._last_time, self._clock.now())
+            await shielded(self._in_thread(segments.finish, self._appender, header))
+            await shielded(self._in_thread(segments.put_down, self._folder, bus.folded.memo(bus.cursor)))  # never ahead of what is on disk
         except OSError as error:
             log.error("the journal was not closed in order", file=error.filename, error=error.strerror)
 
@@ -242,305 +438,88 @@ class Journal:
         """A reader of the events from ``position`` on."""
         return _Reader(self, position)
 
-    async def read(self, position: int, offset: int) -> tuple[list[Event], int]:
-        """Some events from ``position`` on, which begins at ``offset`` of its file if that is not 0, and where the next one begins."""
-        segment = self._find(position)
-        start, seq = (offset, position - segment.base) if offset else (HEADER_SIZE, segment.header.first)
-        skip = position - segment.base - seq
-        try:
-            read = to_thread.run_sync(_read, segment.path, start, segment.end, seq, skip, limiter=self._readers, abandon_on_cancel=True)
-            events, end = await read
-        except (FileNotFoundError, DamagedError) as error:
-            self._give_up(segment, error)
-            raise LookupError(str(error)) from error
-        except OSError as error:
-            raise SystemFailure(f"{segment.path}: {error.strerror}") from error
-        return events, end if position + len(events) <= segment.last else 0
+    async def read(self, position: int, place: tuple[Segment, int, int] | None) -> tuple[Some, Segment]:
+        """Some events from ``position`` on, and the file that has them.
 
-    def _find(self, position: int) -> _Segment:
+        ``place`` is where a number begins: a file, a byte of it, and the number. Raises LookupError for what is not kept,
+        SystemFailure.
+        """
+        while True:
+            segment = self._find(position)
+            start, seq = (place[1], place[2]) if place and place[0] is segment else (HEADER_SIZE, segment.header.first)
+            try:
+                some = await to_thread.run_sync(
+                    segments.read_some,
+                    segment.path,
+                    start,
+                    segment.end,
+                    seq,
+                    position - segment.base,
+                    limiter=self._readers,
+                    abandon_on_cancel=True,
+                )
+            except (FileNotFoundError, DamagedError) as error:
+                if segment not in self._segments and self._segments[0].first <= position:
+                    continue  # a smaller one took its place meanwhile
+                self._give_up(segment, error)
+                raise LookupError(str(error)) from error
+            except OSError as error:
+                raise SystemFailure(f"{segment.path}: {error.strerror}") from error
+            return some, segment
+
+    def _find(self, position: int) -> Segment:
         for segment in reversed(self._segments):
             if segment.first <= position:
                 return segment
         raise LookupError(f"position {position} is not kept any more")
 
-    def _give_up(self, damaged: _Segment, error: Exception) -> None:
+    def _give_up(self, damaged: Segment, error: Exception) -> None:
         """What cannot be read is not kept, nor what was before it."""
         if damaged in self._segments[:-1]:
             del self._segments[: self._segments.index(damaged) + 1]
             log.error("a part of the journal cannot be read", file=str(damaged.path), error=str(error))
 
 
+class _Missing:
+    """What memory has of the events behind position ``after`` up to ``upto``, taken on the loop's thread, to be written on any."""
+
+    def __init__(self, base: int, after: int, upto: int, ring: Ring) -> None:
+        self._base = base
+        self._after = after
+        self._first = min(max(after + 1, ring.first), upto + 1)
+        self._events = ring.span(self._first, upto) if self._first <= upto else []
+
+    def write(self, appender: Appender) -> None:
+        """One record for each; one for all that memory has lost. Raises SystemFailure."""
+        appender.write(b"".join(self._records()))
+
+    def _records(self) -> Iterator[bytes]:
+        first, base = self._first, self._base
+        if first > self._after + 1:
+            yield _lost(self._after + 1 - base, first - 1 - base, Kind(ANYTHING, "", "", first - 1 - self._after))
+        for seq, event in enumerate(self._events, first - base):
+            try:
+                yield encode_record(seq, event)
+            except ValueError:
+                yield _lost(seq, seq, Kind(event.topic, event.subject, "", 1))
+
+
+def _lost(first: int, last: int, kind: Kind) -> bytes:
+    return encode_dropped(Dropped(first, last, (kind,)))
+
+
 class _Reader:
     """Where a reader is in the journal."""
 
     def __init__(self, journal: Journal, position: int) -> None:
+        self.position = position
         self._journal = journal
-        self._position = position
-        self._offset = 0
+        self._place: tuple[Segment, int, int] | None = None
 
-    async def read(self) -> list[Event]:
+    async def read(self) -> list[Event] | Dropped:
         """See :class:`aiovirt.events.past.PastReader`."""
-        events, self._offset = await self._journal.read(self._position, self._offset)
-        self._position += len(events)
-        return events
-
-
-def _read(path: Path, start: int, end: int, seq: int, skip: int) -> tuple[list[Event], int]:
-    """Some events of a file from byte ``start`` on, where ``seq`` begins, but for the first ``skip``; and where they end."""
-    events: list[Event] = []
-    with path.open("rb") as file:
-        while not events and start < end:
-            file.seek(start)
-            data = file.read(min(CHUNK, end - start))
-            if not data:
-                raise CutError("it ends before its end")
-            done = 0
-            try:
-                for done, payload in walk(data, 0, seq):  # noqa: B007 - where the last whole one ends
-                    seq += 1
-                    if skip:
-                        skip -= 1
-                    else:
-                        events.append(decode_event(payload))
-            except CutError:
-                if not done:  # a record that is longer than a chunk
-                    file.seek(start)
-                    data = file.read(end - start)
-                    done, payload = next(walk(data, 0, seq))
-                    seq += 1
-                    events += [] if skip else [decode_event(payload)]
-                    skip = max(0, skip - 1)
-            start += done
-    return events, start
-
-
-def _ended(segment: _Segment, ending: Ending, last_time: int) -> Header:
-    return replace(
-        segment.header,
-        ending=ending,
-        last=segment.last - segment.base,
-        end=segment.end,
-        time=last_time,
-        ended=time.time_ns(),
-    )
-
-
-def _finish(appender: Appender, header: Header) -> None:
-    try:
-        appender.write_head(encode_header(header))
-    finally:
-        appender.close()
-
-
-def _put_mark(mark: Path | None) -> None:
-    if mark:
-        with contextlib.suppress(OSError):  # one more disk that fails: nothing is left to be done
-            files.write_whole(mark, b"")
-
-
-def _put_down(folder: Path, memo: Memo) -> None:
-    files.write_whole(folder / MEMO, encode_memo(memo))
-
-
-def _path(folder: Path, number: int) -> Path:
-    return folder / f"{number:08}.journal"
-
-
-# -- opening -----------------------------------------------------------------------------------
-
-
-async def open_journal(  # noqa: PLR0913 - the last two have a value that does
-    folder: Path, *, host: UUID, boot_id: str, uri: str, limits: Limits | None = None, mark: Path | None = None
-) -> Opened:
-    """Takes the journal up where it was left.
-
-    ``mark`` is a file elsewhere (on no disk, if there is such a place) that is made when this disk
-    fails: while it is there, what the disk shows is not believed to be all that was seen.
-
-    Raises Unsupported when a newer aiovirt wrote it. A disk that fails is no error: the journal is
-    None then, and ``failure`` says why.
-    """
-    whose = _Whose(folder=folder, host=host, boot_id=boot_id, uri=uri, limits=limits or Limits(), mark=mark)
-    return await shielded(to_thread.run_sync(_open, whose))
-
-
-def _open(whose: _Whose) -> Opened:
-    try:
-        return _take_up(whose)
-    except (AccessDenied, SystemFailure) as error:
-        failure = str(error)
-    except OSError as error:
-        failure = f"{error.filename or whose.folder}: {error.strerror}"
-    started = HostStarted(uri=whose.uri, boot_id=whose.boot_id)
-    return Opened(journal=None, chain=Chain.fresh(), state=HostState(), started=started, failure=failure)
-
-
-def _take_up(whose: _Whose) -> Opened:
-    folder, mark = whose.folder, whose.mark
-    files.make_private(folder)
-    found = [_look(path) for path in sorted(folder.glob("*.journal")) if path.stem.isdecimal()]
-    if any(segment.header and segment.header.host != whose.host for segment in found):
-        found = _set_aside(folder, found, whose.host)
-    memo = _read_memo(folder)
-    plan = make_plan(found, whose.boot_id, failed=mark is not None and mark.exists())
-    segments, appender = _prepare(folder, plan, whose.host, whose.boot_id)
-    state = _restore(memo, plan, segments) if memo else None
-    started = HostStarted(
-        uri=whose.uri,
-        boot_id=whose.boot_id,
-        previous_cursor=plan.previous_cursor,
-        clean=plan.clean,
-        down_for=max(0, time.time_ns() - plan.alive) if plan.alive else None,
-        cut=plan.cut,
-        resumed=state is not None,
-    )
-    if plan.cut:
-        log.warning("the journal's damaged end was cut", bytes=plan.cut, cursor=plan.previous_cursor)
-    if not plan.clean or state is None:
-        appender.sync()
-        _put_down(folder, _first_memo(state, plan, started))
-    if mark:
-        files.remove(mark)
-    return Opened(
-        journal=Journal(whose, segments, appender, plan.time),
-        chain=plan.chain,
-        head=plan.head,
-        state=state or HostState(),
-        time=plan.time,
-        started=started,
-    )
-
-
-def _look(path: Path) -> Found:
-    """What a segment is; its records are looked at unless it was sealed, which is done once they are on disk."""
-    number, size = int(path.stem), path.stat().st_size
-    with files.open_regular(path) as file:
-        try:
-            header = decode_header(file.read(HEADER_SIZE))
-            if header.ending is Ending.SEALED and header.end <= size:
-                return Found(number, header.end, header, Scan(header.last, header.end, header.time, damaged=False))
-            found = scan(bytes(HEADER_SIZE) + file.read(SEGMENT_LIMIT), header, HEADER_SIZE)
-            ended_elsewhere = header.ending is not Ending.OPEN and found.last != header.last
-            return Found(number, size, header, replace(found, damaged=found.damaged or ended_elsewhere))
-        except DamagedError:
-            return Found(number, size, None, None)
-        except Unsupported as error:
-            raise Unsupported(f"{path}: {error}") from error
-
-
-def _set_aside(folder: Path, found: list[Found], host: UUID) -> list[Found]:
-    """The journal of another host (a copied disk) is none of ours: it is moved away, whole."""
-    other = next(segment.header.host for segment in found if segment.header and segment.header.host != host)
-    names = (f"{folder.name}.{other}" + (f".{number}" if number else "") for number in itertools.count())
-    away = next(path for path in map(folder.with_name, names) if not path.exists())
-    log.warning("the journal is of another host; it is moved away", host=str(other), folder=str(away))
-    folder.rename(away)
-    files.make_private(folder)
-    return []
-
-
-def _prepare(folder: Path, plan: Plan, host: UUID, boot_id: str) -> tuple[list[_Segment], Appender]:
-    """Makes the files what the plan says; afterwards the last one can be written."""
-    bases = {era.epoch: era.base for era in plan.chain.eras}
-    segments: list[_Segment] = []
-    for kept in plan.keep:
-        assert kept.header
-        assert kept.scan
-        path = _path(folder, kept.number)
-        segments.append(_Segment(path, kept.header, bases[kept.header.epoch], last=kept.scan.last, end=kept.scan.end))
-    if segments and not plan.go_on:
-        _seal_last(segments[-1], plan)
-    for number in plan.drop:
-        files.remove(_path(folder, number))
-    if plan.go_on:
-        return segments, _go_on(segments[-1], boot_id, clean=bool(plan.clean))
-    return segments, _begin(folder, plan, segments, host, boot_id)
-
-
-def _seal_last(last: _Segment, plan: Plan) -> None:
-    """Its epoch is at an end. That is on disk before anything is taken away: what is left must never look as if nothing had been."""
-    last.header = _ended(last, Ending.SEALED, plan.time)
-    appender = Appender.open(last.path, last.end)
-    try:
-        appender.write_head(encode_header(last.header))
-        appender.cut()
-    finally:
-        appender.close()
-
-
-def _go_on(last: _Segment, boot_id: str, *, clean: bool) -> Appender:
-    """The last file is open again. That is on disk before anything is added: else a power loss would look like a clean end."""
-    appender = Appender.open(last.path, last.end)
-    appender.cut()
-    if clean:
-        last.header = replace(last.header, ending=Ending.OPEN, boot_id=boot_id, last=0, end=0, ended=0)
-        appender.write_head(encode_header(last.header))
-    return appender
-
-
-def _begin(folder: Path, plan: Plan, segments: list[_Segment], host: UUID, boot_id: str) -> Appender:
-    """A new epoch in a new file."""
-    previous, hole = None, 0
-    number = max((*plan.drop, *(kept.number for kept in plan.keep)), default=0) + 1
-    if segments:
-        last = segments[-1]
-        previous, hole = (last.header.epoch, last.last - last.base), plan.head - last.last
-    era = plan.chain.current
-    header = Header(host=host, epoch=era.epoch, first=1, boot_id=boot_id, previous=previous, hole=hole, began=time.time_ns())
-    appender = Appender.create(_path(folder, number))
-    appender.write(encode_header(header))
-    appender.sync()
-    segments.append(_Segment(appender.path, header, era.base, last=0, end=appender.size))
-    return appender
-
-
-def _first_memo(state: HostState | None, plan: Plan, started: HostStarted) -> Memo:
-    """What is put down before anything is published, as what was put down before may be retired soon.
-
-    A state that begins anew is that after ``started``: should that never be written, the next engine begins anew as well.
-    """
-    if state is not None:
-        return state.memo(plan.previous_cursor or plan.chain.cursor(plan.head))
-    anew = HostState()
-    anew.apply(started)
-    return anew.memo(plan.chain.cursor(plan.head + 1))
-
-
-def _read_memo(folder: Path) -> Memo | None:
-    """The state that was put down last, if it can be read; raises Unsupported when it is of a newer version."""
-    try:
-        return decode_memo(files.read_bounded(folder / MEMO, MEMO_LIMIT))
-    except FileNotFoundError:
-        return None
-    except DamagedError as error:
-        log.warning("the state beside the journal is not used", error=str(error))
-        return None
-    except Unsupported as error:
-        raise Unsupported(f"{folder / MEMO}: {error}") from error
-
-
-def _restore(memo: Memo, plan: Plan, segments: list[_Segment]) -> HostState | None:
-    """The state as the journal left it: what was put down, and all events since; None where some of those are missing."""
-    position = plan.chain.position(memo.cursor)
-    if position is None or not segments[0].first - 1 <= position <= plan.head:
-        return None
-    state = HostState(memo)
-    try:
-        for event in _replay(segments, position + 1, plan.head):
-            state.apply(event)
-    except (OSError, DamagedError) as error:
-        log.warning("the state beside the journal is not used", error=str(error))
-        return None
-    return state
-
-
-def _replay(segments: list[_Segment], position: int, head: int) -> list[Event]:
-    events: list[Event] = []
-    for segment in segments:
-        while segment.first <= position <= min(segment.last, head):
-            read, _ = _read(segment.path, HEADER_SIZE, segment.end, segment.header.first, position - segment.first)
-            if not read:
-                raise DamagedError(f"{segment.path} has no position {position}")
-            events += read
-            position += len(read)
-    return events
+        some, segment = await self._journal.read(self.position, self._place)
+        self._place = segment, some.end, some.next
+        if some.events or some.dropped:
+            self.position = segment.base + some.next
+        return some.events if some.dropped is None else some.dropped.moved(segment.base)

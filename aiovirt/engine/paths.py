@@ -76,6 +76,11 @@ class Folders(Struct, frozen=True):
         return self.runtime / "journal.failed"
 
     @property
+    def journal_seen(self) -> Path:
+        """The cursor of an event that was seen: a journal without it is an older copy."""
+        return self.runtime / "journal.seen"
+
+    @property
     def logs(self) -> Path:
         return self.state / "log"
 

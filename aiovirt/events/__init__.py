@@ -11,6 +11,7 @@ from aiovirt.events.feed import Events, Expectation
 from aiovirt.events.follow import Follow
 from aiovirt.events.reader import StreamStatistics, Subscription
 from aiovirt.events.types import (
+    ClockJumped,
     DeviceEvent,
     DeviceInitialized,
     DomainChanged,
@@ -25,6 +26,7 @@ from aiovirt.events.types import (
     HostEvent,
     HostStarted,
     JournalDegraded,
+    JournalRestored,
     MonitorEvent,
     MonitorLost,
     MonitorResumed,
@@ -52,6 +54,7 @@ from aiovirt.model.state import Detail, Lifecycle, MonitorHealth
 __all__ = [
     "BusDevice",
     "BusStatistics",
+    "ClockJumped",
     "Detail",
     "DeviceEvent",
     "DeviceInitialized",
@@ -70,6 +73,7 @@ __all__ = [
     "HostEvent",
     "HostStarted",
     "JournalDegraded",
+    "JournalRestored",
     "Lifecycle",
     "MonitorEvent",
     "MonitorHealth",

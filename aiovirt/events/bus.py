@@ -178,6 +178,18 @@ class Bus:
         """Whether what is published outlives this process."""
         return self._writing is not None
 
+    def begin_epoch(self) -> str:
+        """From the next event on they are of a new epoch, which is returned, and may have earlier times. All before is written."""
+        self.write()
+        self._go_on(self.chain.chained(self.ring.head))
+        self._last_time = 0
+        return self.chain.current.epoch
+
+    def go_on_disk(self, journal: Journal) -> None:
+        """``journal`` has all that memory has, and is written from now on."""
+        self.journal = self._writing = journal
+        self.unwritten = 0
+
     def degrade(self, why: str) -> None:
         """The journal's disk failed: from the first event that is not in the file on, a new epoch goes on in memory.
 
@@ -186,6 +198,7 @@ class Bus:
         """
         if self._writing is None:
             return
+        self._writing.note()
         self._writing = None
         written = self.ring.head - self.unwritten
         self.unwritten = 0

@@ -7,7 +7,16 @@ from typing import ClassVar
 from aiovirt.events.event import Event
 from aiovirt.events.words import duration
 
-__all__ = ["HostEvent", "HostStarted", "JournalDegraded", "SourceMissing", "SourceResynced", "WatcherLost"]
+__all__ = [
+    "ClockJumped",
+    "HostEvent",
+    "HostStarted",
+    "JournalDegraded",
+    "JournalRestored",
+    "SourceMissing",
+    "SourceResynced",
+    "WatcherLost",
+]
 
 
 class HostEvent(Event, frozen=True, kw_only=True, gc=False):
@@ -51,7 +60,7 @@ class HostStarted(HostEvent, frozen=True, kw_only=True, gc=False, tag="host.star
 
 
 class JournalDegraded(HostEvent, frozen=True, kw_only=True, gc=False, tag="host.journal.degraded"):
-    """The journal's disk failed: events go on in memory only, under a new epoch, and end with this engine.
+    """The journal's disk failed: events go on in memory only, under a new epoch, until JournalRestored or the end of this engine.
 
     ``why`` is what the disk said.
     """
@@ -62,6 +71,33 @@ class JournalDegraded(HostEvent, frozen=True, kw_only=True, gc=False, tag="host.
 
     def describe(self) -> tuple[str, str, str]:
         return "host", "degraded", f"the journal is kept in memory only: {self.why}"
+
+
+class JournalRestored(HostEvent, frozen=True, kw_only=True, gc=False, tag="host.journal.restored"):
+    """The journal's disk takes events again. A new epoch begins with this event.
+
+    What was published meanwhile, and is still in memory, was put on disk before it.
+    """
+
+    trigger: ClassVar[str] = "a journal's disk that failed and does no more"
+
+    def describe(self) -> tuple[str, str, str]:
+        return "host", "restored", "the journal is on disk again"
+
+
+class ClockJumped(HostEvent, frozen=True, kw_only=True, gc=False, tag="host.clock.jumped"):
+    """Somebody set this host's clock (CLOCK_REALTIME).
+
+    ``by`` is by how many nanoseconds it is another time now than it would be, negative where the clock was set back. Then a
+    new epoch begins with this event: times never decrease within one.
+    """
+
+    by: int
+
+    trigger: ClassVar[str] = "a clock that is set: timerfd_create(2), TFD_TIMER_CANCEL_ON_SET"
+
+    def describe(self) -> tuple[str, str, str]:
+        return "host", "clock", f"set {'back' if self.by < 0 else 'forward'} by {duration(abs(self.by))}"
 
 
 class WatcherLost(HostEvent, frozen=True, kw_only=True, gc=False, tag="host.watcher.lost"):

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from aiovirt.events.dropped import Dropped
 from aiovirt.events.types import Event
 
 __all__ = ["Journal", "Past", "PastReader"]
 
 
 class PastReader(Protocol):
-    """Reads a journal from one position on."""
+    """Reads a journal from one position on: ``position`` is that of the next event."""
 
-    async def read(self) -> list[Event]:
-        """The next events, in order and without a gap; empty when it has caught up.
+    position: int
+
+    async def read(self) -> list[Event] | Dropped:
+        """The next events, in order and without a gap; empty when it has caught up. Or which ones were given up early there.
 
         Raises EventGap's cause, LookupError, when they are not kept any more.
         """

@@ -19,8 +19,9 @@ import anyio.lowlevel
 from anyio.abc import ObjectReceiveStream
 from msgspec import Struct
 
-from aiovirt.errors import HostGone
+from aiovirt.errors import EventGap, HostGone
 from aiovirt.events.bus import Bus
+from aiovirt.events.dropped import Dropped
 from aiovirt.events.filters import Filter
 from aiovirt.events.index import Place, Sleepers
 from aiovirt.events.past import PastReader
@@ -381,19 +382,29 @@ class Stream(ObjectReceiveStream[E_co], Generic[E_co]):
     async def _read_past(self, past: PastReader) -> None:
         """Takes a batch from the journal."""
         try:
-            events = await past.read()
+            found = await past.read()
         except LookupError as gone:
             raise self._bus.gap(self._next) from gone
         if self._ended is not None:
             self._past = None  # closed meanwhile: what was read is still to be read by who goes on
             return
-        if not events:
+        if isinstance(found, Dropped):
+            self._pass_over(found)
+            found = []
+        elif not found:
             raise self._bus.gap(self._next)  # it was never written: its disk had failed
         self._due = False
-        self._next += len(events)
+        self._next = past.position
         if self._next >= self._bus.ring.first:
             self._past = None
-        self._put(tuple(self.filter.select(list(events))))
+        self._put(tuple(self.filter.select(found)))
+
+    def _pass_over(self, dropped: Dropped) -> None:
+        """Raises EventGap where some of those that are not kept are wanted."""
+        if missed := dropped.missed(self.filter):
+            self._past = None  # who goes on with this stream all the same is told again
+            chain = self._bus.chain
+            raise EventGap(chain.cursor(dropped.last + 1), missed, chain.cursor(dropped.last))
 
 
 class Subscription(Stream[E_co]):

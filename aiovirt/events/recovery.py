@@ -66,13 +66,14 @@ class Plan(Struct, frozen=True, kw_only=True):
 
 def scan(data: bytes, header: Header, start: int) -> Scan:
     """The records of a segment that begin at ``start`` in ``data``; raises Unsupported for what is no event in any version."""
-    end, seq, last, damaged = start, header.first - 1, memoryview(b""), False
+    end, seq, last, damaged = start, header.first, memoryview(b""), False
     try:
-        for end, payload in walk(data, start, header.first):  # noqa: B007 - where the last whole one ends
-            seq, last = seq + 1, payload
+        for entry in walk(data, start, header.first):
+            end, seq = entry.end, entry.next
+            last = last if entry.dropped else entry.payload
     except DamagedError:
         damaged = True
-    return Scan(seq, end, _time(last) if last else max(header.began, header.time), damaged)
+    return Scan(seq - 1, end, _time(last) if last else max(header.began, header.time), damaged)
 
 
 def _time(payload: memoryview) -> int:
@@ -82,8 +83,10 @@ def _time(payload: memoryview) -> int:
         raise Unsupported(f"its checksum is right, and yet it is no event that is known here: {error}") from error
 
 
-def make_plan(found: Sequence[Found], boot_id: str, *, failed: bool = False) -> Plan:
+def make_plan(found: Sequence[Found], boot_id: str, *, failed: bool = False, is_copy: bool = False) -> Plan:
     """``found`` in the order of their numbers, all of one host; ``boot_id`` is that of now.
+
+    With ``is_copy`` others may have seen events that are not in it: a new epoch begins in any case.
 
     With ``failed`` the disk had failed, and events went on in memory: one position is left out for
     them, so that who goes on from before is told that there were some.
@@ -105,7 +108,7 @@ def make_plan(found: Sequence[Found], boot_id: str, *, failed: bool = False) -> 
     head = chain.current.base + last.scan.last
     clean = intact and last.header.ending is Ending.CLEAN
     same_boot = last.header.boot_id == boot_id != ""
-    go_on = not failed and (clean or (intact and same_boot and last.header.ending is Ending.OPEN))
+    go_on = not (failed or is_copy) and (clean or (intact and same_boot and last.header.ending is Ending.OPEN))
     end = head + failed
     return Plan(
         keep=keep,
@@ -125,6 +128,8 @@ def _contiguous(found: Sequence[Found]) -> tuple[tuple[Found, ...], bool]:
     """The newest run of segments without a hole, and whether nothing that came after it is gone."""
     keep: list[Found] = []
     for segment in found:
+        if keep and _is_within(segment, keep[-1]):
+            continue  # it was just made a part of that one, and not taken away yet
         if segment.header is None or segment.scan is None:
             if all(later.header is None for later in found if later.number > segment.number):
                 return tuple(keep), segment.size == 0 and segment is found[-1]
@@ -140,6 +145,13 @@ def _contiguous(found: Sequence[Found]) -> tuple[tuple[Found, ...], bool]:
                 return tuple(keep), False
             keep.clear()
     return tuple(keep), True
+
+
+def _is_within(segment: Found, other: Found) -> bool:
+    one, all_of = segment.header, other.header
+    if one is None or all_of is None or segment.scan is None or other.scan is None or one.epoch != all_of.epoch:
+        return False
+    return all_of.first <= one.first <= other.scan.last and segment.scan.last <= other.scan.last
 
 
 def _follows(before: Found, header: Header) -> bool:

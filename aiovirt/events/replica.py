@@ -9,6 +9,7 @@ from uuid import UUID
 from aiovirt.errors import ProtocolError
 from aiovirt.events.bus import Bus
 from aiovirt.events.chain import Chain
+from aiovirt.events.dropped import Dropped
 from aiovirt.events.past import Past
 from aiovirt.events.state import HostState
 from aiovirt.events.types import Event
@@ -45,6 +46,13 @@ class Replica(Bus):
             position = self.ring.append(event)
             if self.index.parked:
                 self.index.wake(event, position)
+
+    def skip(self, dropped: Dropped) -> None:
+        """The next ones are not to be had, and change nothing. Raises ProtocolError where they are not the next."""
+        if dropped.first != self.ring.head + 1 or not dropped.changes_nothing:
+            raise ProtocolError(f"events {dropped.first} to {dropped.last} cannot be left out after {self.cursor}")
+        self.ring.skip(dropped)
+        self.index.wake_all(self.ring.head)
 
     def go_on(self, chain: Chain) -> None:
         """A new epoch begins behind some event that is yet to be taken, or the last one. Raises ProtocolError when it cannot."""

@@ -13,6 +13,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from aiovirt.events.dropped import Dropped
 from aiovirt.events.filters import Filter
 from aiovirt.events.types import Event
 
@@ -103,6 +104,20 @@ class Ring:
         if not self.first <= position <= self.head:
             return None
         return self._chunks[self._number(position)].events[(position - self._begin) % self._batch]
+
+    def skip(self, dropped: Dropped) -> None:
+        """Events that follow are not to be had: what there is is put aside, and those count as given up."""
+        for number in sorted(self._chunks):
+            self._part(self._chunks[number].events)
+            self.first += len(self._chunks[number].events)
+        for kind in dropped.kinds:
+            shed = self.shed.setdefault((kind.type, kind.subject), Shed(0, dropped.last))
+            shed.count, shed.last = shed.count + kind.count, dropped.last
+        self.head, self.first = dropped.last, dropped.last + 1
+        self._begin, self._newest, self._weight = self.first, [], 0
+        self._chunks = {0: _Chunk(self._newest, {})}
+        self._loads.clear()
+        self._loud.clear()
 
     # -- what left the ring ----------------------------------------------------------------
 

@@ -1,6 +1,8 @@
 """The journal's form on disk, as bytes: segments of checksummed records, and the state beside them. Pure.
 
-A segment is a header block and then records, one for each event, numbered without a gap. The header is
+A segment is a header block and then records, one for each event, numbered without a gap. One record may stand for many
+events that were given up early (:mod:`aiovirt.events.dropped`): its number is that of the first, with a bit set that no
+event's has. The header is
 rewritten in place when the segment ends; it says which boot wrote it, and how it ended. Everything here
 is untrusted when it is read: what is not whole is told apart from what is of a newer version.
 """
@@ -10,7 +12,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from enum import StrEnum
-from typing import Final, TypeVar, Union
+from typing import Final, NamedTuple, TypeVar, Union
 from uuid import UUID
 from zlib import crc32
 
@@ -20,6 +22,7 @@ from msgspec import Struct
 from aiovirt.errors import InvalidArgument, Unsupported
 from aiovirt.events.codec import event_types
 from aiovirt.events.cursor import parse_cursor
+from aiovirt.events.dropped import Dropped
 from aiovirt.events.state import Memo
 from aiovirt.events.types import Event
 from aiovirt.events.unknown import UnknownEvent, make_unknown
@@ -30,10 +33,14 @@ __all__ = [
     "CutError",
     "DamagedError",
     "Ending",
+    "Entry",
     "Header",
+    "decode_dropped",
     "decode_event",
     "decode_header",
     "decode_memo",
+    "encode_block",
+    "encode_dropped",
     "encode_event",
     "encode_header",
     "encode_memo",
@@ -41,10 +48,13 @@ __all__ = [
     "walk",
 ]
 
-VERSION: Final = 1
+VERSION: Final = 2
+PLAIN: Final = 1
+"""The version of a segment that has all its events, and of a state."""
 HEADER_SIZE: Final = 512
 RECORD_LIMIT: Final = 16 * 1024 * 1024
 SEQ_LIMIT: Final = 10**15
+DROPPED: Final = 1 << 63
 
 _SEGMENT: Final = b"AIOVIRTJ"
 _STATE: Final = b"AIOVIRTS"
@@ -80,6 +90,10 @@ class Header(Struct, frozen=True, kw_only=True):
     engine that wrote here last. ``began`` is when it was made, in nanoseconds since 1970 UTC, and
     ``time`` that of the last event before. Once ended, ``last`` is its last event's seq, ``time`` that
     event's, ``end`` its size in bytes, and ``ended`` when that was.
+
+    ``clock`` is the journal's own clock when it was made, and ``stopped`` when it ended: nanoseconds for which this host was
+    up, which no one can set. ``boottime`` is CLOCK_BOOTTIME (clock_gettime(2)) at the moment of ``clock``. ``inode`` is that
+    of the file: another one's is a copy. ``is_complete`` is whether no event was given up early.
     """
 
     host: UUID
@@ -94,6 +108,11 @@ class Header(Struct, frozen=True, kw_only=True):
     end: int = 0
     time: int = 0
     ended: int = 0
+    clock: int = 0
+    stopped: int = 0
+    boottime: int = 0
+    inode: int = 0
+    is_complete: bool = True
 
 
 # -- blocks: a header, a state ------------------------------------------------------------------
@@ -101,12 +120,14 @@ class Header(Struct, frozen=True, kw_only=True):
 
 def encode_header(header: Header) -> bytes:
     """A block of HEADER_SIZE bytes."""
-    return _encode_block(_SEGMENT, header).ljust(HEADER_SIZE, b"\0")
+    block = _encode_block(_SEGMENT, header, PLAIN if header.is_complete else VERSION)
+    assert len(block) <= HEADER_SIZE
+    return block.ljust(HEADER_SIZE, b"\0")
 
 
 def decode_header(data: bytes) -> Header:
     """Of HEADER_SIZE bytes; raises DamagedError, or Unsupported when it is of a newer version."""
-    header = _decode_block(_SEGMENT, data, Header)
+    header = _decode_block(_SEGMENT, data, Header, VERSION)
     if len(data) != HEADER_SIZE:
         raise DamagedError("it ends within its header")
     ended = header.ending is not Ending.OPEN
@@ -115,19 +136,19 @@ def decode_header(data: bytes) -> Header:
     _check_cursor(header.epoch, header.first)
     if header.previous:
         _check_cursor(*header.previous)
-    if header.hole not in {0, 1}:
+    if min(header.clock, header.stopped, header.boottime) < 0 or header.hole not in {0, 1}:
         raise DamagedError("it leaves out what cannot be")
     return header
 
 
 def encode_memo(memo: Memo) -> bytes:
     """A state as a file of its own."""
-    return _encode_block(_STATE, memo)
+    return _encode_block(_STATE, memo, PLAIN)
 
 
 def decode_memo(data: bytes) -> Memo:
     """Raises DamagedError, or Unsupported when it is of a newer version."""
-    memo = _decode_block(_STATE, data, Memo)
+    memo = _decode_block(_STATE, data, Memo, PLAIN)
     _check_cursor(*memo.cursor.partition(":")[::2])
     return memo
 
@@ -139,19 +160,19 @@ def _check_cursor(epoch: str, seq: int | str) -> None:
         raise DamagedError(str(error)) from error
 
 
-def _encode_block(magic: bytes, value: Header | Memo) -> bytes:
+def _encode_block(magic: bytes, value: Header | Memo, version: int) -> bytes:
     body = msgspec.msgpack.encode(value)
-    return _BLOCK.pack(magic, VERSION, len(body), crc32(body)) + body
+    return _BLOCK.pack(magic, version, len(body), crc32(body)) + body
 
 
-def _decode_block(magic: bytes, data: bytes, kind: type[T]) -> T:
+def _decode_block(magic: bytes, data: bytes, kind: type[T], newest: int) -> T:
     if len(data) < _BLOCK.size:
         raise DamagedError("it is too short")
     found, version, length, checksum = _BLOCK.unpack_from(data)
     if found != magic:
         raise DamagedError("it begins with something else")
-    if version > VERSION:
-        raise Unsupported(f"it was written by a newer aiovirt (its version is {version}, {VERSION} is known here)")
+    if version > newest:
+        raise Unsupported(f"it was written by a newer aiovirt (its version is {version}, {newest} is known here)")
     body = data[_BLOCK.size : _BLOCK.size + length]
     if len(body) != length or crc32(body) != checksum:
         raise DamagedError("its checksum is wrong")
@@ -166,6 +187,7 @@ def _decode_block(magic: bytes, data: bytes, kind: type[T]) -> T:
 _UNREADABLE: Final = (msgspec.MsgspecError, RecursionError, UnicodeError)
 _encoder: Final = msgspec.msgpack.Encoder()
 _decoder: Final[msgspec.msgpack.Decoder[Event]] = msgspec.msgpack.Decoder(Union[tuple(event_types().values())])  # noqa: UP007 - made of a list
+_dropped_decoder: Final = msgspec.msgpack.Decoder(Dropped)
 _SEQ: Final = struct.Struct("<Q")
 _LENGTH: Final = struct.Struct("<II")
 
@@ -179,6 +201,28 @@ def encode_record(seq: int, event: Event) -> bytes:
     if len(checked) - _SEQ.size > RECORD_LIMIT:
         raise ValueError(f"an event of {len(checked)} bytes is too large")
     return _LENGTH.pack(len(checked) - _SEQ.size, crc32(checked)) + checked
+
+
+def encode_dropped(dropped: Dropped) -> bytes:
+    """The record that stands for these events."""
+    checked = _SEQ.pack(dropped.first | DROPPED) + encode_block(dropped)
+    return _LENGTH.pack(len(checked) - _SEQ.size, crc32(checked)) + checked
+
+
+def encode_block(dropped: Dropped) -> bytes:
+    """What :func:`decode_dropped` reads."""
+    return _encoder.encode(dropped)
+
+
+def decode_dropped(payload: bytes | memoryview) -> Dropped:
+    """What such a record says; raises DamagedError."""
+    try:
+        dropped = _dropped_decoder.decode(payload)
+    except _UNREADABLE as error:
+        raise DamagedError(str(error)) from error
+    if not 0 < dropped.first <= dropped.last < SEQ_LIMIT:
+        raise DamagedError("its numbers cannot be")
+    return dropped
 
 
 def encode_event(event: Event) -> bytes:
@@ -197,8 +241,17 @@ def decode_event(payload: bytes | memoryview) -> Event:
             raise DamagedError(str(error)) from error
 
 
-def walk(data: bytes, offset: int, seq: int) -> Iterator[tuple[int, memoryview]]:
-    """(where it ends, its payload) of each record from ``offset`` on, the first one being ``seq``.
+class Entry(NamedTuple):
+    """A record: where it ends, the number that the next one has, the event's bytes, or which events it stands for."""
+
+    end: int
+    next: int
+    payload: memoryview
+    dropped: Dropped | None
+
+
+def walk(data: bytes, offset: int, seq: int) -> Iterator[Entry]:
+    """Each record from ``offset`` on, the first one being ``seq``.
 
     Raises DamagedError at what is no such record, CutError where ``data`` ends within one.
     """
@@ -208,11 +261,17 @@ def walk(data: bytes, offset: int, seq: int) -> Iterator[tuple[int, memoryview]]
             raise CutError("it ends within the head of a record")
         length, checksum, number = _RECORD.unpack_from(data, offset)
         end = offset + _RECORD.size + length
-        if number != seq or not 0 < length <= RECORD_LIMIT:
+        if number & ~DROPPED != seq or not 0 < length <= RECORD_LIMIT:
             raise DamagedError(f"record {seq} is not where it should be")
         if end > size:
             raise CutError(f"it ends within record {seq}")
         if crc32(view[offset + _CHECKED : end]) != checksum:
             raise DamagedError(f"the checksum of record {seq} is wrong")
-        yield end, view[offset + _RECORD.size : end]
+        payload, dropped = view[offset + _RECORD.size : end], None
         offset, seq = end, seq + 1
+        if number & DROPPED:
+            dropped = decode_dropped(payload)
+            if dropped.first != seq - 1:
+                raise DamagedError(f"record {seq - 1} stands for others")
+            seq = dropped.last + 1
+        yield Entry(end, seq, payload, dropped)

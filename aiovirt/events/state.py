@@ -35,7 +35,7 @@ from aiovirt.model.pci import PCIDevice
 from aiovirt.model.state import DomainState, Lifecycle, MonitorHealth
 from aiovirt.model.view import DomainView, HostView
 
-__all__ = ["FOLDS", "Domains", "HostState", "Memo"]
+__all__ = ["FOLDS", "Domains", "HostState", "Memo", "changes_nothing"]
 
 
 class Memo(Struct, frozen=True, kw_only=True):
@@ -261,10 +261,19 @@ _CONNECTED: Final = MonitorHealth.CONNECTED
 Fold = Callable[[HostState, Any], None]
 
 
+def _nothing(_state: HostState, _event: Event) -> None:
+    """What an event does that changes no state."""
+
+
+def changes_nothing(fold: Fold) -> bool:
+    """Whether events that are folded like that may be left out."""
+    return fold is _nothing
+
+
 class _Folds(dict[type[Event], Fold]):
     def __missing__(self, kind: type[Event]) -> Fold:
         """One that changes nothing."""
-        return self.setdefault(kind, lambda _state, _event: None)
+        return self.setdefault(kind, _nothing)
 
 
 FOLDS: Final = _Folds(

@@ -34,10 +34,20 @@ from aiovirt.events.of_domains import (
     MonitorResumed,
     MonitorStalled,
 )
-from aiovirt.events.of_host import HostEvent, HostStarted, JournalDegraded, SourceMissing, SourceResynced, WatcherLost
+from aiovirt.events.of_host import (
+    ClockJumped,
+    HostEvent,
+    HostStarted,
+    JournalDegraded,
+    JournalRestored,
+    SourceMissing,
+    SourceResynced,
+    WatcherLost,
+)
 from aiovirt.events.unknown import UnknownEvent
 
 __all__ = [
+    "ClockJumped",
     "DeviceEvent",
     "DeviceInitialized",
     "DomainChanged",
@@ -52,6 +62,7 @@ __all__ = [
     "HostEvent",
     "HostStarted",
     "JournalDegraded",
+    "JournalRestored",
     "MonitorEvent",
     "MonitorLost",
     "MonitorResumed",

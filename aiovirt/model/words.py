@@ -31,8 +31,10 @@ def encoded_xml(text: str) -> bytes:
     return data
 
 
-def checked_word(text: str, what: str) -> str:
+def checked_word(text: object, what: str) -> str:
     """``text``, which is a name of something. Raises InvalidArgument, which calls it ``what``, for what no name has in it."""
+    if not isinstance(text, str):
+        raise InvalidArgument(f"{what} must be text, not {text!r}")
     if len(text) > MAX_WORD:
         raise InvalidArgument(f"{what} has {len(text)} characters, of at most {MAX_WORD}")
     if "\0" in text or any("\ud800" <= letter <= "\udfff" for letter in text):

@@ -17,11 +17,13 @@ __all__ = ["Appender"]
 
 
 class Appender:
-    """An open file of ours, mode 0600; ``size`` is where it ends."""
+    """An open file of ours, mode 0600; ``size`` is where it ends, ``inode`` and ``folder_inode`` what tells it from a copy."""
 
     def __init__(self, path: Path, handle: int, size: int) -> None:
         self.path = path
         self.size = size
+        self.inode = os.fstat(handle).st_ino
+        self.folder_inode = path.parent.stat().st_ino
         self._handle = handle
 
     @classmethod
@@ -65,6 +67,15 @@ class Appender:
     def sync(self) -> None:
         """Returns when all that was written before is on disk. Blocks. Raises OSError."""
         os.fdatasync(self._handle)
+
+    def is_at_its_path(self) -> bool:
+        """Whether whoever opens ``path`` has this very file. Blocks. Raises OSError, but not where there is none."""
+        try:
+            found = self.path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        mine = os.fstat(self._handle)
+        return (found.st_dev, found.st_ino) == (mine.st_dev, mine.st_ino)
 
     def close(self) -> None:
         """Lets go of the file."""

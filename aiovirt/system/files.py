@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import itertools
 import os
 import stat
 from pathlib import Path
@@ -17,14 +18,17 @@ from aiovirt.errors import AccessDenied, HostHeld, SystemFailure
 
 __all__ = [
     "FileLock",
+    "is_folder",
     "lock_for_good",
     "make_private",
+    "move_away",
     "open_regular",
     "read_bounded",
     "remove",
     "rotate",
     "shrink",
     "sync_folder",
+    "write_over",
     "write_whole",
 ]
 
@@ -73,6 +77,31 @@ def write_whole(path: Path, data: bytes) -> None:
             new.unlink()
         raise
     sync_folder(path.parent)
+
+
+def write_over(path: Path, data: bytes) -> None:
+    """Puts ``data`` at the beginning of a file, mode 0600, as it is: for what is always of one length, and on no disk."""
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        os.pwrite(handle, data, 0)
+    finally:
+        os.close(handle)
+
+
+def is_folder(path: Path, inode: int) -> bool:
+    """Whether the folder of this inode is at ``path``."""
+    try:
+        return path.stat().st_ino == inode
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
+def move_away(folder: Path, suffix: str = "replaced") -> Path:
+    """Gives a folder a name that is free beside its own; returns that. Raises OSError."""
+    names = (f"{folder.name}.{suffix}" + (f".{number}" if number else "") for number in itertools.count())
+    away = next(path for path in map(folder.with_name, names) if not path.exists())
+    folder.rename(away)
+    return away
 
 
 def remove(path: Path) -> None:

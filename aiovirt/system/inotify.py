@@ -11,7 +11,17 @@ from typing import Final, Self
 
 import anyio
 
-__all__ = ["IN_CLOSE_WRITE", "IN_CREATE", "IN_DELETE", "IN_MODIFY", "IN_MOVED_FROM", "IN_MOVED_TO", "FolderWatch"]
+__all__ = [
+    "IN_CLOSE_WRITE",
+    "IN_CREATE",
+    "IN_DELETE",
+    "IN_DELETE_SELF",
+    "IN_MODIFY",
+    "IN_MOVED_FROM",
+    "IN_MOVED_TO",
+    "IN_MOVE_SELF",
+    "FolderWatch",
+]
 
 IN_MODIFY: Final = 0x2
 IN_CLOSE_WRITE: Final = 0x8
@@ -19,6 +29,8 @@ IN_MOVED_FROM: Final = 0x40
 IN_MOVED_TO: Final = 0x80
 IN_CREATE: Final = 0x100
 IN_DELETE: Final = 0x200
+IN_DELETE_SELF: Final = 0x400
+IN_MOVE_SELF: Final = 0x800
 IN_NONBLOCK: Final = os.O_NONBLOCK
 IN_CLOEXEC: Final = os.O_CLOEXEC
 _HEAD: Final = struct.Struct("iIII")  # wd, mask, cookie, length of the name that follows

@@ -6,7 +6,9 @@ import random
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from aiovirt.engine.journal import Journal, Limits, Opened, open_journal
+from aiovirt.engine.journal import Journal
+from aiovirt.engine.opening import Opened, open_journal
+from aiovirt.engine.segments import Limits
 from aiovirt.errors import EventGap
 from aiovirt.events import Event, Events, NetdevAdded, NetdevChanged, NetdevRemoved
 from aiovirt.events.bus import Bus
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Sequence
     from pathlib import Path
 
-SMALL = Limits(segment=2000, bytes=20_000)
+SMALL = Limits(segment=2000, bytes=20_000, share=1)  # nobody says too much: what goes is the oldest, whole
 HUGE = Limits(segment=2000, bytes=10_000_000)
 
 
@@ -61,14 +63,16 @@ async def engine(
 
 def drop(journal: Journal) -> None:
     """What a kill leaves: the file as it was written, and nothing else."""
+    assert journal._appender is not None
     journal._appender.close()
 
 
 async def turn_over(journal: Journal, bus: Bus) -> None:
     """What ``keep`` does when a segment is full, at once."""
     bus.write()
-    if bus.is_durable and journal._is_full():
-        await journal._rotate(bus)
+    assert journal._appender is not None
+    if bus.is_durable and journal._is_full(journal._appender):
+        await journal._rotate(bus, journal._appender)
 
 
 async def read_after(bus: Bus, cursor: str | None = None) -> list[Event]:

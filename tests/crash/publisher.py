@@ -15,6 +15,8 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 from aiovirt.engine import journal as journals
+from aiovirt.engine.opening import open_journal
+from aiovirt.engine.segments import Limits
 from aiovirt.events.bus import Bus
 from aiovirt.events.feed import Events
 from aiovirt.events.types import DomainEvent, DomainLifecycle
@@ -24,7 +26,7 @@ __all__ = ["BOOT", "HOST", "LIMITS"]
 
 HOST = UUID("00000000-0000-4000-8000-000000000001")
 BOOT = "boot"
-LIMITS = journals.Limits(segment=3000, bytes=50_000_000)
+LIMITS = Limits(segment=3000, bytes=50_000_000)
 
 
 async def publish(bus: Bus, seed: str) -> None:
@@ -58,7 +60,7 @@ async def say(bus: Bus, after: str) -> None:
 async def main(folder: Path, seed: str) -> None:
     """Does not end."""
     journals.SYNC_EVERY = 0.002  # type: ignore[misc]  # pyright: ignore - more rotations to be killed in
-    opened = await journals.open_journal(folder, host=HOST, boot_id=BOOT, uri="test:///", limits=LIMITS)
+    opened = await open_journal(folder, host=HOST, boot_id=BOOT, uri="test:///", limits=LIMITS)
     assert opened.journal
     bus = Bus(
         host=HOST, chain=opened.chain, head=opened.head, state=opened.state, last_time=opened.time, journal=opened.journal, capacity=128

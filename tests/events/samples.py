@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from aiovirt.events import (
     BusDevice,
+    ClockJumped,
     Detail,
     DeviceInitialized,
     DomainChanged,
@@ -20,6 +21,7 @@ from aiovirt.events import (
     Event,
     HostStarted,
     JournalDegraded,
+    JournalRestored,
     Lifecycle,
     MonitorLost,
     MonitorResumed,
@@ -197,6 +199,8 @@ BUILDERS: dict[type[Event], st.SearchStrategy[Event]] = {
         **common,
     ),
     JournalDegraded: st.builds(JournalDegraded, why=text, **common),
+    JournalRestored: st.builds(JournalRestored, **common),
+    ClockJumped: st.builds(ClockJumped, by=st.integers(-(2**62), 2**62), **common),
     WatcherLost: st.builds(WatcherLost, source=text, why=text, **common),
     SourceResynced: st.builds(SourceResynced, source=text, reason=text, lost=st.none() | st.integers(0, 2**31), **common),
 }

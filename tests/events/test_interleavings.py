@@ -96,16 +96,18 @@ class FailingJournal:
         raise SystemFailure("no space left")
 
     def read_from(self, position: int) -> PastReader:
-        return Past(self.events[position - 1 :])
+        return Past(self.events[position - 1 :], position)
 
 
 class Past:
-    def __init__(self, events: list[Event]) -> None:
+    def __init__(self, events: list[Event], position: int) -> None:
         self.events = events
+        self.position = position
 
     async def read(self) -> list[Event]:
         await trio.lowlevel.checkpoint()
         found, self.events = self.events[:3], self.events[3:]
+        self.position += len(found)
         return found
 
 

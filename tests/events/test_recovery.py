@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from msgspec import Struct
 from msgspec.structs import replace
 
-from aiovirt.engine.journal import _look
+from aiovirt.engine.opening import _look
 from aiovirt.events.cursor import format_cursor
 from aiovirt.events.recovery import Found, Plan, make_plan
 from aiovirt.events.segment import HEADER_SIZE, Ending, Header, encode_header, encode_record

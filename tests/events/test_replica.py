@@ -27,12 +27,13 @@ class Past:
         bus = self._bus
 
         class Reader:
-            at = position
+            def __init__(self) -> None:
+                self.position = position
 
             async def read(self) -> list[Event]:
                 await anyio.lowlevel.checkpoint()
-                event = bus.ring.get(self.at)
-                self.at += 1
+                event = bus.ring.get(self.position)
+                self.position += 1
                 return [event] if event is not None else []
 
         return Reader()

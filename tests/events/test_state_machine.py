@@ -13,7 +13,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from aiovirt.engine.journal import Limits
+from aiovirt.engine.segments import Limits
 from aiovirt.errors import EventGap, HostGone, SystemFailure
 from aiovirt.events import DomainEvent, Event, Events, HostEvent, NetdevAdded, NetdevChanged, NetdevEvent, Resync
 from aiovirt.events.cursor import parse_cursor
@@ -26,7 +26,7 @@ from tests.events import samples
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from aiovirt.engine.journal import Opened
+    from aiovirt.engine.opening import Opened
     from aiovirt.events.bus import Bus
     from aiovirt.events.reader import Subscription
     from aiovirt.events.watch import Watch
@@ -228,7 +228,7 @@ class JournalMachine(RuleBasedStateMachine):
     def fail(self, rarely: int) -> None:
         """From now on the disk takes nothing."""
         if not rarely and self.opened.journal:
-            self.opened.journal._appender.write = _refuse  # type: ignore[method-assign]
+            self.opened.journal._appender.write = _refuse  # type: ignore[method-assign, union-attr]
 
     def _settle(self) -> None:
         """What is written, or in memory for good, may have been seen."""

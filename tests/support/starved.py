@@ -188,7 +188,7 @@ def main(folder: str, backend: str, *words: str) -> None:
     import anyio
 
     import aiovirt.engine.connect
-    import aiovirt.engine.journal as journals
+    import aiovirt.engine.opening as journals
 
     for room in ("system", "hostdev", "drivers.qemu", "engine"):
         package = importlib.import_module(f"aiovirt.{room}")
@@ -197,7 +197,7 @@ def main(folder: str, backend: str, *words: str) -> None:
 
     if backend == "uvloop":
         import uvloop  # noqa: F401
-    real: Any = journals.Limits
+    real: Any = vars(journals)["Limits"]
     modules: Any = (journals, aiovirt.engine.connect)
     if words:
         modules[1].Bus = partial(modules[1].Bus, capacity=WINDOW, budget=WINDOW * 1024)

@@ -40,6 +40,7 @@ __all__ = [
     "Past",
     "SeekPast",
     "Seen",
+    "Skipped",
     "Unknown",
     "Welcome",
     "decode_from_client",
@@ -160,6 +161,12 @@ class News(Struct, frozen=True, tag="news"):
     events: list[bytes]
 
 
+class Skipped(Struct, frozen=True, tag="skipped"):
+    """The next events, which are not kept any more and change nothing: which they were, in the journal's form."""
+
+    dropped: bytes
+
+
 class Epochs(Struct, frozen=True, tag="epochs"):
     """A new epoch began; what follows is of it."""
 
@@ -186,15 +193,19 @@ class Failure(Struct, frozen=True, tag="failure"):
 
 
 class Past(Struct, frozen=True, tag="events"):
-    """Some events from the position that was asked for, none where it has caught up. ``first`` is as in the welcome."""
+    """Some events from the position that was asked for, none where it has caught up. ``first`` is as in the welcome.
+
+    ``dropped`` is instead of events where those that come next were given up early: which they were, in the journal's form.
+    """
 
     number: int
     events: list[bytes]
     first: int
+    dropped: bytes = b""
 
 
 FromClient: TypeAlias = Hello | Glance | Ask | Cancel | SeekPast
-FromEngine: TypeAlias = Welcome | Seen | News | Epochs | Answer | Failure | Past
+FromEngine: TypeAlias = Welcome | Seen | News | Skipped | Epochs | Answer | Failure | Past
 
 _READS: Final = frozenset(
     {
