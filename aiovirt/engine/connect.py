@@ -139,6 +139,7 @@ async def _hold(address: Address, folders: Folders, stack: AsyncExitStack) -> Lo
     from aiovirt.engine.local import LocalEngine
     from aiovirt.engine.opening import open_journal
     from aiovirt.engine.store import Store
+    from aiovirt.engine.timekeeping import watch_clock
     from aiovirt.hostdev.source import HostDevices
 
     store = Store(folders)
@@ -156,6 +157,7 @@ async def _hold(address: Address, folders: Folders, stack: AsyncExitStack) -> Lo
     tasks = await _enter(stack, engine)
     tasks.start_soon(store.write_runs)
     tasks.start_soon(journal.keep, bus)
+    tasks.start_soon(watch_clock, bus, journal)
     driver = QemuDriver(engine, tasks, run_dir=folders.sockets, log_dir=folders.logs, lock_dir=folders.guests)
     await driver.open()
     tasks.start_soon(driver.bound_logs)

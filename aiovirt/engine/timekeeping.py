@@ -1,0 +1,42 @@
+"""A host's clock that is set: told as an event, and where it was set back a new epoch begins, in which times are right again."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Final
+
+from anyio import to_thread
+
+from aiovirt.engine.journal import Journal
+from aiovirt.events.bus import Bus
+from aiovirt.events.types import ClockJumped
+from aiovirt.system.clock import ClockWatch
+from aiovirt.system.log import get_logger
+
+__all__ = ["jumped", "watch_clock"]
+
+LEAST: Final = 100_000_000
+"""Nanoseconds by which a clock has to be set to be worth telling: less is passed over by events of one and the same time."""
+log = get_logger("engine")
+
+
+async def watch_clock(bus: Bus, journal: Journal) -> None:
+    """Tells of each time that this host's clock is set, until cancelled."""
+    try:
+        with await to_thread.run_sync(ClockWatch) as watch:
+            while True:
+                jumped(bus, journal, await watch.jump())
+    except OSError as error:
+        log.warning("a clock that is set is not told of", error=str(error))
+
+
+def jumped(bus: Bus, journal: Journal, by: int) -> None:
+    """The clock was set by so many nanoseconds."""
+    if by >= LEAST:
+        bus.publish(ClockJumped(by=by))
+    elif by <= -LEAST:
+        if bus.is_durable:
+            journal.begin_epoch(partial(ClockJumped, by=by))
+        else:
+            bus.begin_epoch()
+            bus.publish(ClockJumped(by=by))
