@@ -183,7 +183,7 @@ class Journal:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._watch_folder)
             try:
-                await self._retire()
+                await shielded(self._retire())  # a file that was made smaller and is not known as such could not be read
                 while bus.is_durable:
                     appender = await self._keep_a_batch(bus, appender)
             except OSError as error:

@@ -105,8 +105,6 @@ def _begin_late(whose: Whose, epoch: str) -> Begun:
     _drop(whose.folder, plan)
     clock = _clock(segments, whose.boot_id)
     appender, header = _begin(whose, plan, segments, replace(plan.chain.current, epoch=epoch), clock)
-    if whose.mark:
-        files.remove(whose.mark)
     return Begun(appender, header, [])
 
 
