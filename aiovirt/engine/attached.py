@@ -55,8 +55,10 @@ from aiovirt.wire.attach.messages import (
 
 __all__ = ["AttachedEngine"]
 
-GRACE: Final = 1.0
-"""Seconds beyond its deadline for which an order waits for the holder's own word on it."""
+GRACE: Final = 0.04
+"""The part of its deadline beyond that for which an order waits for the holder's own word on it."""
+WAY: Final = 0.05
+"""The holder's deadline is so much shorter: seconds at most, and this part of it."""
 
 R = TypeVar("R")
 log = get_logger("engine")
@@ -116,8 +118,8 @@ class AttachedEngine:
             raise OrderTimeout(f"{lane.total_tokens:g} others are under way", sent=False)
         try:
             left = max(until - anyio.current_time(), 0.001)
-            timed = cast("AnyRequest", structs.replace(request, timeout=left))
-            answer = await self._ask(lambda number: Ask.of(number, timed), left + GRACE, is_order=lane is self._orders)
+            timed = cast("AnyRequest", structs.replace(request, timeout=left - WAY * min(left, 1)))
+            answer = await self._ask(lambda number: Ask.of(number, timed), left + GRACE * request.timeout, is_order=lane is self._orders)
         finally:
             lane.release_on_behalf_of(borrower)
         return value_of(request, answer)
