@@ -1,15 +1,18 @@
 """The attached side: the engine is another process's, and looks the same from here.
 
 It holds the same fold of the same journal: the whole state once, then every event. So what has no ``async`` is read here,
-without asking; what is awaited is asked of the holder. When the holder ends, streams raise HostGone, each with its cursor.
+without asking; what is awaited is asked of the holder. When the holder hands the host over, all goes on with the next one, from
+the event on that was told last. When it ends otherwise, or no next one answers, streams raise HostGone, each with its cursor.
 """
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractAsyncContextManager, closing, suppress
 from pathlib import PurePath
-from typing import Final, TypeVar, cast
+from typing import Final, Protocol, TypeVar, cast
 from uuid import UUID
 
 import anyio
@@ -31,7 +34,7 @@ from aiovirt.model.orders import DEFAULT_TIMEOUT, AnyRequest, Request
 from aiovirt.system.carrier import ByteCarrier
 from aiovirt.system.log import get_logger
 from aiovirt.system.seam import new_waker
-from aiovirt.wire.attach import VERSION, Frames
+from aiovirt.wire.attach import VERSION, Frames, framed
 from aiovirt.wire.attach.messages import (
     ENGINE_LIMIT,
     IN_FLIGHT,
@@ -41,7 +44,9 @@ from aiovirt.wire.attach.messages import (
     Epochs,
     Failure,
     FromEngine,
+    HandOver,
     Hello,
+    Leaving,
     News,
     Past,
     SeekPast,
@@ -49,37 +54,64 @@ from aiovirt.wire.attach.messages import (
     Unknown,
     Welcome,
     decode_from_engine,
+    encode,
     is_read,
     value_of,
 )
 
-__all__ = ["AttachedEngine"]
+__all__ = ["AttachedEngine", "Doors"]
 
 GRACE: Final = 0.04
 """The part of its deadline beyond that for which an order waits for the holder's own word on it."""
 WAY: Final = 0.05
 """The holder's deadline is so much shorter: seconds at most, and this part of it."""
+SUCCESSION: Final = 30.0
+"""Seconds for which the next engine is waited for, once this one has begun to hand the host over."""
 
 R = TypeVar("R")
 log = get_logger("engine")
 
 
+class Doors(Protocol):
+    """The sockets at which engines listen, one after the other."""
+
+    async def next(self) -> AbstractAsyncContextManager[ByteCarrier]:
+        """A connection to the one that is there now, or comes next. Raises Error where it may not be spoken to."""
+        ...
+
+    def close(self) -> None:
+        """No more are looked for."""
+
+
 class AttachedEngine:
     """See :class:`aiovirt.engine.seam.Engine`. ``bus`` is there once :meth:`run` has started.
 
-    ``place`` are the folders of definitions and state that the engine has to have.
+    ``place`` are the folders of definitions and state that the engine has to have; ``doors()`` is where the next one
+    is looked for; without it, none is.
     """
 
     bus: Replica
+    _past: _Journal
+    _doors: Doors
 
-    def __init__(self, uri: str, carrier: ByteCarrier, place: tuple[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        uri: str,
+        carrier: ByteCarrier,
+        place: tuple[str, str] | None = None,
+        doors: Callable[[], Doors] | None = None,
+    ) -> None:
         self.uri = uri
         self._place = place
+        self._new_doors = doors
         self._carrier = carrier
         self._asking = Asking(carrier)
         self._frames = Frames(ENGINE_LIMIT)
         self._welcomed = anyio.Event()
         self._why: Error | None = None  # it ended
+        self._leaves = False  # the engine hands the host over
+        self._is_between = False  # it has left, and the next one has not welcomed us
+        self._looking = anyio.CancelScope()  # for the next one
         self._orders = CapacityLimiter(IN_FLIGHT)
         self._reads = CapacityLimiter(READS_IN_FLIGHT)
 
@@ -93,11 +125,13 @@ class AttachedEngine:
 
         Raises, when it is not: what the holder refuses with, ConnectionLost when that ends first, ProtocolError for what is none.
         """
-        self._asking.say(Hello(VERSION, PurePath(sys.argv[0]).name, self._place))
+        self._asking.say(self._hello(""))
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._tell_welcome, task_status)
                 await self._listen()
+                while self._leaves and self._why is None:
+                    await self._go_on()
                 tasks.cancel_scope.cancel()
         finally:
             self._asking.end()
@@ -124,6 +158,53 @@ class AttachedEngine:
             lane.release_on_behalf_of(borrower)
         return value_of(request, answer)
 
+    async def hand_over(self, timeout: float, *, if_idle: bool) -> None:
+        """Asks the holder to leave the host to us; raises HostHeld where it stays, Unsupported where it cannot be asked."""
+        await self._asking.ask(lambda number: HandOver(number, if_idle), timeout)
+
+    # -- the next engine -------------------------------------------------------------------
+
+    async def _go_on(self) -> None:
+        """Speaks with the next engine until that ends, or :data:`SUCCESSION` has passed without one."""
+        self._leaves, self._is_between = False, True
+        self._asking.lose()
+        if self._new_doors is not None:
+            with anyio.CancelScope(deadline=anyio.current_time() + SUCCESSION) as self._looking, closing(self._new_doors()) as self._doors:
+                try:
+                    await self._find_the_next(self._doors)
+                except Error as error:
+                    self._why = self._why or error
+        if self._is_between and self._new_doors is not None:
+            log.error("no engine has come after the one that handed the host over", uri=self.uri, why=str(self._why or ""))
+
+    async def _find_the_next(self, doors: Doors) -> None:
+        while self._is_between and self._why is None:
+            async with await doors.next() as self._carrier:
+                self._frames = Frames(ENGINE_LIMIT)
+                with suppress(OSError):  # one that had just ended: that is heard, too
+                    self._carrier.write(framed(encode(self._hello(self.bus.cursor))))
+                await self._listen()
+
+    def _meet(self, welcome: Welcome) -> None:
+        """The next engine has welcomed us: it tells what follows the last event that we have."""
+        chain = self._chain_of(welcome)
+        if welcome.host != self.bus.host or welcome.state or chain.cursor(welcome.head) != self.bus.cursor:
+            raise ProtocolError(f"the next engine cannot go on behind event {self.bus.cursor}")
+        if chain.current.epoch != self.bus.chain.current.epoch:
+            self.bus.go_on(chain)
+        self._past.first = welcome.first
+        self._is_between = False
+        self._looking.deadline = math.inf
+        self._doors.close()
+        self._asking.go_on(self._carrier)
+
+    def _leave_when_settled(self) -> None:
+        if self._leaves and self._asking.is_settled:
+            self._carrier.close()
+
+    def _hello(self, after: str) -> Hello:
+        return Hello(VERSION, PurePath(sys.argv[0]).name, self._place, after)
+
     # -- what is heard: plain calls on the loop's thread -----------------------------------
 
     async def _tell_welcome(self, task_status: TaskStatus[None]) -> None:
@@ -145,11 +226,11 @@ class AttachedEngine:
 
     def _take(self, message: FromEngine | Unknown) -> None:
         if isinstance(message, Welcome):
-            self._begin(message)
+            (self._meet if self._is_between else self._begin)(message)
         elif isinstance(message, Failure) and not message.number:
             self._why = error_of(message)
             raise ProtocolError(f"the engine hangs up: {message.message}")
-        elif not self._welcomed.is_set():
+        elif not self._welcomed.is_set() or self._is_between:
             raise ProtocolError(f"{type(message).__name__} comes before a welcome")
         elif isinstance(message, News):
             self.bus.take(_events(message.events))
@@ -159,6 +240,11 @@ class AttachedEngine:
             self.bus.go_on(_chain(message.eras))
         elif isinstance(message, Answer | Failure | Past):
             self._asking.answered(message)
+            self._leave_when_settled()
+        elif isinstance(message, Leaving):
+            self._leaves = True
+            self._asking.hold_back(message.taken)
+            self._leave_when_settled()
         elif isinstance(message, Unknown):
             log.info("a message of the engine is not known here", kind=message.kind)
             if message.number:
@@ -170,17 +256,21 @@ class AttachedEngine:
     def _begin(self, welcome: Welcome) -> None:
         if self._welcomed.is_set():
             raise ProtocolError("a second welcome")
-        if not 1 <= welcome.version <= VERSION:
-            raise ProtocolError(f"the engine speaks version {welcome.version}, and here it is {VERSION}")
+        chain = self._chain_of(welcome)
         try:
             memo = decode_memo(welcome.state)
         except DamagedError as error:
             raise ProtocolError(f"the state cannot be read: {error}") from error
-        past, chain = _Journal(self._asking, self._reads, welcome.first), _chain(welcome.eras)
+        self._past = past = _Journal(self._asking, self._reads, welcome.first)
         self.bus = past.bus = Replica(
             host=welcome.host, chain=chain, head=welcome.head, state=HostState(memo), past=past, new_waker=new_waker
         )
         self._welcomed.set()
+
+    def _chain_of(self, welcome: Welcome) -> Chain:
+        if not 1 <= welcome.version <= VERSION:
+            raise ProtocolError(f"the engine speaks version {welcome.version}, and here it is {VERSION}")
+        return _chain(welcome.eras)
 
     async def _ask(self, question: Callable[[int], Ask], patience: float, *, is_order: bool) -> Answer:
         try:

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from aiovirt.engine.failures import failure_of
 from aiovirt.engine.local import LocalEngine
-from aiovirt.errors import Error, HostHeld, InvalidArgument, ProtocolError, SystemFailure, Unsupported
+from aiovirt.errors import Error, EventGap, HostHeld, InvalidArgument, ProtocolError, SystemFailure, Unsupported
 from aiovirt.events.dropped import Dropped
 from aiovirt.events.past import Past as Journal
 from aiovirt.events.past import PastReader
@@ -33,9 +33,12 @@ from aiovirt.wire.attach.messages import (
     Ask,
     Cancel,
     Epochs,
+    FromClient,
     FromEngine,
     Glance,
+    HandOver,
     Hello,
+    Leaving,
     News,
     Past,
     SeekPast,
@@ -77,10 +80,18 @@ class Client:
     """The process ``pid`` at the far side of ``carrier``, attached to ``engine`` at ``place``.
 
     ``news_after(position)`` gives what follows an event: up to which position, and the message; None where memory has lost it.
+    ``hand_over(self, asked)`` begins to leave the host to it, or raises Error where it stays.
     """
 
-    def __init__(
-        self, engine: LocalEngine, place: Place, carrier: ByteCarrier, news_after: Callable[[int], tuple[int, bytes] | None], pid: int
+    def __init__(  # noqa: PLR0913 - what it is a client of
+        self,
+        engine: LocalEngine,
+        place: Place,
+        carrier: ByteCarrier,
+        news_after: Callable[[int], tuple[int, bytes] | None],
+        *,
+        hand_over: Callable[[Client, HandOver], None],
+        pid: int,
     ) -> None:
         self.pid = pid
         self.program = ""
@@ -89,6 +100,9 @@ class Client:
         self._bus = engine.bus
         self._carrier = carrier
         self._news_after = news_after
+        self._hand_over = hand_over
+        self._taken = 0  # the highest number of what it has asked
+        self._leaves = False  # we do: nothing more is taken
         self._frames = Frames(CLIENT_LIMIT)
         self._told = -1  # the position of the last event it was told; below 0 it has not been welcomed
         self._eras = self._bus.chain.eras
@@ -123,32 +137,38 @@ class Client:
     async def _end_owned(self) -> None:
         with anyio.CancelScope(shield=True):
             async with anyio.create_task_group() as tasks:
-                for uuid, number in self._owned.items():
-                    entry = self._engine.entries.find(uuid)
-                    if entry is not None and entry.id == number:
-                        tasks.start_soon(self._engine.destroy_owned, uuid)
+                for uuid in self.owned:
+                    tasks.start_soon(self._engine.destroy_owned, uuid)
 
     # -- what it says ----------------------------------------------------------------------
 
     def _heard(self, data: bytes) -> None:
         for frame in self._frames.feed(data):
             message = decode_from_client(frame)
-            if self._told < 0:
+            if self._leaves and not isinstance(message, Cancel):
+                if self._told < 0:
+                    self._hang_up()  # it asks the next one
+            elif self._told < 0:
                 self._welcome(message)
-                continue
-            match message:
-                case Ask():
-                    self._asked(message)
-                case SeekPast():
-                    self._begin(message.number, message)
-                case Unknown():
-                    self._refuse_newer(message)
-                case Cancel():
-                    if (call := self._calls.get(message.number)) is not None and not call.scope.cancel_called:
-                        self._under_way[call.reads] -= 1
-                        call.scope.cancel()
-                case _:
-                    raise ProtocolError(f"a second {type(message).__name__}")
+            else:
+                self._take(message)
+
+    def _take(self, message: FromClient | Unknown) -> None:
+        match message:
+            case HandOver():
+                self._asked_to_leave(message)
+            case Ask():
+                self._asked(message)
+            case SeekPast():
+                self._begin(message.number, message)
+            case Unknown():
+                self._refuse_newer(message)
+            case Cancel():
+                if (call := self._calls.get(message.number)) is not None and not call.scope.cancel_called:
+                    self._under_way[call.reads] -= 1
+                    call.scope.cancel()
+            case _:
+                raise ProtocolError(f"a second {type(message).__name__}")
 
     def _welcome(self, hello: object) -> None:
         if not isinstance(hello, Hello | Glance):
@@ -164,18 +184,53 @@ class Client:
             return
         self.program = hello.program[:NAME_LIMIT]
         head, state = bus.head, bus.state  # to look may begin an epoch, so the chain is read behind
-        self._told, self._eras = head, bus.chain.eras
+        has = self._known(hello.after) if hello.after else None
+        self._told, self._eras = head if has is None else has, bus.chain.eras
         self._say(
             Welcome(
                 version=min(VERSION, hello.version),
                 host=bus.host,
                 pid=os.getpid(),
                 eras=tuple((era.epoch, era.base, era.end) for era in self._eras),
-                head=head,
+                head=self._told,
                 first=bus.first,
-                state=encode_memo(state.memo(bus.cursor)),
+                state=encode_memo(state.memo(bus.cursor)) if has is None else b"",
             )
         )
+        self.push()
+
+    def _known(self, cursor: str) -> int | None:
+        """The position of what it has already, where it can be told all that follows."""
+        try:
+            return self._bus.seek(cursor) - 1
+        except (EventGap, InvalidArgument):
+            return None
+
+    def _asked_to_leave(self, asked: HandOver) -> None:
+        self._taken = max(self._taken, asked.number)
+        try:
+            self._hand_over(self, asked)
+        except Error as error:
+            self._reply(encode(failure_of(asked.number, error)))
+        else:
+            self._reply(encode(Answer(asked.number, encode_value(None))))
+
+    def leave(self) -> None:
+        """We leave the host to the next engine: it is told, and what it has asked so far is answered."""
+        self._leaves = True
+        if self._told < 0:
+            self._hang_up()
+            return
+        frame = framed(encode(Leaving(self._taken)))
+        self._waiting += len(frame)
+        self._answers.appendleft((self._told, frame))  # it need not be told all the news before
+        self.push()
+
+    @property
+    def owned(self) -> list[UUID]:
+        """Guests that run, and end with it."""
+        entries = self._engine.entries
+        return [uuid for uuid, number in self._owned.items() if (entry := entries.find(uuid)) is not None and entry.id == number]
 
     def refuse(self, why: Error) -> None:
         """The last words."""
@@ -189,6 +244,7 @@ class Client:
             request = request_of(asked)
         except (Unsupported, InvalidArgument) as error:
             log.info("a request is not known here", pid=self.pid, program=self.program, why=str(error))
+            self._taken = max(self._taken, asked.number)
             self._reply(encode(failure_of(asked.number, error)))
         else:
             self._begin(asked.number, request)
@@ -199,6 +255,7 @@ class Client:
             self._reply(encode(failure_of(message.number, Unsupported(f"this engine does not know the message {message.kind!r}"))))
 
     def _begin(self, number: int, request: AnyRequest | SeekPast) -> None:
+        self._taken = max(self._taken, number)
         reads = is_read(request)
         if number in self._calls or number < 1:
             raise ProtocolError(f"number {number} is under way already, or none")

@@ -18,7 +18,7 @@ from anyio import to_thread
 from anyio.abc import TaskGroup, TaskStatus
 
 from aiovirt.engine.host import Host
-from aiovirt.engine.paths import Folders, PathLike, Role, find_folders
+from aiovirt.engine.paths import Claim, Folders, PathLike, Role, find_folders
 from aiovirt.engine.seam import Engine
 from aiovirt.engine.successors import Reconnection
 from aiovirt.engine.uri import Address, default_uri, parse_uri
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from aiovirt.model.record import RunRecord
     from aiovirt.system.listener import Listener
 
-__all__ = ["Connection", "connect"]
+__all__ = ["Connection", "connect", "free"]
 
 CLOSING_TIMEOUT: Final = 30.0
 
@@ -62,18 +62,27 @@ def connect(
 
 
 class Connection:
-    """The block of :func:`connect`. ``role`` is what it is to be, ``listen()`` gives another socket than the usual one."""
+    """The block of :func:`connect`. ``role`` is what it is to be, ``claim`` how much it wants that of a holder.
+
+    ``listen()`` gives another socket than the usual one.
+    """
 
     holder: Holder | None = None
     """The door for others, where this process is the engine of a host that has one."""
 
     def __init__(
-        self, uri: str | None, given: dict[str, PathLike | None], role: Role = Role.ANY, listen: Callable[[], Listener] | None = None
+        self,
+        uri: str | None,
+        given: dict[str, PathLike | None],
+        role: Role = Role.ANY,
+        listen: Callable[[], Listener] | None = None,
+        claim: Claim | None = None,
     ) -> None:
         self._uri = uri
         self._given = given
         self._role = role
         self._listen = listen
+        self._claim = claim or Claim()
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Host:
@@ -100,7 +109,7 @@ class Connection:
             raise AccessDenied("qemu:///system is for root; qemu:///session is yours")
         from aiovirt.engine.finding import find_engine
 
-        attached = await find_engine(address, folders, stack, self._role)
+        attached = await find_engine(address, folders, stack, self._role, self._claim)
         if attached is not None:
             return attached
         from aiovirt.engine.holder import BACKLOG, Holder
@@ -110,6 +119,17 @@ class Connection:
         listen = self._listen or partial(Listener, str(folders.socket), backlog=BACKLOG)
         self.holder = await stack.enter_async_context(Holder(engine, folders.place, listen))
         return engine
+
+
+async def free(uri: str | None) -> None:
+    """Asks whoever holds the host to leave it, and returns when it is free. Raises HostHeld where it stays."""
+    address = parse_uri(uri or default_uri(os.environ.get("AIOVIRT_DEFAULT_URI"), is_root=_is_root()))
+    if address.driver == "test":
+        return
+    from aiovirt.engine.finding import find_engine
+
+    async with AsyncExitStack() as stack:
+        await find_engine(address, find_folders(address, os.environ, {}), stack, Role.HOLDER, Claim(take_over=True))
 
 
 def _reconnect(uri: str, folders: Folders, *, start_engine: bool) -> Connection:

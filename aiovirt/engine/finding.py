@@ -1,7 +1,8 @@
 """Who holds a host: this process takes it, attaches to the one that has it, or starts one that does.
 
 A holder has the lock of the runtime folder, and soon a socket there. So whoever finds the lock taken and nobody at the socket
-waits for what the folder tells: a socket that comes, or a lock that is let go of.
+waits for what the folder tells: a socket that comes, or a lock that is let go of. Who wants to be the holder asks the one there is
+to hand over.
 """
 
 from __future__ import annotations
@@ -9,20 +10,21 @@ from __future__ import annotations
 import math
 import os
 import sys
-from contextlib import AsyncExitStack
-from types import TracebackType
-from typing import Final, Self
+from contextlib import AsyncExitStack, closing
+from functools import partial
+from pathlib import Path
+from typing import Final
 
 import anyio
 from anyio import to_thread
 
 from aiovirt.engine.attached import AttachedEngine
 from aiovirt.engine.glance import silent
-from aiovirt.engine.paths import Folders, Role
+from aiovirt.engine.paths import Claim, Folders, Role
 from aiovirt.engine.uri import Address
-from aiovirt.errors import AccessDenied, ConnectionLost, HostHeld, NoConnect, SystemFailure
+from aiovirt.errors import AccessDenied, ConnectionLost, HostGone, HostHeld, NoConnect, SystemFailure, Unsupported
 from aiovirt.system.background import Background, shielded
-from aiovirt.system.carrier import connect_unix
+from aiovirt.system.carrier import Carrier, connect_unix
 from aiovirt.system.files import FileLock, make_private
 from aiovirt.system.inotify import IN_CLOSE_WRITE, IN_CREATE, IN_MOVED_TO, FolderWatch
 from aiovirt.system.process import spawn
@@ -31,13 +33,17 @@ __all__ = ["IDLE", "find_engine"]
 
 PATIENCE: Final = 10.0
 """Seconds for which a holder that does not answer, as it just begins or ends, is waited for."""
+HANDING_OVER: Final = 45.0
+"""The same for one that has said it hands the host over: it finishes what it was asked before."""
 FIRST_LOOK: Final = 0.02
 LAST_LOOK: Final = 0.5
 IDLE: Final = 120
 """Seconds without clients and guests after which an engine that was started here leaves."""
 
 
-async def find_engine(address: Address, folders: Folders, stack: AsyncExitStack, role: Role) -> AttachedEngine | None:
+async def find_engine(
+    address: Address, folders: Folders, stack: AsyncExitStack, role: Role, claim: Claim | None = None
+) -> AttachedEngine | None:
     """Attached to whoever holds the host, as long as ``stack`` lasts; None when this process holds it as long.
 
     Raises HostHeld when it is held otherwise than ``role`` wants, or in some of its folders, NoConnect, AccessDenied,
@@ -45,16 +51,20 @@ async def find_engine(address: Address, folders: Folders, stack: AsyncExitStack,
     """
     await to_thread.run_sync(_prepare, folders)
     insists, started = role is Role.HOLDER or address.path == "/embed", False
+    claim = claim or Claim()
     held: HostHeld | None = None
-    async with _Waiting(folders, math.inf if role is Role.NEXT else PATIENCE) as waiting:
+    asked: int | None = None
+    with closing(_Waiting(folders, math.inf if role is Role.NEXT or claim.wait else PATIENCE)) as waiting:
         while True:
             if not insists and (attached := await _attach(address, folders, stack, waiting.until)) is not None:
                 return attached
             if role in {Role.ANY, Role.HOLDER} or insists:
                 if (held := await _lock(folders, stack)) is None:
                     return None
-                if insists and held.pid is not None:
-                    raise held
+                if insists and held.pid not in {None, asked}:
+                    asked = held.pid
+                    await _ask_for_it(address, folders, claim, held)
+                    waiting.until = max(waiting.until, anyio.current_time() + HANDING_OVER)
             elif role is Role.ATTACHED and not started and (held := await to_thread.run_sync(_look, folders)) is None:
                 await shielded(_start(address, folders))
                 started = True
@@ -75,12 +85,10 @@ class _Waiting:
         self._pause = FIRST_LOOK
         self._watch: list[FolderWatch] = []
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        for watch in self._watch:
-            watch.close()
+    def close(self) -> None:
+        """No more is waited for."""
+        while self._watch:
+            self._watch.pop().close()
 
     async def news(self) -> bool:
         """Returns when there may be news, or False when it is too late for any."""
@@ -145,23 +153,72 @@ def _look(folders: Folders) -> HostHeld | None:
     return None
 
 
+# -- being handed the host ---------------------------------------------------------------------
+
+
+async def _ask_for_it(address: Address, folders: Folders, claim: Claim, held: HostHeld) -> None:
+    """Asks the holder for the host, and returns where it will be free; raises HostHeld with the reason where nobody waits for that."""
+    try:
+        async with AsyncExitStack() as stack:
+            holder = await _attach(address, folders, stack, anyio.current_time() + PATIENCE, is_successor=True)
+            if holder is not None:
+                await holder.hand_over(PATIENCE, if_idle=not claim.take_over)
+    except HostGone:
+        return  # to somebody else, or just so
+    except (HostHeld, Unsupported) as stays:
+        if not claim.wait:
+            raise HostHeld(stays.message, pid=held.pid) from stays
+
+
+class _Doors(_Waiting):
+    """See :class:`aiovirt.engine.attached.Doors`."""
+
+    def __init__(self, folders: Folders) -> None:
+        super().__init__(folders, math.inf)
+        self._socket = folders.socket
+        self._is_first = True
+
+    async def next(self) -> Carrier:
+        """A connection to whoever listens at the socket, behind the one that was given before; its block is the caller's to enter."""
+        while True:
+            if not self._is_first:
+                await self.news()
+            self._is_first = False
+            if (carrier := await _knock(self._socket)) is not None:
+                return carrier
+
+
 # -- attaching ---------------------------------------------------------------------------------
 
 
-async def _attach(address: Address, folders: Folders, stack: AsyncExitStack, patience: float) -> AttachedEngine | None:
-    """The engine at the holder's socket; None where there is nobody. Raises NoConnect where nobody answers until ``patience``."""
+async def _knock(socket: Path) -> Carrier | None:
+    """A connection to who listens at ``socket``; None where there is nobody. Raises AccessDenied, SystemFailure."""
     try:
-        carrier = await connect_unix(str(folders.socket))
+        carrier = await connect_unix(str(socket))
     except (FileNotFoundError, ConnectionRefusedError, BlockingIOError):
         return None
     except OSError as error:
-        raise SystemFailure(f"cannot attach at {folders.socket}: {error.strerror or error}") from error
+        raise SystemFailure(f"cannot attach at {socket}: {error.strerror or error}") from error
+    if carrier.peer[1] not in {0, os.geteuid()}:
+        async with carrier:
+            raise AccessDenied(f"another user listens at {socket}")
+    return carrier
+
+
+async def _attach(
+    address: Address, folders: Folders, stack: AsyncExitStack, patience: float, *, is_successor: bool = False
+) -> AttachedEngine | None:
+    """The engine at the holder's socket; None where there is nobody. Raises NoConnect where nobody answers until ``patience``.
+
+    Who is to be its successor does not look for another one.
+    """
+    carrier = await _knock(folders.socket)
+    if carrier is None:
+        return None
     async with AsyncExitStack() as inner:
         await inner.enter_async_context(carrier)
-        pid, uid = carrier.peer
-        if uid not in {0, os.geteuid()}:
-            raise AccessDenied(f"another user listens at {folders.socket}")
-        engine = AttachedEngine(address.uri, carrier, folders.place)
+        pid, _ = carrier.peer
+        engine = AttachedEngine(address.uri, carrier, folders.place, None if is_successor else partial(_Doors, folders))
         tasks = (await inner.enter_async_context(Background())).group
         with anyio.CancelScope(deadline=patience) as waiting:
             try:

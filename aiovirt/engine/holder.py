@@ -17,7 +17,7 @@ from anyio import to_thread
 
 from aiovirt.engine.client import BATCH, Client, Place, news_frame
 from aiovirt.engine.local import LocalEngine
-from aiovirt.errors import AccessDenied, SystemFailure
+from aiovirt.errors import AccessDenied, HostHeld, SystemFailure
 from aiovirt.events.feed import Events
 from aiovirt.events.tail import Tail
 from aiovirt.events.types import DomainLifecycle
@@ -25,11 +25,14 @@ from aiovirt.system.background import Background, shielded
 from aiovirt.system.carrier import Carrier
 from aiovirt.system.listener import Listener
 from aiovirt.system.log import get_logger
+from aiovirt.wire.attach.messages import HandOver
 
 __all__ = ["BACKLOG", "Holder"]
 
 BACKLOG: Final = 1024
 """Processes that may wait to be let in."""
+PARTING: Final = 10.0
+"""Seconds for which an engine that hands the host over goes on for what its clients have asked already."""
 log = get_logger("engine")
 
 
@@ -37,7 +40,14 @@ class Holder:
     """``async with Holder(engine, place, listen):`` a socket for this user and root.
 
     ``place`` are the folders that clients have to mean. ``listen()``, in a thread, gives the socket.
+
+    ``keeps`` says why the host is not handed over to who asks for it, where it is not. ``yields_when_idle``: to who does not insist,
+    too, when nobody else is attached. ``has_successor``: another engine follows at the end of the block, so that the clients are told.
     """
+
+    keeps = "an application that is the engine for as long as it is connected"
+    yields_when_idle = False
+    has_successor = False
 
     def __init__(self, engine: LocalEngine, place: Place, listen: Callable[[], Listener]) -> None:
         self.clients: set[Client] = set()
@@ -45,6 +55,8 @@ class Holder:
         self._listen_there = listen
         self._changed = anyio.Event()  # who is there, or what runs
         self._attended = anyio.Event()  # there is a client
+        self._door = anyio.CancelScope()  # clients are let in
+        self._asked_for = anyio.Event()  # somebody else is to have the host
         self._place = place
         self._tail = Tail(engine.bus)
         self._batch: tuple[int, int, bytes] = (-1, -1, b"")  # a message of news: after which position, up to which, its bytes
@@ -60,6 +72,8 @@ class Holder:
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self.has_successor:
+            await self._part()
         await self._stack.__aexit__(kind, error, trace)
 
     # -- the door --------------------------------------------------------------------------
@@ -80,18 +94,19 @@ class Holder:
 
     async def _serve(self, listener: Listener) -> None:
         async with anyio.create_task_group() as tasks:
-            while True:
-                try:
-                    carrier = await listener.accept_carrier()
-                except OSError as error:
-                    log.error("nobody can attach any more", error=str(error))
-                    return
-                tasks.start_soon(self._attend, carrier)
+            with self._door:
+                while True:
+                    try:
+                        carrier = await listener.accept_carrier()
+                    except OSError as error:
+                        log.error("nobody can attach any more", error=str(error))
+                        return
+                    tasks.start_soon(self._attend, carrier)
 
     async def _attend(self, carrier: Carrier) -> None:
         async with carrier:
             pid, uid = carrier.peer
-            client = Client(self._engine, self._place, carrier, self.news_after, pid)
+            client = Client(self._engine, self._place, carrier, self.news_after, hand_over=self._hand_over, pid=pid)
             if uid not in {0, os.geteuid()}:
                 client.refuse(AccessDenied(f"user {uid} may not attach to this host"))
                 log.warning("a client was refused", pid=pid, uid=uid)
@@ -106,6 +121,37 @@ class Holder:
             finally:
                 self.clients.discard(client)
                 self._changed.set()
+
+    # -- somebody else's -------------------------------------------------------------------
+
+    async def asked_for(self) -> None:
+        """Returns when somebody else asked for the host, and is to have it: the block is to be left."""
+        await self._asked_for.wait()
+
+    def _hand_over(self, asker: Client, asked: HandOver) -> None:
+        """Raises HostHeld with the reason where the host is not handed over to ``asker``."""
+        pid, who = os.getpid(), f"process {asker.pid}"
+        if self.keeps:
+            raise HostHeld(f"process {pid} keeps this host: {self.keeps}", pid=pid)
+        if asked.if_idle and (not self.yields_when_idle or self.clients != {asker}):
+            raise HostHeld(f"this host is held by process {pid}: --take-over asks it to hand over, --wait waits for its end", pid=pid)
+        for client in self.clients:
+            if client.owned:
+                name = self._engine.entries.get(client.owned[0]).name
+                raise HostHeld(f"process {pid} keeps this host: the domain {name!r} lives as long as process {client.pid}", pid=pid)
+        log.info("the host is handed over", to=who)
+        self.has_successor = True
+        self._asked_for.set()
+
+    async def _part(self) -> None:
+        """Tells every client that another engine follows; returns when they have gone, or have had their time."""
+        self._door.cancel()
+        with anyio.move_on_after(PARTING, shield=True):
+            for client in tuple(self.clients):
+                client.leave()
+            while self.clients:
+                self._changed = anyio.Event()
+                await self._changed.wait()
 
     # -- nobody left -----------------------------------------------------------------------
 

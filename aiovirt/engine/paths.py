@@ -13,7 +13,7 @@ from msgspec import Struct
 from aiovirt.engine.uri import Address
 from aiovirt.errors import InvalidArgument
 
-__all__ = ["Folders", "Role", "find_folders"]
+__all__ = ["Claim", "Folders", "Role", "find_folders"]
 
 _SYSTEM: Final = {"config": "/etc/aiovirt", "state": "/var/lib/aiovirt", "runtime": "/run/aiovirt"}
 
@@ -31,6 +31,13 @@ class Role(Enum):
     """Attached; an engine is started in a process of its own where there is none."""
     NEXT = auto()
     """Attached to whoever holds the host next, however long that takes; none is started."""
+
+
+class Claim(Struct, frozen=True):
+    """How much one who is to be the holder wants that: the holder is asked to hand over, its end is waited for."""
+
+    take_over: bool = False
+    wait: bool = False
 
 
 class Folders(Struct, frozen=True):

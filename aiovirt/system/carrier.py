@@ -10,6 +10,7 @@ from __future__ import annotations
 import array
 import socket
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Final, Protocol, Self
 
@@ -62,8 +63,10 @@ class Carrier:
         return peer_of(self._socket)
 
     def close(self) -> None:
-        """Ends the conversation; leaving the block closes the socket."""
+        """Ends the conversation, for the far side, too; leaving the block closes the socket."""
         self._attention.stop()
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
 
     async def run(self, heard: Callable[[bytes], None], has_room: Callable[[], None]) -> None:
         """See :class:`ByteCarrier`."""

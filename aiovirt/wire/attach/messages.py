@@ -35,7 +35,9 @@ __all__ = [
     "FromClient",
     "FromEngine",
     "Glance",
+    "HandOver",
     "Hello",
+    "Leaving",
     "News",
     "Past",
     "SeekPast",
@@ -74,12 +76,13 @@ class Hello(Struct, frozen=True, tag="hello"):
     """The first words: ``version`` is the highest that it speaks, ``program`` what it is, for people.
 
     ``place`` are the folders of definitions and of the state that it means, where it knows: of an engine that has others it
-    wants nothing.
+    wants nothing. ``after`` is a cursor up to which it has everything already, from the engine before this one.
     """
 
     version: int
     program: str = ""
     place: tuple[str, str] | None = None
+    after: str = ""
 
 
 class Glance(Struct, frozen=True, tag="glance"):
@@ -114,6 +117,16 @@ class SeekPast(Struct, frozen=True, tag="past"):
     position: int
 
 
+class HandOver(Struct, frozen=True, tag="hand-over"):
+    """Asks the engine to leave the host to who asks; with ``if_idle``, only where nobody else is attached.
+
+    Answered with an Answer of nothing when it does so, with a Failure (HostHeld) when it stays.
+    """
+
+    number: int
+    if_idle: bool = False
+
+
 class Unknown(Struct, frozen=True):
     """A message of a newer peer: ``kind`` is its type, ``number`` what it is to be answered under; 0 where it expects no answer.
 
@@ -136,7 +149,7 @@ class Welcome(Struct, frozen=True, tag="welcome"):
     """All that is there: ``state`` as of the event at position ``head``.
 
     ``eras`` are the epochs of the journal, each with its base and its end; ``first`` is the position of the oldest event that
-    is kept.
+    is kept. To who said what it has already, and can go on there, ``head`` is the position of that and ``state`` is empty.
     """
 
     version: int
@@ -173,6 +186,15 @@ class Epochs(Struct, frozen=True, tag="epochs"):
     eras: tuple[tuple[str, int, int | None], ...]
 
 
+class Leaving(Struct, frozen=True, tag="leaving"):
+    """The engine hands the host over. It answers what was asked up to the number ``taken``; what comes later it does not take.
+
+    Who has those answers leaves, and goes on with the next engine.
+    """
+
+    taken: int
+
+
 class Answer(Struct, frozen=True, tag="answer"):
     """What the request of this number came to, encoded as its type says."""
 
@@ -204,8 +226,8 @@ class Past(Struct, frozen=True, tag="events"):
     dropped: bytes = b""
 
 
-FromClient: TypeAlias = Hello | Glance | Ask | Cancel | SeekPast
-FromEngine: TypeAlias = Welcome | Seen | News | Skipped | Epochs | Answer | Failure | Past
+FromClient: TypeAlias = Hello | Glance | Ask | Cancel | SeekPast | HandOver
+FromEngine: TypeAlias = Welcome | Seen | News | Skipped | Epochs | Leaving | Answer | Failure | Past
 
 _READS: Final = frozenset(
     {
