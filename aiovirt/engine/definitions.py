@@ -75,7 +75,7 @@ class Definitions:
                 entry = self._engine.entries.named(name)
                 if definition is not None:
                     await self._take_in(definition, self._store)
-                elif entry is not None and entry.is_persistent:
+                elif entry is not None and entry.is_persistent and await self._store.is_taken_away(name):
                     self._undefined(entry)
             except Error as error:
                 self._store.leave_alone(name)

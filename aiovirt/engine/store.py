@@ -103,6 +103,10 @@ class Store:
         self._unreadable -= {name}
         return definition
 
+    async def is_taken_away(self, name: str) -> bool:
+        """Whether the definition of this name is no file in the folder; one that is gone itself, or comes back, has taken none away."""
+        return await to_thread.run_sync(files.is_taken_away, self._definition(name))
+
     def leave_alone(self, name: str) -> None:
         """What is in the file of this name cannot be used, and is nobody's to write over but who has written it."""
         self._unreadable |= {name}

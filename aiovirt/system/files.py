@@ -19,6 +19,7 @@ from aiovirt.errors import AccessDenied, HostHeld, SystemFailure
 __all__ = [
     "FileLock",
     "is_folder",
+    "is_taken_away",
     "lock_for_good",
     "make_private",
     "move_away",
@@ -109,6 +110,21 @@ def remove(path: Path) -> None:
     with contextlib.suppress(FileNotFoundError):
         path.unlink()
         sync_folder(path.parent)
+
+
+def is_taken_away(path: Path) -> bool:
+    """Whether its folder is there and has no such file: by one look into one folder, whichever is there now."""
+    try:
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        os.stat(path.name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return True
+    finally:
+        os.close(folder)
+    return False
 
 
 def read_bounded(path: Path, limit: int) -> bytes:
@@ -220,6 +236,16 @@ class FileLock:
             by = f"process {pid}" if pid else "another process"
             raise HostHeld(f"this host is held by {by} (lock {self._path})", pid=pid) from None
         return handle
+
+    def renew(self) -> None:
+        """Takes the lock of the file that is at its path now, where that is another one, or none. Raises as :meth:`acquire`."""
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.stat(self._path), os.fstat(self._handle)):
+                return
+        new = FileLock(self._path)
+        new.acquire()
+        os.close(self._handle)
+        self._handle = new._handle
 
     def release(self) -> None:
         """Lets go."""
