@@ -109,15 +109,18 @@ class Connection:
             raise AccessDenied("qemu:///system is for root; qemu:///session is yours")
         from aiovirt.engine.finding import find_engine
 
-        attached = await find_engine(address, folders, stack, self._role, self._claim)
-        if attached is not None:
-            return attached
+        found = await find_engine(address, folders, stack, self._role, self._claim)
+        if not isinstance(found, list):
+            return found
         from aiovirt.engine.holder import BACKLOG, Holder
+        from aiovirt.engine.place import keep_place
         from aiovirt.system.listener import Listener
 
         engine = await _hold(address, folders, stack)
-        listen = self._listen or partial(Listener, str(folders.socket), backlog=BACKLOG)
-        self.holder = await stack.enter_async_context(Holder(engine, folders.place, listen))
+        listen = partial(Listener, str(folders.socket), backlog=BACKLOG)
+        self.holder = await stack.enter_async_context(Holder(engine, folders.place, self._listen or listen))
+        background = await stack.enter_async_context(Background())
+        background.group.start_soon(keep_place, folders, found, partial(self.holder.renew, listen))
         return engine
 
 

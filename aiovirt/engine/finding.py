@@ -43,8 +43,8 @@ IDLE: Final = 120
 
 async def find_engine(
     address: Address, folders: Folders, stack: AsyncExitStack, role: Role, claim: Claim | None = None
-) -> AttachedEngine | None:
-    """Attached to whoever holds the host, as long as ``stack`` lasts; None when this process holds it as long.
+) -> AttachedEngine | list[FileLock]:
+    """Attached to whoever holds the host, as long as ``stack`` lasts; its locks when this process holds it as long.
 
     Raises HostHeld when it is held otherwise than ``role`` wants, or in some of its folders, NoConnect, AccessDenied,
     SystemFailure.
@@ -59,8 +59,10 @@ async def find_engine(
             if not insists and (attached := await _attach(address, folders, stack, waiting.until)) is not None:
                 return attached
             if role in {Role.ANY, Role.HOLDER} or insists:
-                if (held := await _lock(folders, stack)) is None:
-                    return None
+                found = await _lock(folders, stack)
+                if isinstance(found, list):
+                    return found
+                held = found
                 if insists and held.pid not in {None, asked}:
                     asked = held.pid
                     await _ask_for_it(address, folders, claim, held)
@@ -115,10 +117,10 @@ def _prepare(folders: Folders) -> None:
 # -- holding -----------------------------------------------------------------------------------
 
 
-async def _lock(folders: Folders, stack: AsyncExitStack) -> HostHeld | None:
+async def _lock(folders: Folders, stack: AsyncExitStack) -> HostHeld | list[FileLock]:
     """Takes every lock of the host, for as long as ``stack`` lasts.
 
-    Returns why not, where another process has that of the runtime folder: it is there to be attached to, or will be, or ends.
+    Returns them, or why not, where another process has that of the runtime folder: it is there to be attached to, or will be, or ends.
     Raises HostHeld where one has another folder only.
     """
     first, *others = locks = [FileLock(path) for path in folders.locks]
@@ -131,7 +133,7 @@ async def _lock(folders: Folders, stack: AsyncExitStack) -> HostHeld | None:
         for lock in others:
             await shielded(to_thread.run_sync(lock.acquire))
         stack.push_async_exit(taken.pop_all())
-    return None
+    return locks
 
 
 async def _release(locks: list[FileLock]) -> None:

@@ -14,6 +14,7 @@ from typing import Final, Self
 
 import anyio
 from anyio import to_thread
+from anyio.abc import TaskGroup
 
 from aiovirt.engine.client import BATCH, Client, Place, news_frame
 from aiovirt.engine.local import LocalEngine
@@ -48,6 +49,7 @@ class Holder:
     keeps = "an application that is the engine for as long as it is connected"
     yields_when_idle = False
     has_successor = False
+    _tasks: TaskGroup
 
     def __init__(self, engine: LocalEngine, place: Place, listen: Callable[[], Listener]) -> None:
         self.clients: set[Client] = set()
@@ -55,7 +57,8 @@ class Holder:
         self._listen_there = listen
         self._changed = anyio.Event()  # who is there, or what runs
         self._attended = anyio.Event()  # there is a client
-        self._door = anyio.CancelScope()  # clients are let in
+        self._listeners: list[Listener] = []
+        self._parts = False  # from its clients
         self._asked_for = anyio.Event()  # somebody else is to have the host
         self._place = place
         self._tail = Tail(engine.bus)
@@ -64,10 +67,11 @@ class Holder:
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
-            listener = await self._listen(stack)
-            tasks = (await stack.enter_async_context(Background())).group
-            tasks.start_soon(self._pass_on)
-            tasks.start_soon(self._serve, listener)
+            stack.push_async_callback(self._close)
+            await self._listen(self._listen_there)
+            self._tasks = (await stack.enter_async_context(Background())).group
+            self._tasks.start_soon(self._pass_on)
+            self._tasks.start_soon(self._serve, self._listeners[0])
             self._stack = stack.pop_all()
         return self
 
@@ -78,33 +82,41 @@ class Holder:
 
     # -- the door --------------------------------------------------------------------------
 
-    async def _listen(self, stack: AsyncExitStack) -> Listener:
-        made: list[Listener] = []
-
-        async def close() -> None:
-            for listener in made:
-                await shielded(to_thread.run_sync(listener.close))
-
-        stack.push_async_callback(close)
+    async def _listen(self, there: Callable[[], Listener]) -> None:
         try:
-            await shielded(to_thread.run_sync(lambda: made.append(self._listen_there())))
+            await shielded(to_thread.run_sync(lambda: self._listeners.append(there())))
         except OSError as error:
             raise SystemFailure(f"nobody can attach: {error.strerror or error}: {error.filename}") from error
-        return made[0]
+
+    async def _close(self) -> None:
+        for listener in self._listeners:
+            await shielded(to_thread.run_sync(listener.close))
+
+    async def renew(self, there: Callable[[], Listener]) -> None:
+        """Where who attaches does not find the socket any more, listens at the one that ``there()``, in a thread, gives.
+
+        Raises SystemFailure.
+        """
+        if self._parts or await to_thread.run_sync(lambda: self._listeners[-1].is_there):
+            return
+        await self._listen(there)
+        log.warning("the socket was gone, and is made anew")
+        self._tasks.start_soon(self._serve, self._listeners[-1])
 
     async def _serve(self, listener: Listener) -> None:
         async with anyio.create_task_group() as tasks:
-            with self._door:
-                while True:
-                    try:
-                        carrier = await listener.accept_carrier()
-                    except OSError as error:
-                        log.error("nobody can attach any more", error=str(error))
-                        return
-                    tasks.start_soon(self._attend, carrier)
+            while not self._parts:
+                try:
+                    carrier = await listener.accept_carrier()
+                except OSError as error:
+                    log.error("nobody can attach any more", error=str(error))
+                    return
+                tasks.start_soon(self._attend, carrier)
 
     async def _attend(self, carrier: Carrier) -> None:
         async with carrier:
+            if self._parts:
+                return
             pid, uid = carrier.peer
             client = Client(self._engine, self._place, carrier, self.news_after, hand_over=self._hand_over, pid=pid)
             if uid not in {0, os.geteuid()}:
@@ -145,7 +157,7 @@ class Holder:
 
     async def _part(self) -> None:
         """Tells every client that another engine follows; returns when they have gone, or have had their time."""
-        self._door.cancel()
+        self._parts = True
         with anyio.move_on_after(PARTING, shield=True):
             for client in tuple(self.clients):
                 client.leave()

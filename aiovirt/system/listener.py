@@ -92,6 +92,14 @@ class Listener:
             self._socket.close()
             raise
 
+    @property
+    def is_there(self) -> bool:
+        """Whether who looks for it at its path finds it. Blocks for a moment."""
+        try:
+            return _identity_of(self._path) == self._identity
+        except FileNotFoundError:
+            return False
+
     async def accept(self) -> Connection:
         """The next client. Where this process has no descriptor left for one, it is hung up on."""
         return Connection(await self._accept())
