@@ -219,6 +219,7 @@ async def test_all_ends_where_no_engine_can_go_on(why: str) -> None:
         await tasks.start(engine.run)
         begin = anyio.current_time()
         first.say(Leaving(0))
+        await anyio.wait_all_tasks_blocked()
         with pytest.raises(HostGone):
             await engine.call(orders.Suspend(uuid=UUID(int=1), timeout=10 * SUCCESSION))
         assert engine.bus.closed
