@@ -198,7 +198,13 @@ class AttachedEngine:
         self._doors.close()
         self._asking.go_on(self._carrier)
 
-    def _leave_when_settled(self) -> None:
+    def _take_answer(self, message: Answer | Failure | Past | Leaving) -> None:
+        """Who leaves does so when it has answered: then it is left, too."""
+        if isinstance(message, Leaving):
+            self._leaves = True
+            self._asking.hold_back(message.taken)
+        else:
+            self._asking.answered(message)
         if self._leaves and self._asking.is_settled:
             self._carrier.close()
 
@@ -238,13 +244,8 @@ class AttachedEngine:
             self.bus.skip(_dropped(message.dropped))
         elif isinstance(message, Epochs):
             self.bus.go_on(_chain(message.eras))
-        elif isinstance(message, Answer | Failure | Past):
-            self._asking.answered(message)
-            self._leave_when_settled()
-        elif isinstance(message, Leaving):
-            self._leaves = True
-            self._asking.hold_back(message.taken)
-            self._leave_when_settled()
+        elif isinstance(message, Answer | Failure | Past | Leaving):
+            self._take_answer(message)
         elif isinstance(message, Unknown):
             log.info("a message of the engine is not known here", kind=message.kind)
             if message.number:

@@ -11,7 +11,7 @@ import pytest
 from anyio import to_thread
 
 from aiovirt.system.files import make_private
-from aiovirt.system.inotify import IN_CLOSE_WRITE, IN_DELETE, FolderWatch
+from aiovirt.system.inotify import IN_CLOSE_WRITE, IN_DELETE, IN_DELETE_SELF, IN_MOVE_SELF, FolderWatch
 from tests.system.conftest import PATIENCE
 
 pytestmark = pytest.mark.anyio
@@ -92,6 +92,16 @@ async def test_one_that_is_gone_is_waited_for(folder: Path, level: int) -> None:
             tasks.start_soon(is_another, watch)
             await anyio.wait_all_tasks_blocked()
             gone.with_name("old").rename(gone)
+        await file_is_seen(watch, folder, "after")
+
+
+async def test_who_asks_for_it_is_told_at_once_that_it_is_gone(folder: Path) -> None:
+    with FolderWatch(folder, IN_CLOSE_WRITE | IN_DELETE_SELF | IN_MOVE_SELF) as watch:
+        for _ in range(2):
+            folder.rename(folder.with_name("old"))
+            await is_another(watch)
+            folder.with_name("old").rename(folder)
+            await is_another(watch)
         await file_is_seen(watch, folder, "after")
 
 
