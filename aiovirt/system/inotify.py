@@ -50,7 +50,8 @@ class FolderWatch:
 
     ``kinds`` are the bits of what counts. It is the folder of that name: when another one takes its place (it was renamed or
     deleted, or one that it is in was), that is watched from then on. ``make(folder)`` makes it anew where it is gone; without,
-    it is waited for, which is told at once where IN_DELETE_SELF or IN_MOVE_SELF is among ``kinds``. Raises OSError where there is no folder, or no inotify to be had. Making it blocks for a moment.
+    it is waited for, which is told at once where IN_DELETE_SELF or IN_MOVE_SELF is among ``kinds``. Raises OSError where there is
+    no folder, or no inotify to be had. Making it blocks for a moment.
     """
 
     def __init__(self, folder: Path, kinds: int, make: Callable[[Path], None] | None = None) -> None:
