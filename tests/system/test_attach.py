@@ -443,14 +443,15 @@ async def test_answers_that_nobody_takes_are_bounded(place: Place, held: Connect
 
 
 async def test_one_waits_for_a_holder_that_is_just_ending(place: Place) -> None:
-    """Its socket is gone before its lock is."""
+    """Its socket is gone before its lock is; one that went on would make it anew."""
     async with engine_of(place) as process:
+        process.send_signal(signal.SIGSTOP)
         await anyio.to_thread.run_sync(socket_of(place).unlink)
         async with anyio.create_task_group() as tasks:
 
             async def end() -> None:
                 await anyio.wait_all_tasks_blocked()
-                process.terminate()
+                process.kill()
 
             tasks.start_soon(end)
             with anyio.fail_after(PATIENCE):
