@@ -53,7 +53,7 @@ from aiovirt.wire.attach.messages import (
     request_of,
 )
 
-__all__ = ["BATCH", "WAITING", "Client", "Place", "news_frame"]
+__all__ = ["BATCH", "WAITING", "Client", "Place", "news_frame", "refusal"]
 
 WAITING: Final = 128 * 1024 * 1024
 """Bytes of answers that may wait for a client before it is given up."""
@@ -74,6 +74,11 @@ log = get_logger("engine")
 def news_frame(events: list[Event]) -> bytes:
     """The message that tells of these events, which follow each other."""
     return framed(encode(News([encode_event(event) for event in events])))
+
+
+def refusal(why: Error) -> bytes:
+    """The message that lets nobody in."""
+    return framed(encode(failure_of(0, why)))
 
 
 class Client:
@@ -235,7 +240,7 @@ class Client:
     def refuse(self, why: Error) -> None:
         """The last words."""
         try:
-            self._carrier.write(framed(encode(failure_of(0, why))))
+            self._carrier.write(refusal(why))
         except OSError as error:
             log.debug("a client has gone before it was refused", pid=self.pid, error=str(error))
 

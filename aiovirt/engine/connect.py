@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Final
 from uuid import UUID, uuid4
 
 import anyio
-from anyio import to_thread
 from anyio.abc import TaskGroup, TaskStatus
 
 from aiovirt.engine.host import Host
@@ -22,11 +21,16 @@ from aiovirt.engine.paths import Claim, Folders, PathLike, Role, find_folders
 from aiovirt.engine.seam import Engine
 from aiovirt.engine.successors import Reconnection
 from aiovirt.engine.uri import Address, default_uri, parse_uri
-from aiovirt.errors import AccessDenied, Unsupported
+from aiovirt.errors import AccessDenied, SystemFailure, Unsupported
 from aiovirt.events.bus import Bus
 from aiovirt.events.types import HostStarted, JournalDegraded
+from aiovirt.system import to_thread
+from aiovirt.system.again import contained, keep_on, refused_by_system
 from aiovirt.system.background import Background
 from aiovirt.system.identity import boot_id, host_uuid, net_namespace
+from aiovirt.system.log import get_logger
+from aiovirt.system.log import load as load_log
+from aiovirt.system.reserve import RESERVE
 from aiovirt.system.seam import new_waker
 
 if TYPE_CHECKING:
@@ -42,6 +46,7 @@ if TYPE_CHECKING:
 __all__ = ["Connection", "connect", "free"]
 
 CLOSING_TIMEOUT: Final = 30.0
+_log = get_logger("engine")
 
 
 def connect(
@@ -87,6 +92,11 @@ class Connection:
 
     async def __aenter__(self) -> Host:
         address = parse_uri(self._uri or default_uri(os.environ.get("AIOVIRT_DEFAULT_URI"), is_root=_is_root()))
+        with refused_by_system(f"{address.uri} cannot be opened"):
+            return await self._open(address)
+        raise AssertionError("what is refused is raised")  # pragma: no cover
+
+    async def _open(self, address: Address) -> Host:
         async with AsyncExitStack() as stack:
             if address.driver == "test":
                 host = Host(await _open_test(address, stack))
@@ -165,6 +175,8 @@ async def _hold(address: Address, folders: Folders, stack: AsyncExitStack) -> Lo
     from aiovirt.engine.timekeeping import watch_clock
     from aiovirt.hostdev.source import HostDevices
 
+    await to_thread.run_sync(load_log)  # later there may be no descriptor to do it with
+    stack.enter_context(RESERVE.kept())
     store = Store(folders)
     loaded = await store.load()
     host, boot, netns = await to_thread.run_sync(lambda: (host_uuid(), boot_id(), net_namespace()))
@@ -201,6 +213,7 @@ async def _hold(address: Address, folders: Folders, stack: AsyncExitStack) -> Lo
     await tasks.start(_watch_devices, engine)
     for run in await engine.meet_again(loaded.runs):
         tasks.start_soon(_go_on, engine, run)
+    tasks.start_soon(_find_left_out, engine, tasks)
     tasks.start_soon(upkeep.follow_edits, engine, store)
     tasks.start_soon(upkeep.autostart, engine, store, boot)
     return engine
@@ -252,11 +265,28 @@ async def _flush_last(store: Store) -> None:
 
 async def _go_on(engine: LocalEngine, run: RunRecord) -> None:
     """A guest that was left running goes on; one that lived for its connection alone ends."""
-    if run.autodestroy:
-        await engine.destroy_owned(run.uuid)
-    else:
-        await engine.driver.reconnect(run.uuid)
+    with contained(_log, "a guest that was found could not be taken on", domain=run.name):
+        if run.autodestroy:
+            await engine.destroy_owned(run.uuid)
+        else:
+            await engine.driver.reconnect(run.uuid)
     engine.is_back(run.uuid)
+
+
+async def _find_left_out(engine: LocalEngine, tasks: TaskGroup) -> None:
+    """Looks again for guests that there was too little left to hold."""
+
+    async def find(works: Callable[[], None]) -> None:
+        while engine.left_out:
+            for run in await engine.meet_again(engine.left_out):
+                tasks.start_soon(_go_on, engine, run)
+            if engine.left_out:
+                raise SystemFailure(f"{len(engine.left_out)} guests cannot be held")
+        works()
+
+    await keep_on(
+        find, _log, lost="guests that were left running cannot be held for now", back="all guests that were left running are held"
+    )
 
 
 async def _watch_devices(engine: LocalEngine, *, task_status: TaskStatus[None]) -> None:

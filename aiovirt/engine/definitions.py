@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
 import anyio
-from anyio import to_thread
 from anyio.lowlevel import checkpoint
 from msgspec.structs import replace
 
@@ -18,6 +17,8 @@ from aiovirt.model import orders
 from aiovirt.model.lifecycle import Step
 from aiovirt.model.spec import DomainSpec
 from aiovirt.model.state import Detail, DomainState, Lifecycle, Reason
+from aiovirt.system import to_thread
+from aiovirt.system.again import is_passing
 from aiovirt.system.background import shielded
 from aiovirt.system.log import get_logger
 
@@ -78,6 +79,8 @@ class Definitions:
                 elif entry is not None and entry.is_persistent and await self._store.is_taken_away(name):
                     self._undefined(entry)
             except Error as error:
+                if is_passing(error):
+                    raise  # it may well be usable, and is looked at again
                 self._store.leave_alone(name)
                 log.error("a definition is left alone", name=name, error=str(error))
 

@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Final
 
 import anyio
-from anyio import to_thread
 
 from aiovirt.engine.attached import AttachedEngine
 from aiovirt.engine.glance import silent
 from aiovirt.engine.paths import Claim, Folders, Role
 from aiovirt.engine.uri import Address
 from aiovirt.errors import AccessDenied, ConnectionLost, HostGone, HostHeld, NoConnect, SystemFailure, Unsupported
+from aiovirt.system import to_thread
 from aiovirt.system.background import Background, shielded
 from aiovirt.system.carrier import Carrier, connect_unix
 from aiovirt.system.files import FileLock, make_private

@@ -9,23 +9,26 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from functools import partial
 from types import TracebackType
 from typing import Final, Self
 
 import anyio
-from anyio import to_thread
 from anyio.abc import TaskGroup
 
-from aiovirt.engine.client import BATCH, Client, Place, news_frame
+from aiovirt.engine.client import BATCH, Client, Place, news_frame, refusal
 from aiovirt.engine.local import LocalEngine
 from aiovirt.errors import AccessDenied, HostHeld, SystemFailure
 from aiovirt.events.feed import Events
 from aiovirt.events.tail import Tail
 from aiovirt.events.types import DomainLifecycle
+from aiovirt.system import to_thread
+from aiovirt.system.again import contained, keep_on
 from aiovirt.system.background import Background, shielded
 from aiovirt.system.carrier import Carrier
 from aiovirt.system.listener import Listener
 from aiovirt.system.log import get_logger
+from aiovirt.system.reserve import RESERVE
 from aiovirt.wire.attach.messages import HandOver
 
 __all__ = ["BACKLOG", "Holder"]
@@ -34,6 +37,7 @@ BACKLOG: Final = 1024
 """Processes that may wait to be let in."""
 PARTING: Final = 10.0
 """Seconds for which an engine that hands the host over goes on for what its clients have asked already."""
+_CROWDED: Final = SystemFailure("this host's engine takes no client on: too many open files")
 log = get_logger("engine")
 
 
@@ -104,35 +108,46 @@ class Holder:
         self._tasks.start_soon(self._serve, self._listeners[-1])
 
     async def _serve(self, listener: Listener) -> None:
+        listener.last_words = refusal(_CROWDED)
         async with anyio.create_task_group() as tasks:
-            while not self._parts:
-                try:
-                    carrier = await listener.accept_carrier()
-                except OSError as error:
-                    log.error("nobody can attach any more", error=str(error))
-                    return
-                tasks.start_soon(self._attend, carrier)
+            await keep_on(partial(self._accept, listener, tasks), log, lost="nobody can attach for now", back="processes can attach again")
+
+    async def _accept(self, listener: Listener, tasks: TaskGroup, works: Callable[[], None]) -> None:
+        while not self._parts:
+            carrier = await listener.accept_carrier()
+            works()
+            tasks.start_soon(self._attend, carrier)
+
+    async def _pass_on(self) -> None:
+        await keep_on(self._pass_news_on, log, lost="clients are told nothing for now", back="clients are told again")
 
     async def _attend(self, carrier: Carrier) -> None:
         async with carrier:
             if self._parts:
                 return
-            pid, uid = carrier.peer
-            client = Client(self._engine, self._place, carrier, self.news_after, hand_over=self._hand_over, pid=pid)
-            if uid not in {0, os.geteuid()}:
-                client.refuse(AccessDenied(f"user {uid} may not attach to this host"))
-                log.warning("a client was refused", pid=pid, uid=uid)
-                return
-            self.clients.add(client)
-            self._attended.set()
+            with contained(log, "a client could not be served"):
+                await self._serve_one(carrier)
+
+    async def _serve_one(self, carrier: Carrier) -> None:
+        pid, uid = carrier.peer
+        client = Client(self._engine, self._place, carrier, self.news_after, hand_over=self._hand_over, pid=pid)
+        if uid not in {0, os.geteuid()}:
+            client.refuse(AccessDenied(f"user {uid} may not attach to this host"))
+            log.warning("a client was refused", pid=pid, uid=uid)
+            return
+        try:
+            RESERVE.check("this host's engine takes no client on")
+        except SystemFailure as crowded:
+            client.refuse(crowded)
+            return
+        self.clients.add(client)
+        self._attended.set()
+        self._changed.set()
+        try:
+            await client.run()
+        finally:
+            self.clients.discard(client)
             self._changed.set()
-            try:
-                await client.run()
-            except Exception as error:
-                log.error("a client could not be served", pid=pid, exc_info=error)
-            finally:
-                self.clients.discard(client)
-                self._changed.set()
 
     # -- somebody else's -------------------------------------------------------------------
 
@@ -193,8 +208,9 @@ class Holder:
 
     # -- news ------------------------------------------------------------------------------
 
-    async def _pass_on(self) -> None:
+    async def _pass_news_on(self, works: Callable[[], None]) -> None:
         """To nobody while there is nobody: then no event wakes this."""
+        works()
         while not self._engine.bus.closed:
             if not self.clients:
                 self._attended = anyio.Event()

@@ -20,6 +20,7 @@ from aiovirt.events.feed import Events
 from aiovirt.model import orders
 from aiovirt.model.orders import DEFAULT_TIMEOUT
 from aiovirt.model.words import encoded_xml
+from aiovirt.system import to_thread
 from aiovirt.text import plain
 
 if TYPE_CHECKING:
@@ -165,7 +166,7 @@ async def _xml(xml_or_spec: str | DomainSpec) -> str:
 
     if not isinstance(xml_or_spec, DomainSpec):
         raise InvalidArgument(f"a domain is described by XML as text or by a DomainSpec, not by {xml_or_spec!r:.80}")
-    return await anyio.to_thread.run_sync(render, xml_or_spec)
+    return await to_thread.run_sync(render, xml_or_spec)
 
 
 def _as_uuid(text: str | UUID) -> UUID | None:

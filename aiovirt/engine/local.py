@@ -13,7 +13,6 @@ from typing import Any, Final, TypeVar
 from uuid import UUID
 
 import anyio
-from anyio import to_thread
 from msgspec.structs import replace
 
 from aiovirt.drivers.door import DeviceSource, Driver
@@ -44,7 +43,10 @@ from aiovirt.model.record import RunRecord
 from aiovirt.model.spec import DomainSpec
 from aiovirt.model.state import Detail, DomainState, Lifecycle, MonitorHealth, Reason
 from aiovirt.model.view import DomainView
+from aiovirt.system import to_thread
+from aiovirt.system.again import is_passing, refused_by_system
 from aiovirt.system.log import get_logger
+from aiovirt.system.reserve import RESERVE
 
 __all__ = ["LocalEngine"]
 
@@ -69,6 +71,8 @@ class LocalEngine:
         self._last_id = 0
         self.definitions = Definitions(self, store)
         self._closing = False
+        self.left_out: list[LoadedRun] = []
+        """Guests that could not be held for want of something, and may be found yet."""
         self._calls: set[anyio.CancelScope] = set()
         self._call_ended = anyio.Event()
         self._handlers: dict[type[Request[Any]], Callable[[Any], Awaitable[Any]]] = {
@@ -106,7 +110,9 @@ class LocalEngine:
         scope = anyio.CancelScope()
         self._calls.add(scope)
         try:
-            with scope:
+            with scope, refused_by_system("it cannot be done now"):
+                if isinstance(request, orders.Create | orders.Start):
+                    RESERVE.check("no guest can be started")
                 answer: R = await self._handlers[type(request)](request)
                 return answer
         finally:
@@ -376,7 +382,9 @@ class LocalEngine:
     async def meet_again(self, runs: Sequence[LoadedRun]) -> list[RunRecord]:
         """Finds guests that were left running; returns those that are there. Nothing about one keeps the others from being found."""
         met: list[RunRecord] = []
-        for uuid, found in (await self.driver.find([(one.run, one.spec) for one in runs])).items():
+        found_of = await self.driver.find([(one.run, one.spec) for one in runs])
+        self.left_out = [one for one in runs if isinstance(found := found_of.get(one.run.uuid), Error) and is_passing(found)]
+        for uuid, found in found_of.items():
             if isinstance(found, Error):
                 self.monitor(uuid, MonitorHealth.DEGRADED, str(found))
                 continue

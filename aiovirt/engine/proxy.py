@@ -16,7 +16,6 @@ from typing import Final, Self
 from uuid import UUID
 
 import anyio
-from anyio import to_thread
 from anyio.abc import TaskGroup
 from msgspec import Raw
 
@@ -28,6 +27,7 @@ from aiovirt.events.reader import Subscription
 from aiovirt.events.types import DomainLifecycle, DomainQMP
 from aiovirt.model.orders import AskQMP
 from aiovirt.model.state import Lifecycle
+from aiovirt.system import to_thread
 from aiovirt.system.background import Background, shielded
 from aiovirt.system.listener import Connection, Listener
 from aiovirt.system.log import get_logger

@@ -14,16 +14,17 @@ from uuid import UUID
 
 import anyio
 import msgspec
-from anyio import to_thread
 
 from aiovirt.engine.filled import Definition, Named, digest_of, drop_filled, read_definition, text_to_keep, write_filled
 from aiovirt.engine.paths import Folders
 from aiovirt.errors import DomainExists, Error, SystemFailure
 from aiovirt.model.record import RECORD_VERSION, RunRecord
 from aiovirt.model.spec import DomainSpec
-from aiovirt.system import files
+from aiovirt.system import files, to_thread
+from aiovirt.system.again import is_passing, keep_on, refused_by_system
 from aiovirt.system.background import shielded
 from aiovirt.system.log import get_logger
+from aiovirt.system.reserve import RESERVE
 
 __all__ = ["Loaded", "LoadedRun", "Store"]
 
@@ -63,8 +64,9 @@ class Store:
         self._unread_runs: frozenset[str] = frozenset()
 
     async def load(self) -> Loaded:
-        """Reads everything; reports what it cannot read."""
-        loaded = await to_thread.run_sync(self._load)
+        """Reads everything; reports what it cannot read. Raises SystemFailure where a shortage keeps it from that."""
+        with refused_by_system("the host's files cannot be read"):
+            loaded = await to_thread.run_sync(self._load)
         self._unreadable, self._unread_runs = loaded.unreadable, loaded.unread_runs
         return loaded
 
@@ -189,10 +191,15 @@ class Store:
 
     async def write_runs(self) -> None:
         """Writes what is noted, whenever something is, until cancelled."""
+        await keep_on(self._write_runs, log, lost="run records are not written for now", back="run records are written again")
+
+    async def _write_runs(self, works: Callable[[], None]) -> None:
         while True:
-            await self._news.wait()
             self._news = anyio.Event()
-            await self.try_flush()
+            for failure in (await self.flush()).values():
+                raise failure
+            works()
+            await self._news.wait()
 
     async def try_flush(self) -> None:
         """Writes what is noted; where that fails it is logged, and kept for the next time."""
@@ -220,6 +227,7 @@ class Store:
                 if definition.is_new:
                     _fill(path, definition)
             except (Error, OSError) as error:
+                _raise_passing(error)
                 unreadable.add(path.stem)
                 log.error("a definition is left alone", file=str(path), error=str(error))
             else:
@@ -232,6 +240,7 @@ class Store:
                 if (definition := read_definition(path)) is not None:
                     yield path, definition
             except (Error, OSError) as error:
+                _raise_passing(error)
                 unreadable.add(path.stem)
                 log.error("a definition is left alone", file=str(path), error=str(error))
 
@@ -260,6 +269,7 @@ class Store:
                     self._newer[run.uuid, run.id] = newer
                 yield _loaded_run(run)
             except (Error, OSError, msgspec.MsgspecError) as error:
+                _raise_passing(error)
                 unread.add(path.stem)
                 log.error("a run record is left alone", file=str(path), error=str(error))
 
@@ -271,6 +281,12 @@ class Store:
 
     def _autostart(self, name: str) -> Path:
         return self._folders.autostarts / f"{name}.xml"
+
+
+def _raise_passing(error: Exception) -> None:
+    """What cannot be read just now is not unreadable: whoever begins has to begin again."""
+    if is_passing(error):
+        raise error
 
 
 def _loaded_run(run: RunRecord) -> LoadedRun:
@@ -316,6 +332,6 @@ def _link(path: Path) -> None:
 async def _on_disk(work: Callable[[*Ts], None], *arguments: *Ts) -> None:
     """Runs blocking file ``work`` in a thread, to its end; an OSError becomes a SystemFailure."""
     try:
-        await shielded(to_thread.run_sync(work, *arguments))
+        await shielded(to_thread.run_sync(RESERVE.run, work, *arguments))
     except OSError as error:
         raise SystemFailure(f"{error.filename or 'a file'}: {error.strerror}") from error

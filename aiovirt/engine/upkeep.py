@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 import anyio
-from anyio import to_thread
 
 from aiovirt.engine.entries import Entry
 from aiovirt.engine.local import LocalEngine
 from aiovirt.engine.store import Store
 from aiovirt.errors import Error
 from aiovirt.model import orders
+from aiovirt.system import to_thread
+from aiovirt.system.again import contained, keep_on
 from aiovirt.system.inotify import IN_CLOSE_WRITE, IN_DELETE, IN_MOVED_FROM, IN_MOVED_TO, FolderWatch
 from aiovirt.system.log import get_logger
 
@@ -42,26 +45,29 @@ async def _start(engine: LocalEngine, entry: Entry, limit: anyio.CapacityLimiter
     async with limit:
         if engine.state_of(entry.uuid).is_active:
             return
-        try:
+        with contained(log, "a domain could not be started with the host", domain=entry.name):
             await engine.call(orders.Start(uuid=entry.uuid))
-        except (Error, OSError) as error:
-            log.error("a domain could not be started with the host", domain=entry.name, error=str(error))
 
 
 async def follow_edits(engine: LocalEngine, store: Store) -> None:
     """Takes in what others write to the folder of the definitions, until cancelled; at first, what they wrote before it is watched."""
-    try:
-        with await to_thread.run_sync(FolderWatch, store.folder, IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE) as watch:
+    follow = partial(_follow, engine, store, set(store.left_alone))
+    await keep_on(follow, log, lost="definitions that are edited are not seen for now", back="definitions are watched again")
+
+
+async def _follow(engine: LocalEngine, store: Store, looked_at: set[str], works: Callable[[], None]) -> None:
+    """``looked_at`` are those that need not be looked at in the beginning; the next time they do."""
+    with await to_thread.run_sync(FolderWatch, store.folder, IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE) as watch:
+        there = await store.names()
+        names = (_every(engine) | there) - looked_at
+        looked_at.clear()
+        while True:
+            for name in sorted(names, key=lambda name: (name in there, name)):  # who was renamed has gone first
+                await engine.definitions.edited(name)
+            works()
+            changed = await watch.names()
             there = await store.names()
-            names = (_every(engine) | there) - store.left_alone
-            while True:
-                for name in sorted(names, key=lambda name: (name in there, name)):  # who was renamed has gone first
-                    await engine.definitions.edited(name)
-                changed = await watch.names()
-                there = await store.names()
-                names = _every(engine) | there if "" in changed else {name.removesuffix(".xml") for name in changed if _is_definition(name)}
-    except OSError as error:
-        log.error("definitions that are edited are seen by the next engine only", error=str(error))
+            names = _every(engine) | there if "" in changed else {name.removesuffix(".xml") for name in changed if _is_definition(name)}
 
 
 def _every(engine: LocalEngine) -> set[str]:

@@ -52,6 +52,11 @@ class NetdevTable:
         self._forgotten = incarnation  # the highest incarnation of any number that is not remembered
         self._away: dict[int, Netdev] = {}
 
+    @property
+    def incarnation(self) -> int:
+        """The highest that was ever given."""
+        return max([self._forgotten, *self._incarnations.values()])
+
     def __iter__(self) -> Iterator[Netdev]:
         return iter(self._netdevs.values())
 

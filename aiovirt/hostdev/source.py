@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Final
 
 from anyio.abc import TaskStatus
 
-from aiovirt.errors import NoSuchDevice
-from aiovirt.events.types import Event
-from aiovirt.hostdev.watcher import Watch
+from aiovirt.errors import NoSuchDevice, Unsupported
+from aiovirt.events.types import Event, SourceResynced, WatcherLost
+from aiovirt.hostdev.watcher import LINKS, SourceLostError, Watch
 from aiovirt.model.busdevice import BusDevice
 from aiovirt.model.details import DeviceDetails
 from aiovirt.model.netdev import Netdev
 from aiovirt.model.pci import PCIDevice
+from aiovirt.system.again import keep_on, words_of
+from aiovirt.system.log import get_logger
 from aiovirt.system.nodedev import DetailsReader
 from aiovirt.system.sysfs import Sysfs
 from aiovirt.system.udev import list_devices
 
 __all__ = ["HostDevices"]
+
+_WAS_LOST: Final = "it was lost"
+log = get_logger("hostdev")
 
 
 class HostDevices:
@@ -40,6 +47,8 @@ class HostDevices:
     ) -> None:
         self._sysfs = sysfs or Sysfs()
         self._details = DetailsReader()
+        self._publish = publish
+        self._lost: str | None = None  # the source that failed, from then until all is read again
         self._watch = Watch(
             publish,
             known=known,
@@ -51,8 +60,48 @@ class HostDevices:
         )
 
     async def watch(self, *, task_status: TaskStatus[None]) -> None:
-        """Publishes the inventory, calls ``task_status.started()``, and follows until cancelled."""
-        await self._watch.run(task_status=task_status)
+        """Publishes the inventory, calls ``task_status.started()``, and follows until cancelled.
+
+        When a source fails, WatcherLost is published; then all is opened and read again, until it can be, and what differs
+        is published, and SourceResynced. The first time it says that it has started in either case.
+        """
+        said = False
+
+        def started() -> None:
+            nonlocal said
+            if not said:
+                said = True
+                task_status.started()
+
+        await keep_on(partial(self._follow, started), log, lost="devices are not watched for now", back="devices are watched again")
+
+    async def _follow(self, started: Callable[[], None], works: Callable[[], None]) -> None:
+        if self._lost is not None:
+            self._watch = self._watch.successor(_WAS_LOST)
+
+        def begun() -> None:
+            if self._lost not in (None, LINKS):  # of that one the watch tells itself
+                self._publish(SourceResynced(source=self._lost, reason=_WAS_LOST))
+            self._lost = None
+            works()
+            started()
+
+        try:
+            await self._watch.follow(begun)
+        except SourceLostError as lost:
+            self._tell_lost(lost.source, lost.why)
+            started()
+            if not isinstance(lost.__cause__, Unsupported):
+                raise
+        except Exception as error:
+            self._tell_lost(LINKS, words_of(error))
+            started()
+            raise
+
+    def _tell_lost(self, source: str, why: str) -> None:
+        if self._lost is None:
+            self._lost = source
+            self._publish(WatcherLost(source=source, why=why))
 
     async def read_phys_port_id(self, name: str) -> str | None:
         """Asks now: None when the driver has none. Raises NoSuchDevice, SystemFailure."""

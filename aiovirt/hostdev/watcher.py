@@ -38,6 +38,7 @@ from aiovirt.hostdev.turns import TURN, Bell, one_turn
 from aiovirt.hostdev.udev import UdevWatch
 from aiovirt.model.netdev import Netdev
 from aiovirt.model.pci import PCIDevice
+from aiovirt.system.again import is_passing
 from aiovirt.system.background import Background
 from aiovirt.system.log import get_logger
 from aiovirt.system.netlink import KOBJECT_UEVENT, RECEIVE_BUFFER, ROUTE, RTNLGRP_LINK, UEVENT_KERNEL, NetlinkSocket, Overrun
@@ -48,7 +49,7 @@ from aiovirt.wire import rtnetlink, uevent
 from aiovirt.wire.rtnetlink import LinkMessage, LinkReader
 from aiovirt.wire.uevent import Uevent
 
-__all__ = ["Watch"]
+__all__ = ["LINKS", "SourceLostError", "Watch"]
 
 ATTACH_WAIT: Final = 0.5
 """Seconds for which a new device's announcement waits for its driver."""
@@ -99,7 +100,8 @@ class Watch:
         self._heard_links = 0.0  # when, on a clock of its own
         self._links = Links(known := tuple(known), incarnation=incarnation, netns=netns)
         self._questions = Questions(self._sysfs, self._links.table.get)
-        self._pci = PCIWatch(self._tell, self._catch_up_uevents, bus or PCIBus(), self._mark_unlocked, known_pci := tuple(known_pci))
+        self._netns, self._bus = netns, bus or PCIBus()
+        self._pci = PCIWatch(self._tell, self._catch_up_uevents, self._bus, self._mark_unlocked, known_pci := tuple(known_pci))
         self._goes_on = bool(known or known_pci)
         self._begins = begins
         self._missed = False  # whether what is told of devices happened while nobody was there
@@ -127,17 +129,36 @@ class Watch:
                 task_status.started()
 
         try:
-            async with AsyncExitStack() as stack:
-                for name, opened in ((LINKS, self._link_socket), (UEVENTS, self._uevent_socket)):
-                    with _source(name):
-                        await stack.enter_async_context(opened)
-                udev = await self._open_udev(stack)
-                await self._begin()
-                started()
-                await self._follow(udev)
-        except _SourceLostError as lost:
+            await self.follow(started)
+        except SourceLostError as lost:
             self._publish(WatcherLost(source=lost.source, why=lost.why))
             started()
+
+    async def follow(self, started: Callable[[], object]) -> None:
+        """The same, but that SourceLostError is raised when a source fails for good."""
+        async with AsyncExitStack() as stack:
+            for name, opened in ((LINKS, self._link_socket), (UEVENTS, self._uevent_socket)):
+                with _source(name):
+                    await stack.enter_async_context(opened)
+            with _source(UDEV):
+                udev = await self._open_udev(stack)
+            await self._begin()
+            started()
+            await self._follow(udev)
+
+    def successor(self, begins: str) -> Watch:
+        """A watch that goes on from what this one knew when it ended."""
+        return Watch(
+            self._publish,
+            known=self._links.table,
+            known_pci=self._pci.functions,
+            incarnation=self._links.table.incarnation,
+            begins=begins,
+            netns=self._netns,
+            sysfs=self._sysfs,
+            bus=self._bus,
+            receive_buffer=self._receive_buffer,
+        )
 
     def find(self, subject: str) -> Netdev | PCIDevice | None:
         """The device as last told, or None."""
@@ -166,7 +187,7 @@ class Watch:
                 await self._refresh_named(name)
             else:
                 await self._refresh_link(int(name.partition(".")[0]))
-        except (_SourceLostError, anyio.ClosedResourceError) as over:
+        except (SourceLostError, anyio.ClosedResourceError) as over:
             raise SystemFailure(f"devices are not watched any more: {over}", subject=subject) from over
 
     def doubt(self, name: str, phys_port_id: str | None) -> None:
@@ -183,6 +204,8 @@ class Watch:
         try:
             monitor = await stack.enter_async_context(UdevMonitor(receive_buffer=self._receive_buffer))
         except SystemFailure as failure:
+            if is_passing(failure):
+                raise
             self._publish(SourceMissing(source=UDEV, why=str(failure)))
             return None
         self._links.udev = True
@@ -346,7 +369,7 @@ class Watch:
             self._lost(LINKS, hole)
             return True
         except Error as error:
-            raise _SourceLostError(LINKS, str(error)) from error
+            raise SourceLostError(LINKS, str(error)) from error
         return datagram is not None
 
     def _hear_uevents(self) -> bool:
@@ -361,7 +384,7 @@ class Watch:
             self._lost(UEVENTS, hole)
             return True
         except Error as error:
-            raise _SourceLostError(UEVENTS, str(error)) from error
+            raise SourceLostError(UEVENTS, str(error)) from error
         if heard is not None:
             self._keep(heard)
         return datagram is not None
@@ -432,8 +455,8 @@ class Watch:
             self._to_ask.ring()
 
 
-class _SourceLostError(Exception):
-    """A source cannot be heard any more."""
+class SourceLostError(Exception):
+    """A source cannot be heard any more, ``why`` in words; what was raised there is its cause."""
 
     def __init__(self, source: str, why: str) -> None:
         super().__init__(why)
@@ -447,4 +470,4 @@ def _source(name: str) -> Iterator[None]:
     try:
         yield
     except Error as error:
-        raise _SourceLostError(name, str(error)) from error
+        raise SourceLostError(name, str(error)) from error

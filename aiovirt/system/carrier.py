@@ -14,8 +14,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Final, Protocol, Self
 
-from anyio import to_thread
-
+from aiovirt.system import to_thread
 from aiovirt.system.background import shielded
 from aiovirt.system.seam import here
 from aiovirt.system.sockets import connect_now, peer_of

@@ -12,9 +12,12 @@ from collections.abc import Callable
 
 import anyio
 
+from aiovirt.system.log import get_logger
 from aiovirt.system.seam import here
 
 __all__ = ["Deadline", "Deadlines"]
+
+log = get_logger("system")
 
 
 class Deadline:
@@ -66,4 +69,7 @@ class Deadlines:
     def _pass_by(self) -> None:
         now = self._now()
         while self._heap and self._heap[0][0] <= now:
-            heapq.heappop(self._heap)[2].pass_by()
+            try:
+                heapq.heappop(self._heap)[2].pass_by()
+            except Exception as error:
+                log.error("what was due could not be done", exc_info=error)

@@ -1,6 +1,6 @@
 """Files and locks of our own: private, whole or not there, on disk before anybody relies on them.
 
-Everything here blocks; callers on the loop go through ``anyio.to_thread``.
+Everything here blocks; callers on the loop go through :mod:`aiovirt.system.to_thread`.
 """
 
 from __future__ import annotations

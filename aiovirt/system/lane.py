@@ -11,7 +11,9 @@ from collections.abc import Callable
 from math import inf
 from typing import Final
 
-from anyio import CapacityLimiter, get_cancelled_exc_class, move_on_after, to_thread
+from anyio import CapacityLimiter, get_cancelled_exc_class, move_on_after
+
+from aiovirt.system import to_thread
 
 __all__ = ["Lane"]
 

@@ -17,11 +17,13 @@ from typing import Final, Self
 import anyio
 
 from aiovirt.system.carrier import Carrier
+from aiovirt.system.log import get_logger
 from aiovirt.system.sockets import BACKLOG, connect_now, listen_unix
 
 __all__ = ["Connection", "Listener"]
 
 PAUSE: Final = 0.1
+log = get_logger("system")
 _CROWDED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
@@ -74,7 +76,10 @@ class Listener:
     """
 
     def __init__(self, path: str, *, backlog: int = BACKLOG, handed_over: socket.socket | None = None) -> None:
+        self.last_words = b""
+        """Said to whoever is hung up on as there is no descriptor left."""
         self._path = path
+        self._is_crowded = False
         self._stays = handed_over is not None
         if handed_over is None:
             _claim(path)
@@ -101,7 +106,7 @@ class Listener:
             return False
 
     async def accept(self) -> Connection:
-        """The next client. Where this process has no descriptor left for one, it is hung up on."""
+        """The next client. Where this process has no descriptor left for one, it is told ``last_words`` and hung up on."""
         return Connection(await self._accept())
 
     async def accept_carrier(self) -> Carrier:
@@ -112,23 +117,36 @@ class Listener:
         while True:
             await anyio.wait_readable(self._socket)
             try:
-                return self._socket.accept()[0]
+                taken = self._socket.accept()[0]
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 continue
             except OSError as error:
                 if error.errno not in _CROWDED:
                     raise
+                self._tell(error)
+            else:
+                self._tell(None)
+                return taken
             if not self._turn_away():
                 with anyio.move_on_after(PAUSE):  # nothing tells when there is a descriptor again
                     await anyio.sleep_forever()
+
+    def _tell(self, error: OSError | None) -> None:
+        """Once, that clients are turned away, and once that they are not any more."""
+        if error is not None and not self._is_crowded:
+            log.error("clients are turned away", why=str(error))
+        elif error is None and self._is_crowded:
+            log.warning("clients are taken again")
+        self._is_crowded = error is not None
 
     def _turn_away(self) -> bool:
         """A client that is left in the queue would be found there again at once, and for ever. Returns whether one was taken."""
         self._spare.close()
         taken = False
-        with suppress(OSError):
-            self._socket.accept()[0].close()
+        with suppress(OSError), self._socket.accept()[0] as client:
             taken = True
+            client.setblocking(False)
+            client.send(self.last_words)
         with suppress(OSError):
             self._spare = _new_spare()
         return taken

@@ -1,7 +1,8 @@
 """Loggers of the house: structlog over the standard library's, silent until somebody configures them.
 
 What others wrote (a guest, a client, the kernel) is made harmless here, so that it is one line however it is rendered.
-structlog takes longer to load than all else that a command line needs, so it is loaded with the first line that is wanted.
+structlog takes longer to load than all else that a command line needs, so it is loaded with the first line that is wanted, or by
+an engine as it begins: later there may be no descriptor to load it with. A line that cannot be written raises nothing.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
@@ -17,7 +19,7 @@ from aiovirt.text import brief
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
-__all__ = ["Logger", "get_logger", "on_first_line"]
+__all__ = ["Logger", "get_logger", "load", "on_first_line"]
 
 logging.getLogger("aiovirt").addHandler(logging.NullHandler())  # else Python itself prints warnings to stderr
 
@@ -39,34 +41,50 @@ class Logger:
     def debug(self, event: str, **keys: object) -> None:
         """A line for who looks closely."""
         if self._plain.isEnabledFor(logging.DEBUG):
-            self._logger.debug(brief(event), **_harmless(keys))
+            self._write(logging.DEBUG, event, keys)
 
     def info(self, event: str, **keys: object) -> None:
         """A line about what goes its way."""
         if self._plain.isEnabledFor(logging.INFO):
-            self._logger.info(brief(event), **_harmless(keys))
+            self._write(logging.INFO, event, keys)
 
     def warning(self, event: str, **keys: object) -> None:
         """A line about what somebody may have to look after."""
         if self._plain.isEnabledFor(logging.WARNING):
-            self._logger.warning(brief(event), **_harmless(keys))
+            self._write(logging.WARNING, event, keys)
 
     def error(self, event: str, **keys: object) -> None:
         """A line about what is not as it should be; ``exc_info`` is the exception that tells it."""
         if self._plain.isEnabledFor(logging.ERROR):
-            self._logger.error(brief(event), **_harmless(keys))
+            self._write(logging.ERROR, event, keys)
+
+    def _write(self, level: int, event: str, keys: dict[str, object]) -> None:
+        """As structlog renders it; where it cannot, as plainly as may be."""
+        event, keys = brief(event), _harmless(keys)
+        try:
+            self._logger.log(level, event, **keys)
+        except Exception as error:  # noqa: BLE001 - there may be no memory or descriptor, and whoever writes a line has other worries
+            with suppress(Exception):
+                self._plain.log(level, "%s %s (not rendered: %s)", event, {**self._keys, **keys}, error)
 
     @property
     def _logger(self) -> FilteringBoundLogger:
         if self._bound is not None:
             return self._bound
+        load()
         import structlog
 
-        while _configure:
-            _configure.pop()()
         bound: FilteringBoundLogger = structlog.wrap_logger(self._plain).bind(**self._keys)
         self._bound = bound
         return bound
+
+
+def load() -> None:
+    """Loads and configures structlog, if that is still to be done."""
+    import structlog  # noqa: F401
+
+    while _configure:
+        _configure.pop()()
 
 
 def _harmless(keys: dict[str, object]) -> dict[str, object]:

@@ -17,10 +17,10 @@ from types import TracebackType
 from typing import Final, Protocol, Self
 
 import anyio
-from anyio import to_thread
 from msgspec import Struct
 
 from aiovirt.model.record import ProcessId
+from aiovirt.system import to_thread
 from aiovirt.system.identity import boot_id
 from aiovirt.system.proc import stat_of
 

@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from typing import Final
 
 import anyio
-from anyio import to_thread
 
 from aiovirt.errors import SystemFailure
+from aiovirt.system import to_thread
 
 __all__ = ["read_path", "read_within", "wait_hung_up"]
 

@@ -17,11 +17,11 @@ from typing import Final, Protocol, Self, cast
 
 import anyio
 import pyudev
-from anyio import to_thread
 from msgspec import Struct, structs
 
 from aiovirt.errors import SystemFailure
 from aiovirt.model.busdevice import BusDevice
+from aiovirt.system import to_thread
 from aiovirt.system.netlink import Overrun
 from aiovirt.system.seam import Attention, here
 

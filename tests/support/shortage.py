@@ -37,6 +37,8 @@ import msgspec
 __all__ = ["TOLD_AS", "Kind", "Mode", "Shortage"]
 
 OURS: Final = f"{Path(str(importlib.util.find_spec('aiovirt').origin)).parent}/"  # type: ignore[union-attr] # it is not loaded yet
+THREADS: Final = f"{OURS}system/to_thread.py"
+"""All ask for their threads there."""
 TESTS: Final = f"{Path(__file__).parent}/"
 
 
@@ -334,7 +336,7 @@ def _place(call: str) -> str | None:
     frame: FrameType | None = sys._getframe(2)
     while frame is not None:
         name = frame.f_code.co_filename
-        if name.startswith(OURS):
+        if name.startswith(OURS) and name != THREADS:
             if frame.f_code.co_name == "<module>":
                 return None  # Python loads it: then there is no engine yet
             return f"{name.removeprefix(OURS)}:{frame.f_code.co_qualname} {call}"

@@ -26,7 +26,7 @@ from msgspec import Struct
 
 import aiovirt
 from aiovirt import DomainState, Host
-from aiovirt.drivers.qemu.driver import LOG_LIMIT
+from aiovirt.drivers.qemu.logs import LOG_LIMIT
 from aiovirt.errors import Error
 from aiovirt.events import Event, HostEvent, HostStarted, JournalDegraded, MonitorEvent, MonitorHealth, NetdevAdded, Subscription
 from tests.support.shortage import TOLD_AS, Kind, Mode

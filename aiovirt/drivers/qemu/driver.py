@@ -8,22 +8,23 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Container, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Final
 from uuid import UUID
 
 import anyio
 import msgspec
-from anyio import to_thread
 from anyio.abc import TaskGroup
 from msgspec.structs import replace
 
 from aiovirt.drivers.door import Save, Sink
-from aiovirt.drivers.qemu import command_line, commands
+from aiovirt.drivers.qemu import command_line, commands, logs
 from aiovirt.drivers.qemu.emulator import Emulator, find_emulator
 from aiovirt.drivers.qemu.guest import LAST_WORDS, Guest
+from aiovirt.drivers.qemu.logs import LOG_LIMIT
 from aiovirt.drivers.qemu.machine import CHANGED_BY_COMMANDS
 from aiovirt.drivers.qemu.once import lock_once, refuse_another
 from aiovirt.errors import (
@@ -39,18 +40,17 @@ from aiovirt.errors import (
 from aiovirt.model.lifecycle import Fact
 from aiovirt.model.record import RunRecord
 from aiovirt.model.spec import DomainSpec, VirtType
-from aiovirt.system import files, process
+from aiovirt.system import files, process, to_thread
+from aiovirt.system.again import tell
 from aiovirt.system.background import shielded
 from aiovirt.system.carrier import connect_unix
 from aiovirt.system.deadlines import Deadlines
-from aiovirt.system.inotify import IN_CREATE, IN_MODIFY, IN_MOVED_TO, FolderWatch
 from aiovirt.system.log import get_logger
 from aiovirt.system.sockets import listen_unix
 from aiovirt.wire.qmp.protocol import DEFAULT_LIMIT
 
 __all__ = ["QemuDriver"]
 
-LOG_LIMIT: Final = 1024 * 1024
 LOG_TAIL: Final = 2000
 LOG_SHOWN: Final = 256 * 1024
 """Bytes of a log that are shown when it is asked for."""
@@ -87,13 +87,8 @@ class QemuDriver:
         self._has_kvm = await to_thread.run_sync(_has_kvm)
 
     async def bound_logs(self) -> None:
-        """Keeps every guest's log within its limit, whatever the guest makes QEMU say, until cancelled."""
-        try:
-            with await to_thread.run_sync(FolderWatch, self._log_dir, IN_MODIFY) as writes:
-                while True:
-                    await to_thread.run_sync(_shrink, self._log_dir, await writes.names())
-        except OSError as error:
-            logger.error("logs are bounded at each start only", error=str(error))
+        """See :func:`aiovirt.drivers.qemu.logs.bound_logs`."""
+        await logs.bound_logs(self._log_dir)
 
     def check(self, spec: DomainSpec) -> DomainSpec:
         """``spec`` with its type chosen; raises ConfigUnsupported."""
@@ -164,6 +159,7 @@ class QemuDriver:
 
     async def _hold(self, run: RunRecord, spec: DomainSpec, held: process.Process) -> Guest:
         guest = Guest(run, spec, held, self._sink, self._on_ended, deadlines=self._deadlines, reply_limit=self._reply_limit)
+        guest.reconnect = partial(self.reconnect, run.uuid)
         self._guests[run.uuid] = guest
         await self._tasks.start(guest.watch)
         return guest
@@ -226,7 +222,10 @@ class QemuDriver:
             if isinstance(found, process.Process):
                 held[run.uuid] = (await self._hold(replace(run, process=found.identity), spec, found)).run
             elif found is not None:
-                held[run.uuid] = SystemFailure(f"its process cannot be held: {found.strerror or found}", subject=f"domain/{run.uuid}")
+                held[run.uuid] = failure = SystemFailure(
+                    f"its process cannot be held: {found.strerror or found}", subject=f"domain/{run.uuid}"
+                )
+                failure.__cause__ = found
             else:
                 await self._sweep(run)
                 self._sink.fact(run.uuid, Fact.EXITED)
@@ -244,20 +243,18 @@ class QemuDriver:
                     async with carrier:
                         return
                 await guest.meet_again(carrier, ADOPT_TIMEOUT)
-            except (Error, OSError) as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is: it is this guest's
+                tell(logger, "a guest cannot be spoken to", error, domain=guest.run.name)
                 guest.give_up(error)
 
     async def watch_monitors(self) -> None:
         """Tries guests again that could not be spoken to, when a socket comes to where theirs was, until cancelled."""
-        try:
-            with await to_thread.run_sync(FolderWatch, self._run_dir, IN_CREATE | IN_MOVED_TO) as watch:
-                while True:
-                    names = await watch.names()
-                    for uuid, guest in self._guests.items():
-                        if guest.is_unreached and not names.isdisjoint({"", f"{uuid}.monitor"}):
-                            self._tasks.start_soon(self.reconnect, uuid)
-        except OSError as error:
-            logger.error("guests that cannot be spoken to are tried again on demand only", error=str(error))
+        await logs.watch_monitors(self._run_dir, self._try_again)
+
+    def _try_again(self, names: Container[str]) -> None:
+        for uuid, guest in self._guests.items():
+            if guest.is_unreached and ("" in names or f"{uuid}.monitor" in names):
+                self._tasks.start_soon(self.reconnect, uuid)
 
     async def _reached(self, uuid: UUID, timeout: float) -> Guest:
         """The guest, with which speaking was tried once more where it could not be done."""
@@ -332,12 +329,6 @@ def _plain(arguments: bytes) -> dict[str, object]:
         return msgspec.json.decode(arguments, type=dict[str, object])
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise InvalidArgument(f"the arguments are no JSON object that QEMU reads: {error}") from error
-
-
-def _shrink(folder: Path, names: set[str]) -> None:
-    paths = folder.glob("*.log") if "" in names else (folder / name for name in names if name.endswith(".log"))
-    for path in paths:
-        files.shrink(path, LOG_LIMIT)
 
 
 def _has_kvm() -> bool:

@@ -14,6 +14,7 @@ from typing import Final
 
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
+from anyio.lowlevel import checkpoint
 
 from aiovirt.drivers.door import Sink
 from aiovirt.drivers.qemu import commands
@@ -25,6 +26,7 @@ from aiovirt.model.lifecycle import Fact
 from aiovirt.model.record import RunRecord
 from aiovirt.model.spec import Action, DomainSpec
 from aiovirt.model.state import MonitorHealth
+from aiovirt.system.again import FIRST_PAUSE, contained, is_passing, keep_on, tell, words_of
 from aiovirt.system.carrier import Carrier
 from aiovirt.system.deadlines import Deadlines
 from aiovirt.system.log import get_logger
@@ -78,20 +80,34 @@ class Guest:
         self._quiet = anyio.Event()  # the monitor has nothing more to say
         self._quiet.set()
         self._tasks: TaskGroup | None = None
+        self._is_retried = self._was_short = False
+        self.reconnect: Callable[[], Awaitable[None]] = checkpoint
+        """Opens its monitor; whoever found it knows how."""
 
     # -- life ------------------------------------------------------------------------------
 
     async def watch(self, *, task_status: TaskStatus[None]) -> None:
         """Lives as long as the process, or until cancelled; cancelling harms no guest."""
-        async with self.process, anyio.create_task_group() as self._tasks:
-            task_status.started()
-            self.status = await self.process.wait()
-            with anyio.move_on_after(LAST_WORDS):
-                await self._quiet.wait()
-            self._ended(self)
-            self.exited.set()
-            self._sink.fact(self.run.uuid, Fact.EXITED)
-            self._tasks.cancel_scope.cancel()
+        with contained(logger, "a guest is not watched any more", self.give_up, domain=self.run.name):
+            try:
+                async with self.process, anyio.create_task_group() as self._tasks:
+                    task_status.started()
+                    await self._until_exited()
+                    self._tasks.cancel_scope.cancel()
+            finally:
+                self._tasks = None
+
+    async def _until_exited(self) -> None:
+        await keep_on(self._wait, logger, lost="a guest's end cannot be waited for", back="a guest's end is waited for again")
+        with anyio.move_on_after(LAST_WORDS):
+            await self._quiet.wait()
+        self._ended(self)
+        self.exited.set()
+        self._sink.fact(self.run.uuid, Fact.EXITED)
+
+    async def _wait(self, works: Callable[[], None]) -> None:
+        works()
+        self.status = await self.process.wait()
 
     async def begin(self, carrier: Carrier, timeout: float) -> None:
         """The first session, with a QEMU that we started; raises OrderTimeout, ConnectionLost as :meth:`Monitor.ready`."""
@@ -152,14 +168,39 @@ class Guest:
             self.look_again()
 
     def give_up(self, why: Exception) -> None:
-        """It cannot be spoken to: DEGRADED, and still there."""
+        """It cannot be spoken to: DEGRADED, and still there. After a shortage it is tried again."""
         self.tried.set()
         if not self.exited.is_set():
-            self._sink.monitor(self.run.uuid, MonitorHealth.DEGRADED, str(why))
+            self._sink.monitor(self.run.uuid, MonitorHealth.DEGRADED, words_of(why))
+            if is_passing(why):
+                self._try_again()
+
+    def _try_again(self) -> None:
+        self._was_short = True
+        if self._tasks is not None and not self._is_retried:
+            self._is_retried = True
+            self._tasks.start_soon(self._keep_trying)
+
+    async def _keep_trying(self) -> None:
+        with anyio.move_on_after(FIRST_PAUSE):
+            await self.exited.wait()
+        try:
+            log = logger.bind(domain=self.run.name)
+            await keep_on(self._try_once, log, lost="a guest cannot be spoken to for now", back="a guest is spoken to again")
+        finally:
+            self._is_retried = False
+
+    async def _try_once(self, works: Callable[[], None]) -> None:
+        await self.tried.wait()
+        self._was_short = False
+        await self.reconnect()
+        if self.is_unreached and self._was_short:
+            raise ConnectionLost(f"the monitor of {self.run.name} is not connected")
+        works()
 
     def _open(self, carrier: Carrier) -> Monitor:
-        assert self._tasks is not None
-
+        if self._tasks is None:
+            raise ConnectionLost(f"{self.run.name} is not watched any more")
         ear = _Ear(self)
         monitor = ear.monitor = Monitor(carrier, ear, self._deadlines, limit=self._reply_limit)
         self._quiet = anyio.Event()
@@ -167,14 +208,19 @@ class Guest:
         return monitor
 
     async def _listen(self, carrier: Carrier, monitor: Monitor) -> None:
-        quiet = self._quiet
-        async with carrier:
-            why = await monitor.run()
+        quiet, why, failures = self._quiet, "", list[Exception]()
+        with contained(logger, "a guest could not be listened to", failures.append, domain=self.run.name):
+            async with carrier:
+                why = await monitor.run()
         quiet.set()
         self._settled.set()
         with anyio.move_on_after(LAST_WORDS):
             await self.exited.wait()
-        if not self.exited.is_set() and monitor is self.monitor:
+        if self.exited.is_set() or monitor is not self.monitor:
+            self._was_short = self._was_short or any(map(is_passing, failures))  # whoever opened it tells
+        elif failures:
+            self.give_up(failures[0])
+        else:
             self._sink.monitor(self.run.uuid, MonitorHealth.LOST, why)
 
     @property
@@ -238,15 +284,28 @@ class Guest:
         if monitor is self.monitor:
             self._ask(self._ask_how_it_is, monitor)
 
-    def _ask(self, question: Callable[..., Awaitable[None]], *about: object) -> None:
+    def _ask(self, question: Callable[..., Awaitable[None]], monitor: Monitor, *about: object) -> None:
         """In a task of its own; :meth:`settle` waits for it."""
         if self._tasks is not None:
             self._asking += 1
-            self._tasks.start_soon(self._asked, question, *about)
+            self._tasks.start_soon(self._asked, question, monitor, *about)
 
-    async def _asked(self, question: Callable[..., Awaitable[None]], *about: object) -> None:
+    @contextmanager
+    def _using(self, monitor: Monitor | None) -> Iterator[None]:
+        """Errors of ours go on; with whatever else is raised, the session ends: what was missed is asked for by the next one."""
         try:
-            await question(*about)
+            yield
+        except Error:
+            raise
+        except Exception as error:  # noqa: BLE001 - a guest's trouble, which is nobody else's
+            tell(logger, "what a guest said could not be made use of", error, domain=self.run.name)
+            if monitor is not None:
+                monitor.fail(error)
+
+    async def _asked(self, question: Callable[..., Awaitable[None]], monitor: Monitor, *about: object) -> None:
+        try:
+            with self._using(monitor):
+                await question(monitor, *about)
         except Error as error:
             logger.info("it could not be asked how it is", domain=self.run.name, error=str(error))
         finally:
@@ -284,8 +343,9 @@ class Guest:
 
     async def _look_on(self, monitor: Monitor) -> None:
         try:
-            while self._may_differ and await self._look(monitor):
-                pass
+            with self._using(monitor):
+                while self._may_differ and await self._look(monitor):
+                    pass
         finally:
             self._is_looking = False
 
@@ -316,8 +376,9 @@ class Guest:
 
     async def _restart(self) -> None:
         try:
-            await self.execute(commands.system_reset, POLICY_TIMEOUT)
-            await self.execute(commands.cont, POLICY_TIMEOUT)
+            with self._using(self.monitor):
+                await self.execute(commands.system_reset, POLICY_TIMEOUT)
+                await self.execute(commands.cont, POLICY_TIMEOUT)
         except Error as error:
             self._sink.monitor(self.run.uuid, MonitorHealth.DEGRADED, f"could not be restarted: {error}")
         finally:

@@ -15,6 +15,7 @@ from msgspec import Struct
 from aiovirt.drivers.qemu.errors import command_failed, session_lost, unexpected_reply
 from aiovirt.drivers.qemu.window import Answer, Call, Lane, Stage, Window
 from aiovirt.errors import OrderTimeout, ProtocolError, ReplyTooLong, SystemFailure, Unsupported
+from aiovirt.system.again import is_passing, words_of
 from aiovirt.system.carrier import ByteCarrier
 from aiovirt.system.deadlines import Deadline, Deadlines
 from aiovirt.system.log import get_logger
@@ -68,6 +69,7 @@ class Monitor:
         self._seam = here()
         self._begun: anyio.Event | None = anyio.Event()  # until it has
         self._ended: str | None = None
+        self._failure: Exception | None = None
         self._received = 0
         self._silent = False
         self._check: Deadline | None = None
@@ -76,16 +78,34 @@ class Monitor:
     # -- life ------------------------------------------------------------------------------
 
     async def run(self) -> str:
-        """Reads until the session ends; returns why it did. Every waiter gets ConnectionLost."""
+        """Reads until the session ends; returns why it did. Every waiter gets ConnectionLost.
+
+        Raises what is not QEMU's doing: a shortage, a mistake of ours.
+        """
         why = "the session was closed"
         try:
             await self._carrier.run(self._heard, self._pump)
+            self._raise_failure()
             why = "QEMU closed its monitor"
         except (OSError, ProtocolError) as error:
             why = str(error)
+            if is_passing(error):
+                raise
+        except Exception as error:
+            why = words_of(error)
+            raise
         finally:
             self._end(why)
         return why
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+    def fail(self, error: Exception) -> None:
+        """What QEMU said could not be made use of: the session ends with ``error``."""
+        self._failure = error
+        self._carrier.close()
 
     async def ready(self, timeout: float) -> None:
         """Returns when QEMU has greeted and capabilities are negotiated.

@@ -1,0 +1,103 @@
+"""What a shortage ends is tried again: there is room, memory, a descriptor, a thread or a watch again before long."""
+
+from __future__ import annotations
+
+import errno
+import math
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import anyio
+
+from aiovirt.errors import Error, SystemFailure
+from aiovirt.system.log import Logger
+from aiovirt.system.to_thread import NoThreadError
+
+__all__ = ["FIRST_PAUSE", "contained", "is_passing", "keep_on", "refused_by_system", "tell", "words_of"]
+
+FIRST_PAUSE: Final = 0.25
+LAST_PAUSE: Final = 30.0
+"""Seconds between two attempts; each pause is twice the one before."""
+
+_SHORT: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.ENOSPC, errno.EDQUOT})
+
+
+def is_passing(error: BaseException | None) -> bool:
+    """Whether there was none of something that there may be again: of that alone, or behind what it made of the matter."""
+    while error is not None:
+        if isinstance(error, MemoryError | NoThreadError) or (isinstance(error, OSError) and error.errno in _SHORT):
+            return True
+        error = error.__cause__
+    return False
+
+
+def words_of(error: BaseException) -> str:
+    """What it says; its kind, where that is nothing."""
+    return str(error) or type(error).__name__
+
+
+async def keep_on(work: Callable[[Callable[[], None]], Awaitable[object]], log: Logger, *, lost: str, back: str) -> None:
+    """Does ``work`` until it returns or is cancelled; where it fails, again, after a while that grows.
+
+    ``work`` is given what it calls once it is under way. That it failed is logged once, as ``lost``, until it is under way
+    again, which is logged as ``back``. What is no shortage is logged with its traceback.
+    """
+    pause, since, is_lost = FIRST_PAUSE, math.inf, False
+
+    def works() -> None:
+        nonlocal since, is_lost
+        since = anyio.current_time()
+        if is_lost:
+            log.warning(back)
+            is_lost = False
+
+    while True:
+        try:
+            await work(works)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is told, and is no reason to stop
+            if not is_lost:
+                tell(log, lost, error)
+                is_lost = True
+        else:
+            return
+        if anyio.current_time() - since > pause:
+            pause = FIRST_PAUSE  # it was under way for some time
+        since = math.inf
+        with anyio.move_on_after(pause):  # nothing tells when there is enough again
+            await anyio.sleep_forever()
+        pause = min(2 * pause, LAST_PAUSE)
+
+
+@contextmanager
+def contained(log: Logger, event: str, failed: Callable[[Exception], object] | None = None, **keys: object) -> Iterator[None]:
+    """What serves one guest or one client, within a task group of all: what it raises is logged, and ends nobody else.
+
+    ``failed`` is called with it then. A cancellation goes on.
+    """
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - whatever it is: that is what this is for
+        tell(log, event, error, **keys)
+        if failed is not None:
+            failed(error)
+
+
+def tell(log: Logger, event: str, error: Exception, **keys: object) -> None:
+    """With its traceback, where it is no shortage of a call to the system."""
+    known = isinstance(error, OSError | Error)
+    log.error(event, why=words_of(error), exc_info=None if known else error, **keys)
+
+
+@contextmanager
+def refused_by_system(what: str) -> Iterator[None]:
+    """Raises SystemFailure in place of an OSError, or where there is no memory; errors of ours go on."""
+    try:
+        yield
+    except Error:
+        raise
+    except OSError as error:
+        where = f": {error.filename}" if error.filename else ""
+        raise SystemFailure(f"{what}: {error.strerror or error}{where}") from error
+    except MemoryError as error:
+        raise SystemFailure(f"{what}: there is not enough memory") from error
