@@ -284,9 +284,7 @@ async def _find_left_out(engine: LocalEngine, tasks: TaskGroup) -> None:
                 raise SystemFailure(f"{len(engine.left_out)} guests cannot be held")
         works()
 
-    await keep_on(
-        find, _log, lost="guests that were left running cannot be held for now", back="all guests that were left running are held"
-    )
+    await keep_on(find, _log, lost="guests that run cannot be held for now", back="all guests that run are held")
 
 
 async def _watch_devices(engine: LocalEngine, *, task_status: TaskStatus[None]) -> None:

@@ -137,7 +137,7 @@ async def _lock(folders: Folders, stack: AsyncExitStack) -> HostHeld | list[File
 
 
 async def _release(locks: list[FileLock]) -> None:
-    await shielded(to_thread.run_sync(_release_all, locks))
+    await shielded(to_thread.run_anyhow(_release_all, locks))
 
 
 def _release_all(locks: list[FileLock]) -> None:

@@ -94,7 +94,7 @@ class Holder:
 
     async def _close(self) -> None:
         for listener in self._listeners:
-            await shielded(to_thread.run_sync(listener.close))
+            await shielded(to_thread.run_anyhow(listener.close))
 
     async def renew(self, there: Callable[[], Listener]) -> None:
         """Where who attaches does not find the socket any more, listens at the one that ``there()``, in a thread, gives.

@@ -8,7 +8,7 @@ from typing import TypeVar, TypeVarTuple
 
 from anyio import CapacityLimiter, to_thread
 
-__all__ = ["NoThreadError", "run_sync"]
+__all__ = ["NoThreadError", "run_anyhow", "run_sync"]
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -31,3 +31,11 @@ async def run_sync(work: Callable[[*Ts], T], *arguments: *Ts, abandon_on_cancel:
         if str(error) != _REFUSED:
             raise
         raise NoThreadError from error
+
+
+async def run_anyhow(work: Callable[[*Ts], T], *arguments: *Ts) -> T:
+    """In a thread, or here where there is none: for what closes, which is short, and may not be left undone."""
+    try:
+        return await run_sync(work, *arguments)
+    except NoThreadError:
+        return work(*arguments)

@@ -222,10 +222,7 @@ class QemuDriver:
             if isinstance(found, process.Process):
                 held[run.uuid] = (await self._hold(replace(run, process=found.identity), spec, found)).run
             elif found is not None:
-                held[run.uuid] = failure = SystemFailure(
-                    f"its process cannot be held: {found.strerror or found}", subject=f"domain/{run.uuid}"
-                )
-                failure.__cause__ = found
+                held[run.uuid] = _not_held(run, found)
             else:
                 await self._sweep(run)
                 self._sink.fact(run.uuid, Fact.EXITED)
@@ -350,6 +347,12 @@ def _look_for(run: RunRecord) -> process.Process | OSError | None:
         return process.adopt(identity) if identity else None
     except OSError as error:
         return error
+
+
+def _not_held(run: RunRecord, why: OSError) -> SystemFailure:
+    failure = SystemFailure(f"its process cannot be held: {why.strerror or why}", subject=f"domain/{run.uuid}")
+    failure.__cause__ = why  # by which it is seen whether it is worth to look again
+    return failure
 
 
 def _last_words(log: Path) -> str:
