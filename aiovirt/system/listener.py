@@ -125,6 +125,7 @@ class Listener:
                     raise
                 self._tell(error)
             else:
+                self._keep_spare()
                 self._tell(None)
                 return taken
             if not self._turn_away():
@@ -147,9 +148,14 @@ class Listener:
             taken = True
             client.setblocking(False)
             client.send(self.last_words)
-        with suppress(OSError):
-            self._spare = _new_spare()
+        self._keep_spare()
         return taken
+
+    def _keep_spare(self) -> None:
+        """There may be none now; then there will be."""
+        if self._spare.fileno() < 0:
+            with suppress(OSError):
+                self._spare = _new_spare()
 
     def close(self) -> None:
         """Takes the file away, if it is still this one, and nobody more."""

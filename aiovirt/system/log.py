@@ -7,6 +7,7 @@ an engine as it begins: later there may be no descriptor to load it with. A line
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 from collections.abc import Callable
@@ -81,8 +82,7 @@ class Logger:
 
 def load() -> None:
     """Loads and configures structlog, if that is still to be done."""
-    import structlog  # noqa: F401
-
+    importlib.import_module("structlog")
     while _configure:
         _configure.pop()()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final, TypeVarTuple
@@ -49,8 +50,11 @@ class Reserve:
                 self._give_up(len(self._held))
 
     def check(self, what: str) -> None:
-        """Raises SystemFailure when there are too few descriptors for ``what``; says so when that begins and ends."""
-        short = not (self._fill() and _are_free(NEEDED))
+        """Raises SystemFailure when there are too few descriptors for ``what``; says so when that begins and ends.
+
+        Outside of all blocks nothing is needed, and nothing refused.
+        """
+        short = self._users > 0 and not (self._fill() and _are_free(NEEDED))
         if short is not self._is_short:
             self._is_short = short
             if short:
@@ -76,7 +80,7 @@ class Reserve:
     def _fill(self) -> bool:
         try:
             while len(self._held) < KEPT * bool(self._users):
-                self._held.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+                self._held.append(_one())
         except OSError:
             return False  # what is kept now is all there is
         return True
@@ -86,11 +90,16 @@ class Reserve:
             os.close(self._held.pop())
 
 
+def _one() -> int:
+    """A descriptor for which no path is looked up: this is done on the loop."""
+    return socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC).detach()
+
+
 def _are_free(count: int) -> bool:
     free: list[int] = []
     try:
         for _ in range(count):
-            free.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))  # noqa: PERF401 - those before one that fails are to be closed
+            free.append(_one())  # noqa: PERF401 - those before one that fails are to be closed
     except OSError as error:
         return error.errno not in {errno.EMFILE, errno.ENFILE}
     finally:
