@@ -44,7 +44,7 @@ from aiovirt.model.spec import DomainSpec
 from aiovirt.model.state import Detail, DomainState, Lifecycle, MonitorHealth, Reason
 from aiovirt.model.view import DomainView
 from aiovirt.system import to_thread
-from aiovirt.system.again import is_passing, refused_by_system
+from aiovirt.system.again import is_passing, refusal
 from aiovirt.system.log import get_logger
 from aiovirt.system.reserve import RESERVE
 
@@ -110,11 +110,13 @@ class LocalEngine:
         scope = anyio.CancelScope()
         self._calls.add(scope)
         try:
-            with scope, refused_by_system("it cannot be done now"):
-                if isinstance(request, orders.Create | orders.Start):
-                    RESERVE.check("no guest can be started")
+            with scope:
                 answer: R = await self._handlers[type(request)](request)
                 return answer
+        except Error:
+            raise
+        except (OSError, MemoryError) as error:
+            raise refusal("it cannot be done now", error) from error
         finally:
             self._calls.discard(scope)
             self._call_ended.set()
@@ -290,6 +292,7 @@ class LocalEngine:
     # -- running -----------------------------------------------------------------------------
 
     async def _start(self, request: orders.Start) -> None:
+        RESERVE.check("no guest can be started")
         entry = self.entries.get(request.uuid)
         try:
             async with entry.turn(request) as turn:
@@ -303,6 +306,7 @@ class LocalEngine:
             self.forget_unless_wanted(entry)  # its definition may have been taken away meanwhile
 
     async def _create(self, request: orders.Create) -> UUID:
+        RESERVE.check("no guest can be started")
         spec = await self.definitions.read(request.xml)
         entry = self.entries.claim_new(spec)
         try:

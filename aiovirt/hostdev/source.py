@@ -8,7 +8,7 @@ from typing import Final
 
 from anyio.abc import TaskStatus
 
-from aiovirt.errors import NoSuchDevice, Unsupported
+from aiovirt.errors import NoSuchDevice, SystemFailure, Unsupported
 from aiovirt.events.types import Event, SourceResynced, WatcherLost
 from aiovirt.hostdev.watcher import LINKS, SourceLostError, Watch
 from aiovirt.model.busdevice import BusDevice
@@ -92,7 +92,7 @@ class HostDevices:
             self._tell_lost(lost.source, lost.why)
             started()
             if not isinstance(lost.__cause__, Unsupported):
-                raise
+                raise SystemFailure(f"{lost.source}: {lost.why}") from lost
         except Exception as error:
             self._tell_lost(LINKS, words_of(error))
             started()

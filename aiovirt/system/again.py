@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import math
+import os
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -14,7 +15,7 @@ from aiovirt.errors import Error, SystemFailure
 from aiovirt.system.log import Logger
 from aiovirt.system.to_thread import NoThreadError
 
-__all__ = ["FIRST_PAUSE", "contained", "is_passing", "keep_on", "refused_by_system", "tell", "words_of"]
+__all__ = ["FIRST_PAUSE", "contained", "is_passing", "keep_on", "refusal", "refused_by_system", "tell", "words_of"]
 
 FIRST_PAUSE: Final = 0.25
 LAST_PAUSE: Final = 30.0
@@ -96,8 +97,13 @@ def refused_by_system(what: str) -> Iterator[None]:
         yield
     except Error:
         raise
-    except OSError as error:
-        where = f": {error.filename}" if error.filename else ""
-        raise SystemFailure(f"{what}: {error.strerror or error}{where}") from error
-    except MemoryError as error:
-        raise SystemFailure(f"{what}: there is not enough memory") from error
+    except (OSError, MemoryError) as error:
+        raise refusal(what, error) from error
+
+
+def refusal(what: str, error: OSError | MemoryError) -> SystemFailure:
+    """``error`` as one of ours: the system's words for why not ``what``."""
+    if isinstance(error, MemoryError):
+        return SystemFailure(f"{what}: there is not enough memory")
+    where = f": {os.fsdecode(error.filename)}" if isinstance(error.filename, str | bytes | os.PathLike) else ""
+    return SystemFailure(f"{what}: {error.strerror or error}{where}")

@@ -33,7 +33,7 @@ from tests.support.shortage import TOLD_AS, Kind, Mode
 from tests.support.starved import Do, Told
 from tests.system.conftest import Place
 
-__all__ = ["BACKENDS", "PHASES", "Case", "Life", "live"]
+__all__ = ["BACKENDS", "PHASES", "Case", "Life", "Starved", "live"]
 
 PHASES: Final = ("start", "attach", "order", "event", "rotate", "stop")
 BACKENDS: Final = ("asyncio", "uvloop", "trio")

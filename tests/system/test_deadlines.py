@@ -14,6 +14,7 @@ from hypothesis import given
 
 from aiovirt.system.deadlines import Deadline, Deadlines
 from aiovirt.testing.clock import run_virtual
+from tests.blocking import BlockingCalls
 
 pytestmark = pytest.mark.anyio
 
@@ -255,3 +256,21 @@ async def test_in_real_time_an_earlier_one_does_not_wait_for_a_later() -> None:
         with anyio.fail_after(20):
             await done.wait()
         assert told == []
+
+
+@pytest.mark.virtual_time
+async def test_what_fails_when_it_is_due_keeps_no_other_from_its_own(
+    caplog: pytest.LogCaptureFixture, blocking_calls: BlockingCalls
+) -> None:
+    def fail() -> None:
+        raise MemoryError
+
+    async with passing() as (deadlines, told, teller):
+        begun = anyio.current_time()
+        deadlines.at(begun + 1, fail)
+        deadlines.at(begun + 1, teller("with it"))
+        deadlines.at(begun + 2, teller("after it"))
+        await anyio.sleep(3)
+        assert told == at(("with it", begun + 1), ("after it", begun + 2))
+    assert "MemoryError" in caplog.text
+    blocking_calls.take()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import socket
 import subprocess
@@ -771,6 +772,68 @@ async def test_a_watch_whose_source_fails_says_so_and_returns(monkeypatch: pytes
         ip("add v0 type veth peer name v1")
     (lost,) = heard.of(WatcherLost)
     assert (lost.source, lost.why) == (source, "netlink: cannot receive: Input/output error")
+
+
+@pytest.mark.parametrize(("protocol", "source"), [(netlink.ROUTE, "rtnetlink"), (netlink.KOBJECT_UEVENT, "uevent")])
+@pytest.mark.parametrize("in_vain", [0, 2])
+async def test_a_source_that_is_lost_is_opened_again_and_what_was_missed_is_told(
+    monkeypatch: pytest.MonkeyPatch, protocol: int, source: str, in_vain: int
+) -> None:
+    """Real sockets; only that one of them fails for a moment, and that there is none for another, is made up."""
+    heard, receive, opening = Heard(), netlink._receive, netlink._open
+    refused: list[int] = []
+
+    def broken(opened: socket.socket) -> tuple[bytes, bool]:
+        if opened.proto == protocol and not refused:
+            refused.append(0)
+            raise OSError(errno.ENOMEM, "Cannot allocate memory")
+        return receive(opened)
+
+    def short(wanted: int, groups: int, receive_buffer: int) -> socket.socket:
+        if groups and 0 < len(refused) <= in_vain:
+            refused.append(0)
+            ip(f"add m{len(refused)} type bridge")
+            raise SystemFailure("netlink: cannot listen") from OSError(errno.EMFILE, "Too many open files")
+        return opening(wanted, groups, receive_buffer)
+
+    before = open_files()
+    async with anyio.create_task_group() as tasks:
+        ip("add v0 type veth peer name v1")
+        await tasks.start(lambda *, task_status: HostDevices(heard.publish).watch(task_status=task_status))
+        known = {netdev.id for netdev in heard.state.netdevs.values()}
+        monkeypatch.setattr(netlink, "_receive", broken)
+        monkeypatch.setattr(netlink, "_open", short)
+        ip("del v0")
+        ip("add br0 type bridge")
+        await heard.until(lambda: any(event.source == source for event in heard.of(SourceResynced)))
+        await heard.until_as_the_kernel()
+        (lost,) = heard.of(WatcherLost)
+        assert (lost.source, "Cannot allocate memory" in lost.why) == (source, True)
+        now = {netdev.name: netdev.id for netdev in heard.state.netdevs.values()}
+        assert len({*known, *now.values()}) == len(known) + 1 + in_vain, "who was there has his id, and nobody else has it"
+        assert {"br0", *(f"m{n + 2}" for n in range(in_vain))} <= now.keys()
+        ip("set br0 mtu 1400")  # and it goes on
+        await heard.until_as_the_kernel()
+        tasks.cancel_scope.cancel()
+    assert open_files() == before
+
+
+async def test_a_watch_that_cannot_begin_says_so_and_begins_when_it_can(monkeypatch: pytest.MonkeyPatch) -> None:
+    heard, opening, refused = Heard(), netlink._open, list[int]()
+
+    def short(wanted: int, groups: int, receive_buffer: int) -> socket.socket:
+        if groups and len(refused) < 2:
+            refused.append(0)
+            raise SystemFailure("netlink: cannot listen") from OSError(errno.EMFILE, "Too many open files")
+        return opening(wanted, groups, receive_buffer)
+
+    monkeypatch.setattr(netlink, "_open", short)
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(lambda *, task_status: HostDevices(heard.publish).watch(task_status=task_status))
+        assert [type(event) for event in heard.events] == [WatcherLost]
+        await heard.until(lambda: any(event.source == "rtnetlink" for event in heard.of(SourceResynced)))
+        await heard.until_as_the_kernel()
+        tasks.cancel_scope.cancel()
 
 
 async def test_uevents_that_pile_up_are_given_up_and_told(monkeypatch: pytest.MonkeyPatch) -> None:

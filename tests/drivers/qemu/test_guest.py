@@ -27,6 +27,7 @@ from aiovirt.system.carrier import Carrier
 from aiovirt.system.deadlines import Deadlines
 from aiovirt.system.process import ExitStatus, Process
 from aiovirt.testing.qmp_peer import Command, QMPPeer
+from tests.blocking import BlockingCalls
 
 pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
 
@@ -547,3 +548,85 @@ async def test_all_of_its_memory_it_has_after_a_reset_too() -> None:
         reset(one)
         await anyio.wait_all_tasks_blocked()
         assert one.ears.machines[-1].balloon == memory
+
+
+# -- what goes wrong here ----------------------------------------------------------------------
+
+
+class Trouble:
+    """The sink fails at the next ``STOP`` that is said, with ``error``; its monitor is opened again so often in vain."""
+
+    def __init__(self, one: Scene, error: Exception, in_vain: int = 0) -> None:
+        self.reopened: list[float] = []
+        self._one, self._error, self._in_vain = one, error, in_vain
+        self._publish, self._begun = one.ears.publish, anyio.current_time()
+        one.ears.publish = self.publish  # type: ignore[method-assign]
+        one.guest.reconnect = self.reconnect
+
+    def publish(self, event: Event) -> None:
+        if isinstance(event, DomainQMP) and event.event == "STOP" and self._one.guest.monitor is not None:
+            raise self._error
+        self._publish(event)
+
+    async def reconnect(self) -> None:
+        self.reopened.append(anyio.current_time() - self._begun)
+        if len(self.reopened) <= self._in_vain:
+            self._one.guest.give_up(OSError(24, "Too many open files"))
+            return
+        self._one.peer = Peer()
+        self._one.ears.publish = self._publish  # type: ignore[method-assign]
+        await self._one.begin()
+
+
+async def test_memory_that_is_short_for_one_guest_costs_it_its_session_for_a_moment(
+    caplog: pytest.LogCaptureFixture, blocking_calls: BlockingCalls
+) -> None:
+    async with scene() as one:
+        await one.begin()
+        trouble = Trouble(one, MemoryError(), in_vain=2)
+        one.peer.event("STOP")
+        await anyio.sleep(60)
+        assert one.ears.told[0] is MonitorHealth.DEGRADED
+        assert trouble.reopened == pytest.approx([1.25, 1.5, 2.0], abs=0.01), "a second for last words, and then later each time"
+        one.peer.event("RESUME")
+        await anyio.wait_all_tasks_blocked()
+        assert one.ears.names[-1] == "RESUMED"
+        assert "Traceback" in caplog.text
+        blocking_calls.take()
+
+
+async def test_a_mistake_of_ours_costs_one_guest_its_session_and_its_end_is_still_seen(
+    caplog: pytest.LogCaptureFixture, blocking_calls: BlockingCalls
+) -> None:
+    async with scene() as one:
+        await one.begin()
+        trouble = Trouble(one, ValueError("a mistake"))
+        one.peer.event("STOP")
+        await anyio.sleep(60)
+        assert (one.ears.told, trouble.reopened, one.guest.is_unreached) == ([MonitorHealth.DEGRADED], [], True)
+        assert "a mistake" in caplog.text
+        one.process.end.set()
+        await one.guest.exited.wait()
+        await anyio.wait_all_tasks_blocked()
+        assert one.ears.told[-1] is Fact.EXITED
+        blocking_calls.take()
+
+
+async def test_a_question_that_goes_wrong_ends_the_session_and_nothing_else(
+    caplog: pytest.LogCaptureFixture, blocking_calls: BlockingCalls
+) -> None:
+    async with scene() as one:
+        await one.begin()
+        Trouble(one, ValueError("unused"))
+
+        def fail(*_: object) -> None:
+            raise ValueError("a mistake")
+
+        one.ears.machine = fail  # type: ignore[method-assign, assignment]
+        one.peer.answers.update(MACHINE)
+        answering(one, "running")
+        one.guest.look_again()
+        await anyio.sleep(60)
+        assert one.ears.told[-1] is MonitorHealth.DEGRADED
+        assert "a mistake" in caplog.text
+        blocking_calls.take()
