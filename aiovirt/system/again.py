@@ -105,5 +105,6 @@ def refusal(what: str, error: OSError | MemoryError) -> SystemFailure:
     """``error`` as one of ours: the system's words for why not ``what``."""
     if isinstance(error, MemoryError):
         return SystemFailure(f"{what}: there is not enough memory")
-    where = f": {os.fsdecode(error.filename)}" if isinstance(error.filename, str | bytes | os.PathLike) else ""
+    name: object = error.filename
+    where = f": {os.fsdecode(name)}" if isinstance(name, str | bytes) else ""
     return SystemFailure(f"{what}: {error.strerror or error}{where}")
