@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Final
 from uuid import UUID
 
-from anyio import to_thread
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -30,7 +29,7 @@ from aiovirt.events.segment import (
 )
 from aiovirt.events.state import HostState, Memo
 from aiovirt.events.types import Event, HostStarted
-from aiovirt.system import files
+from aiovirt.system import files, to_thread
 from aiovirt.system.appender import Appender
 from aiovirt.system.background import shielded
 from aiovirt.system.clock import boottime_ns

@@ -5,11 +5,10 @@ from __future__ import annotations
 from functools import partial
 from typing import Final
 
-from anyio import to_thread
-
 from aiovirt.engine.journal import Journal
 from aiovirt.events.bus import Bus
 from aiovirt.events.types import ClockJumped
+from aiovirt.system import to_thread
 from aiovirt.system.clock import ClockWatch
 from aiovirt.system.log import get_logger
 
