@@ -27,7 +27,7 @@ AMISS = {
     Kind.THREAD: ("event", "rotate", "stop"),
 }
 """What does not go well yet, all of it the journal's: make shortage says how."""
-NO_CALL = {(Kind.WATCH, phase) for phase in PHASES[1:]} | {(Kind.ENOSPC, "attach"), (Kind.MEMORY, "stop")}
+NO_CALL = {(Kind.WATCH, phase) for phase in PHASES[1:]} | {(Kind.ENOSPC, "attach"), (Kind.THREAD, "attach"), (Kind.MEMORY, "stop")}
 
 
 def cases() -> list[Case]:
