@@ -21,7 +21,7 @@ from uuid import UUID
 
 import anyio
 import anyio.lowlevel
-from anyio import CapacityLimiter, to_thread
+from anyio import CapacityLimiter
 from msgspec import Struct
 
 from aiovirt.engine import retention, segments
@@ -41,7 +41,7 @@ from aiovirt.events.segment import (
     encode_record,
 )
 from aiovirt.events.types import Event, JournalRestored
-from aiovirt.system import files
+from aiovirt.system import files, to_thread
 from aiovirt.system.appender import Appender
 from aiovirt.system.background import shielded
 from aiovirt.system.clock import boottime_ns
@@ -59,8 +59,8 @@ AT_ONCE: Final = 256
 """Events that are encoded and written on the loop's thread at the end of a restoration; the others are in a worker thread."""
 ROUNDS: Final = 16
 
-_SHORTAGES: Final = (OSError, SystemFailure, RuntimeError, MemoryError)
-"""What a disk, descriptors, threads or memory that are used up come as; a thread that cannot start is a RuntimeError."""
+_SHORTAGES: Final = (OSError, SystemFailure, MemoryError)
+"""What a disk, descriptors, threads or memory that are used up come as."""
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -424,8 +424,9 @@ class Journal:
             return
         try:
             header = segments.ended(self._segments[-1], Ending.CLEAN, self._last_time, self._clock.now())
-            await shielded(self._in_thread(segments.finish, self._appender, header))
-            await shielded(self._in_thread(segments.put_down, self._folder, bus.folded.memo(bus.cursor)))  # never ahead of what is on disk
+            await shielded(to_thread.run_anyhow(segments.finish, self._appender, header))
+            memo = bus.folded.memo(bus.cursor)
+            await shielded(to_thread.run_anyhow(segments.put_down, self._folder, memo))  # never ahead of what is on disk
         except OSError as error:
             log.error("the journal was not closed in order", file=error.filename, error=error.strerror)
 

@@ -9,10 +9,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 import anyio
-from anyio import to_thread
 
 from aiovirt.engine.paths import Folders
 from aiovirt.errors import Error
+from aiovirt.system import to_thread
 from aiovirt.system.files import FileLock, make_private
 from aiovirt.system.inotify import IN_DELETE, IN_MOVED_FROM, FolderWatch
 from aiovirt.system.log import get_logger

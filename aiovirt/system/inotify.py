@@ -12,7 +12,8 @@ from types import TracebackType
 from typing import Final, Self
 
 import anyio
-from anyio import to_thread
+
+from aiovirt.system import to_thread
 
 __all__ = [
     "IN_CLOSE_WRITE",

@@ -295,7 +295,7 @@ async def test_no_thread_to_be_had_costs_the_disk_for_a_while_and_no_more(folder
             raise RuntimeError("can't start new thread")
         return await real(*arguments, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("aiovirt.engine.journal.to_thread.run_sync", run_sync)
+    monkeypatch.setattr("anyio.to_thread.run_sync", run_sync)
     async with kept(folder) as bus:
         short = True
         await publish_until(bus, JournalDegraded)
