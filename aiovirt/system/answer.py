@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 import subprocess
 from collections.abc import Sequence
 
@@ -9,11 +12,19 @@ __all__ = ["answer_of"]
 
 
 def answer_of(command: Sequence[str], *, timeout: float) -> bytes:
-    """Its standard output, empty where it cannot be run or takes longer than ``timeout`` seconds. Blocks: call it in a thread."""
+    """Its standard output, empty where it cannot be run or takes longer than ``timeout`` seconds. Blocks: call it in a thread.
+
+    It runs in a session of its own: what it has started itself, as scripts do, is ended with it then.
+    """
     try:
-        done = subprocess.run(  # noqa: S603, TID251 - an argv list, no shell; in a thread
-            command, check=False, capture_output=True, stdin=subprocess.DEVNULL, timeout=timeout
-        )
+        with subprocess.Popen(  # noqa: S603 - an argv list, no shell; in a thread
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
+        ) as asked:
+            try:
+                return asked.communicate(timeout=timeout)[0]
+            except BaseException:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(asked.pid, signal.SIGKILL)
+                raise
     except (OSError, subprocess.SubprocessError):
         return b""
-    return done.stdout

@@ -11,13 +11,14 @@ import array
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from types import TracebackType
 from typing import Final, Protocol, Self
 
 from aiovirt.system import to_thread
 from aiovirt.system.background import shielded
 from aiovirt.system.seam import here
-from aiovirt.system.sockets import connect_now, peer_of
+from aiovirt.system.sockets import connect_now, peer_of, receive_signed
 
 __all__ = ["ByteCarrier", "Carrier", "connect_unix"]
 
@@ -42,9 +43,13 @@ class ByteCarrier(Protocol):
 class Carrier:
     """A connected stream socket, as a :class:`ByteCarrier`."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    speaker: tuple[int, int] | None = None
+    """(pid, uid) of the process that has written what came first, on a connection that is ``signed``."""
+
+    def __init__(self, sock: socket.socket, *, signed: bool = False) -> None:
         sock.setblocking(False)
         self._socket = sock
+        self._receive = self._receive_first if signed else sock.recv
         self._attention = here().attend(sock.fileno())
         self._rest: bytes | memoryview = b""
         self._has_room: Callable[[], None] | None = None
@@ -72,7 +77,7 @@ class Carrier:
 
         def readable() -> None:
             try:
-                data = self._socket.recv(CHUNK)
+                data = self._receive(CHUNK)
             except (BlockingIOError, InterruptedError):
                 return
             if data:
@@ -82,6 +87,12 @@ class Carrier:
 
         self._has_room = has_room
         await self._attention.run(readable)
+
+    def _receive_first(self, size: int) -> bytes:
+        data, self.speaker = receive_signed(self._socket, size)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 0)
+        self._receive = self._socket.recv
+        return data
 
     def write(self, data: bytes, descriptors: Sequence[int] = ()) -> bool:
         """See :class:`ByteCarrier`; raises OSError when the stream broke."""
@@ -113,12 +124,12 @@ def _rights(descriptors: Sequence[int]) -> list[tuple[int, int, array.array[int]
     return [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))]
 
 
-async def connect_unix(path: str) -> Carrier:
-    """A stream to the unix socket at ``path``; raises OSError (not there, refused, backlog full)."""
+async def connect_unix(path: str, *, signed: bool = False) -> Carrier:
+    """A stream to the unix socket at ``path``; raises OSError (not there, refused, backlog full). ``signed``: it knows its speaker."""
     connected: list[socket.socket] = []
 
     async def connect() -> None:
-        connected.append(await to_thread.run_sync(connect_now, path))
+        connected.append(await to_thread.run_sync(partial(connect_now, path, signed=signed)))
 
     try:
         await shielded(connect())  # for as long as a path is looked up: a socket that nobody takes would stay open
@@ -126,4 +137,4 @@ async def connect_unix(path: str) -> Carrier:
         for sock in connected:
             sock.close()
         raise
-    return Carrier(connected[0])
+    return Carrier(connected[0], signed=signed)

@@ -1,4 +1,7 @@
-"""What is on the command lines of this machine's processes (proc(5), cmdline). All blocks: for threads, or where no loop runs."""
+"""What is on the command lines of this machine's processes (proc(5), cmdline): a hint for people, and never a proof.
+
+All blocks: for threads, or where no loop runs.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +9,7 @@ import contextlib
 import os
 from pathlib import Path
 
-__all__ = ["count_by_words", "has_word"]
-
-
-def has_word(pid: int, part: str) -> bool:
-    """Whether ``part`` is in the command line of this process. Blocks: for threads."""
-    try:
-        return os.fsencode(part) in Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return False
+__all__ = ["count_by_words"]
 
 
 def count_by_words(name: str, part: str) -> int:

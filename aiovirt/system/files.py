@@ -18,6 +18,7 @@ from aiovirt.errors import AccessDenied, HostHeld, SystemFailure
 
 __all__ = [
     "FileLock",
+    "drop_lock",
     "is_folder",
     "is_taken_away",
     "lock_for_good",
@@ -185,18 +186,49 @@ def sync_folder(folder: Path) -> None:
 def lock_for_good(path: Path) -> BinaryIO | None:
     """An open file with an flock(2) that goes on for as long as any process has this very file open; None when one has already.
 
-    It stays where it is: to take it away could let two have what is one lock. Raises OSError.
+    Raises OSError.
     """
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _is_at(path, handle):
+                return open(handle, "rb+", buffering=0)
+        except BlockingIOError:
+            os.close(handle)
+            return None
+        except BaseException:
+            os.close(handle)
+            raise
+        os.close(handle)  # it was taken away in between: who comes now locks another
+
+
+def drop_lock(path: Path) -> bool:
+    """Takes the file of :func:`lock_for_good` away, unless somebody has the lock. Returns whether nobody has. Raises OSError.
+
+    It is locked when it is taken away, and who opens it looks whether it is still there once it is theirs: so no two have what
+    is one lock.
+    """
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return True
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if _is_at(path, handle):
+            path.unlink()
     except BlockingIOError:
+        return False
+    finally:
         os.close(handle)
-        return None
-    except BaseException:
-        os.close(handle)
-        raise
-    return open(handle, "rb+", buffering=0)
+    return True
+
+
+def _is_at(path: Path, handle: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(handle))
+    except FileNotFoundError:
+        return False
 
 
 class FileLock:

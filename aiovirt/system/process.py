@@ -1,12 +1,13 @@
 """Processes that outlive us: started in a session of their own, held by pidfd, never by pid alone.
 
-A process is (boot id, pid, start time). Its pidfd is opened before the start time is read, so the
-two belong together or the process is not the one that was meant.
+A process is (boot id, pid, start time), and ours when it has our uid too. Its pidfd is opened before the start time is read, so
+the two belong together or the process is not the one that was meant. What is on a command line tells nothing: anybody may write it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import select
 import signal
@@ -22,9 +23,9 @@ from msgspec import Struct
 from aiovirt.model.record import ProcessId
 from aiovirt.system import to_thread
 from aiovirt.system.identity import boot_id
-from aiovirt.system.proc import stat_of
+from aiovirt.system.proc import stat_of, uid_of
 
-__all__ = ["ExitStatus", "HasFileno", "Process", "adopt", "find_by_words", "spawn"]
+__all__ = ["ExitStatus", "HasFileno", "Process", "adopt", "has_open", "holders_of", "look_up", "session_of", "spawn"]
 
 _START_TIME: Final = 19  # of the fields of /proc/PID/stat that follow the command's name
 
@@ -117,12 +118,15 @@ def _spawn(argv: tuple[str, ...], log: Path, keep: tuple[int, ...], environment:
     finally:
         os.close(output)
     child.returncode = 0  # Popen is only for starting: from here its pidfd holds it, and waits for it
+    pidfd = -1
     try:
         pidfd = os.pidfd_open(child.pid)
         return Process(_identity(child.pid), pidfd)
     except BaseException:
         os.kill(child.pid, signal.SIGKILL)
         os.waitpid(child.pid, 0)
+        if pidfd >= 0:
+            os.close(pidfd)
         raise
 
 
@@ -132,32 +136,81 @@ def _environment() -> dict[str, str]:
 
 
 def adopt(identity: ProcessId) -> Process | None:
-    """The process that was ``identity``, or None when it has ended, or runs in another boot. Blocks: for threads."""
-    if identity.boot_id != boot_id():
-        return None
+    """The process that was ``identity``, or None when it has ended, or runs in another boot. Blocks: for threads.
+
+    Raises OSError when it cannot be looked at, PermissionError when it has become another user's.
+    """
+    return look_up(identity.pid, identity) if identity.boot_id == boot_id() else None
+
+
+def look_up(pid: int, identity: ProcessId | None = None) -> Process | None:
+    """The process that has this pid now, and is ``identity`` where that is given; None when there is none. Blocks: for threads.
+
+    Raises OSError when it cannot be looked at, PermissionError when it is another user's.
+    """
     try:
-        pidfd = os.pidfd_open(identity.pid)
-    except (ProcessLookupError, OverflowError):
+        pidfd = os.pidfd_open(pid)
+    except (ProcessLookupError, FileNotFoundError, OverflowError):
         return None
+    except OSError as error:
+        if error.errno == errno.EINVAL:  # the number is that of a thread by now
+            return None
+        raise
     try:
-        if _identity(identity.pid) == identity and not _has_ended(pidfd):
-            return Process(identity, pidfd)
-    except FileNotFoundError:
-        pass
+        found = _identity(pid)
+        if (identity is None or found == identity) and not _has_ended(pidfd):
+            _insist_on_ours(pid)
+            return Process(found, pidfd)
+    except (FileNotFoundError, ProcessLookupError):
+        pass  # it has ended in between
+    except BaseException:
+        os.close(pidfd)
+        raise
     os.close(pidfd)
     return None
 
 
-def find_by_words(words: tuple[str, ...], *, outside_of: int = 0) -> ProcessId | None:
-    """The process that has ``words`` in a row in its command line, or None; not one of the session ``outside_of``. Blocks: for threads."""
-    wanted = b"".join(os.fsencode(word) + b"\0" for word in words)
-    for folder in Path("/proc").iterdir():
-        if not folder.name.isdecimal() or int(folder.name) == os.getpid():
-            continue
-        with contextlib.suppress(OSError):
-            if b"\0" + wanted in (folder / "cmdline").read_bytes() and not (outside_of and os.getsid(int(folder.name)) == outside_of):
-                return _identity(int(folder.name))
-    return None
+def holders_of(path: Path) -> list[int]:
+    """The processes of our uid that have this very file open, leaders of their sessions first. Blocks, for longer the more processes run.
+
+    The kernel says so (proc(5), fd), not they. Ours is among them when it has it open. Raises OSError when that cannot be looked at.
+    """
+    wanted = path.stat()
+    found = [int(name) for name in os.listdir("/proc") if name.isdecimal() and _has_open(int(name), path, wanted)]
+    return sorted(found, key=lambda pid: (session_of(pid) != pid, pid))
+
+
+def has_open(pid: int, path: Path) -> bool:
+    """Whether this process is of our uid and has this very file open. Blocks. Raises OSError when that cannot be looked at."""
+    try:
+        return _has_open(pid, path, path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _has_open(pid: int, path: Path, wanted: os.stat_result) -> bool:
+    try:
+        folder = f"/proc/{pid}/fd"
+        for number in os.listdir(folder):
+            # A stat(2) of whatever somebody has open might wait for ever: only of what has the name.
+            if path.name in os.readlink(f"{folder}/{number}") and os.path.samestat(os.stat(f"{folder}/{number}"), wanted):
+                return uid_of(pid) == os.geteuid()
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        pass  # it has ended, or is another user's
+    return False
+
+
+def session_of(pid: int) -> int:
+    """The session that it is in (setsid(2)), 0 when it has ended."""
+    try:
+        return os.getsid(pid)
+    except OSError:
+        return 0
+
+
+def _insist_on_ours(pid: int) -> None:
+    if uid_of(pid) != os.geteuid():
+        raise PermissionError(errno.EPERM, f"process {pid} is another user's")
 
 
 def _has_ended(pidfd: int) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-__all__ = ["BACKLOG", "connect_now", "listen_unix", "peer_of"]
+__all__ = ["BACKLOG", "connect_now", "is_listened_at", "listen_unix", "peer_of", "receive_signed"]
 
 SUN_PATH: Final = 88
 """Bytes of a path that is used as it is: with what is added to it for a moment it has to fit in 107."""
@@ -27,11 +27,40 @@ def peer_of(sock: socket.socket) -> tuple[int, int]:
     return int(pid), int(uid)
 
 
-def connect_now(path: str) -> socket.socket:
-    """A non-blocking socket, connected; raises OSError. Looks paths up: for threads."""
+def receive_signed(sock: socket.socket, size: int) -> tuple[bytes, tuple[int, int] | None]:
+    """What came, with (pid, uid) of the process that wrote it, on a socket that was ``signed``. Raises as recvmsg(2).
+
+    Whoever has made the socket that is listened at, this is who speaks.
+    """
+    data, extra, _, _ = sock.recvmsg(size, socket.CMSG_SPACE(_UCRED.size))
+    for level, kind, value in extra:
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_CREDENTIALS):
+            pid, uid, _ = _UCRED.unpack(value)
+            return data, (int(pid), int(uid))
+    return data, None
+
+
+def is_listened_at(path: str) -> bool:
+    """Whether there is anybody at the socket at ``path``; raises OSError when that cannot be asked. Blocks: for threads."""
+    try:
+        connect_now(path).close()
+    except BlockingIOError:
+        return True  # so many wait there already
+    except (FileNotFoundError, ConnectionRefusedError):
+        return False
+    return True
+
+
+def connect_now(path: str, *, signed: bool = False) -> socket.socket:
+    """A non-blocking socket, connected; raises OSError. Looks paths up: for threads.
+
+    Where it is ``signed``, the kernel says of all that comes who has written it (SO_PASSCRED): see :func:`receive_signed`.
+    """
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
         sock.setblocking(False)
+        if signed:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         with _reachable(path) as short:
             sock.connect(short)
     except BaseException:

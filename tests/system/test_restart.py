@@ -23,8 +23,6 @@ import aiovirt
 from aiovirt import DomainState
 from aiovirt.domainxml import render
 from aiovirt.events import DomainEvent, MonitorHealth
-from aiovirt.model.record import RunRecord
-from aiovirt.system import files
 from tests.system.conftest import PATIENCE, Place
 from tests.system.test_qemu import no_guest_is_left, pid_of, qemus, state_of, swept
 
@@ -274,57 +272,6 @@ async def test_an_emulator_that_talks_garbage(place: Place) -> None:
             await host.create(replace(place.spec(), emulator=str(talker)))
         assert host.domains() == []
     assert await swept(place)
-
-
-@pytest.mark.parametrize(("words", "whose"), [(["--nothing"], "another engine's"), (["-D", "/var/lib/libvirt/qemu"], "libvirt's")])
-async def test_no_guest_runs_twice(place: Place, words: list[str], whose: str) -> None:
-    """Whoever has started it: what tells is the uuid on its command line."""
-    async with aiovirt.connect(place.uri) as host:
-        domain = await host.define(place.spec())
-        script = "import sys; print(flush=True); sys.stdin.read()"
-        async with await anyio.open_process([sys.executable, "-c", script, "-uuid", str(domain.uuid), *words]) as other:
-            assert other.stdout is not None
-            await other.stdout.receive()
-            with pytest.raises(aiovirt.OperationFailed, match=f"process {other.pid}, which is {whose}"):
-                await domain.start()
-            assert domain.state is DomainState.SHUTOFF
-            other.terminate()
-        await domain.start(paused=True)
-        await domain.destroy()
-
-
-async def test_one_that_another_user_starts_at_the_same_moment_is_seen_before_ours_runs(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Engines of two users share no lock, and neither sees the other's process before its own is there."""
-
-    def lock_unseeing(folder: Path, run: RunRecord) -> object:
-        return files.lock_for_good(folder / str(run.uuid))
-
-    monkeypatch.setattr("aiovirt.drivers.qemu.driver.lock_once", lock_unseeing)
-    async with aiovirt.connect(place.uri) as host:
-        domain = await host.define(place.spec())
-        script = "import sys; print(flush=True); sys.stdin.read()"
-        async with await anyio.open_process([sys.executable, "-c", script, "-uuid", str(domain.uuid)]) as other:
-            assert other.stdout is not None
-            await other.stdout.receive()
-            with pytest.raises(aiovirt.OperationFailed, match=f"it runs already, as process {other.pid}"):
-                await domain.start()
-            other.terminate()
-        assert domain.state is DomainState.SHUTOFF
-        assert await swept(place)
-        await domain.start(paused=True)
-        await domain.destroy()
-
-
-async def test_an_emulator_that_runs_another_is_no_second_guest(place: Place) -> None:
-    wrapper = place.folder / "wrapper"
-    wrapper.write_text('#!/bin/sh\nqemu-system-x86_64 "$@"\n')
-    wrapper.chmod(0o700)
-    async with aiovirt.connect(place.uri) as host:
-        domain = await host.create(place.spec(emulator=str(wrapper)), paused=True)
-        await domain.qmp("quit")
-        await domain.wait_for_state(DomainState.SHUTOFF)
 
 
 async def test_of_two_engines_that_start_one_guest_one_does(place: Place) -> None:

@@ -24,9 +24,10 @@ from aiovirt.drivers.door import Save, Sink
 from aiovirt.drivers.qemu import command_line, commands, logs
 from aiovirt.drivers.qemu.emulator import Emulator, find_emulator
 from aiovirt.drivers.qemu.guest import LAST_WORDS, Guest
+from aiovirt.drivers.qemu.held import Held
 from aiovirt.drivers.qemu.logs import LOG_LIMIT
 from aiovirt.drivers.qemu.machine import CHANGED_BY_COMMANDS
-from aiovirt.drivers.qemu.once import lock_once, refuse_another
+from aiovirt.drivers.qemu.once import find_guest, lock_once
 from aiovirt.errors import (
     ConfigUnsupported,
     Error,
@@ -77,6 +78,7 @@ class QemuDriver:
         self._log_dir = log_dir
         self._lock_dir = lock_dir
         self._guests: dict[UUID, Guest] = {}
+        self._unheld: dict[UUID, SystemFailure] = {}
         self._has_kvm = False
         self._deadlines = Deadlines()
         self._reply_limit = reply_limit
@@ -115,8 +117,7 @@ class QemuDriver:
             try:
                 guest = await shielded(self._launch(run, spec, emulator, log, lock))
                 await save(guest.run)
-                await to_thread.run_sync(refuse_another, run, guest.process.pid)
-                await self._bring_up(guest, paused=paused, timeout=timeout)
+                await self._bring_up(guest, paused=paused, save=save, timeout=timeout)
             except BaseException as error:
                 # A launch that was held off from being cancelled has left its guest here all the same.
                 guest = guest or self._guests.get(run.uuid)
@@ -131,12 +132,15 @@ class QemuDriver:
     async def _locked(self, run: RunRecord) -> AsyncIterator[BinaryIO]:
         """The lock of its uuid: its process takes it over, and has it as long as it lives. Raises OperationFailed."""
         taken: list[BinaryIO] = []
+        path = self._lock_path(run)
         try:
-            await shielded(to_thread.run_sync(lambda: taken.append(lock_once(self._lock_dir, run))))
+            await shielded(to_thread.run_sync(lambda: taken.append(lock_once(path, run))))
             yield taken[0]
-        finally:
+        except BaseException:
             for lock in taken:
                 lock.close()
+                await shielded(to_thread.run_sync(files.drop_lock, path))
+            raise
 
     async def _launch(self, run: RunRecord, spec: DomainSpec, emulator: Emulator, log: Path, lock: BinaryIO) -> Guest:
         """The process and the task that watches over it."""
@@ -156,17 +160,22 @@ class QemuDriver:
             raise GuestFailed(f"cannot start {emulator.path}: {error.strerror}") from error
         finally:
             listener.close()
+            lock.close()  # where its process began, that has it now
 
     async def _hold(self, run: RunRecord, spec: DomainSpec, held: process.Process) -> Guest:
-        guest = Guest(run, spec, held, self._sink, self._on_ended, deadlines=self._deadlines, reply_limit=self._reply_limit)
+        together = Held(held, self._lock_path(run))
+        guest = Guest(run, spec, together, self._sink, self._on_ended, deadlines=self._deadlines, reply_limit=self._reply_limit)
         guest.reconnect = partial(self.reconnect, run.uuid)
         self._guests[run.uuid] = guest
         await self._tasks.start(guest.watch)
         return guest
 
-    async def _bring_up(self, guest: Guest, *, paused: bool, timeout: float) -> None:
+    async def _bring_up(self, guest: Guest, *, paused: bool, save: Save, timeout: float) -> None:
         with anyio.move_on_after(timeout) as deadline:
-            await guest.begin(await connect_unix(guest.run.monitor), timeout)
+            await guest.begin(await connect_unix(guest.run.monitor, signed=True), timeout)
+            if guest.process.identity != guest.run.process:  # the emulator is a script, which has started QEMU
+                guest.run = replace(guest.run, process=guest.process.identity)
+                await save(guest.run)
             self._sink.fact(guest.run.uuid, Fact.LAUNCHED)
             if not paused:
                 await guest.execute(commands.cont, timeout)
@@ -208,6 +217,9 @@ class QemuDriver:
         if self._guests.get(guest.run.uuid) is guest:
             del self._guests[guest.run.uuid]
 
+    def _lock_path(self, run: RunRecord) -> Path:
+        return self._lock_dir / str(run.uuid)
+
     def log_path(self, name: str) -> Path:
         """Where QEMU's own words of the domain ``name`` are."""
         return self._log_dir / f"{name}.log"
@@ -215,14 +227,15 @@ class QemuDriver:
     # -- finding again ---------------------------------------------------------------------
 
     async def find(self, runs: Sequence[tuple[RunRecord, DomainSpec]]) -> dict[UUID, RunRecord | Error]:
-        """By boot id, pid and start time; by the uuid on its command line where the pid was not known when we ended."""
+        """By boot id, pid and start time; where that one is not known or gone, by who has its uuid's lock and its monitor."""
         held: dict[UUID, RunRecord | Error] = {}
-        looked = await shielded(to_thread.run_sync(_look_for_all, [run for run, _ in runs]))
+        looked = await shielded(to_thread.run_sync(_look_for_all, [(self._lock_path(run), run) for run, _ in runs]))
         for (run, spec), found in zip(runs, looked, strict=True):
+            self._unheld.pop(run.uuid, None)
             if isinstance(found, process.Process):
                 held[run.uuid] = (await self._hold(replace(run, process=found.identity), spec, found)).run
             elif found is not None:
-                held[run.uuid] = _not_held(run, found)
+                held[run.uuid] = self._unheld[run.uuid] = _not_held(run, found)
             else:
                 await self._sweep(run)
                 self._sink.fact(run.uuid, Fact.EXITED)
@@ -235,7 +248,7 @@ class QemuDriver:
             return
         with guest.trying():
             try:
-                carrier = await connect_unix(guest.run.monitor)
+                carrier = await connect_unix(guest.run.monitor, signed=True)
                 if guest.exited.is_set():
                     async with carrier:
                         return
@@ -317,6 +330,8 @@ class QemuDriver:
         try:
             return self._guests[uuid]
         except KeyError:
+            if uuid in self._unheld:
+                raise self._unheld[uuid] from None
             raise OperationInvalid("the domain is not running", subject=f"domain/{uuid}") from None
 
 
@@ -336,15 +351,14 @@ def _has_kvm() -> bool:
     return True
 
 
-def _look_for_all(runs: Sequence[RunRecord]) -> list[process.Process | OSError | None]:
-    """What is found of each; None for one that has ended."""
-    return [_look_for(run) for run in runs]
+def _look_for_all(runs: Sequence[tuple[Path, RunRecord]]) -> list[process.Process | OSError | None]:
+    """What is found of each, with its lock; None for one that has ended."""
+    return [_look_for(lock, run) for lock, run in runs]
 
 
-def _look_for(run: RunRecord) -> process.Process | OSError | None:
+def _look_for(lock: Path, run: RunRecord) -> process.Process | OSError | None:
     try:
-        identity = run.process or process.find_by_words(("-uuid", str(run.uuid)))
-        return process.adopt(identity) if identity else None
+        return find_guest(lock, run)
     except OSError as error:
         return error
 

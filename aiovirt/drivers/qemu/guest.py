@@ -18,6 +18,7 @@ from anyio.lowlevel import checkpoint
 
 from aiovirt.drivers.door import Sink
 from aiovirt.drivers.qemu import commands
+from aiovirt.drivers.qemu.held import Held
 from aiovirt.drivers.qemu.machine import CHANGED_BY_EVENTS, Balloon, ask_machine
 from aiovirt.drivers.qemu.monitor import Late, Listener, Monitor
 from aiovirt.drivers.qemu.translate import Heard, Resets, heard, quoted, run_state
@@ -30,7 +31,7 @@ from aiovirt.system.again import FIRST_PAUSE, contained, is_passing, keep_on, te
 from aiovirt.system.carrier import Carrier
 from aiovirt.system.deadlines import Deadlines
 from aiovirt.system.log import get_logger
-from aiovirt.system.process import ExitStatus, Process
+from aiovirt.system.process import ExitStatus
 from aiovirt.wire.qmp import QMPEvent
 from aiovirt.wire.qmp.protocol import DEFAULT_LIMIT
 
@@ -50,7 +51,7 @@ class Guest:
         self,
         run: RunRecord,
         spec: DomainSpec,
-        process: Process,
+        process: Held,
         sink: Sink,
         ended: Callable[[Guest], None],
         *,
@@ -110,9 +111,10 @@ class Guest:
         self.status = await self.process.wait()
 
     async def begin(self, carrier: Carrier, timeout: float) -> None:
-        """The first session, with a QEMU that we started; raises OrderTimeout, ConnectionLost as :meth:`Monitor.ready`."""
+        """The first session, with a QEMU that we started; raises as :meth:`Monitor.ready` and :meth:`Held.spoken_by`."""
         monitor = self._open(carrier)
         await monitor.ready(timeout)
+        await self.process.spoken_by(carrier.speaker)
         self.monitor = monitor
         self.tried.set()
 
@@ -120,7 +122,7 @@ class Guest:
         """A session with a QEMU that was found: asks who and how it is, and reports that.
 
         One that does not greet in time is DEGRADED, and is heard whenever it does greet. Raises
-        ConnectionLost when the session ends, or another guest answers.
+        ConnectionLost when the session ends, or another guest answers, or another user; SystemFailure.
         """
         monitor = self._open(carrier)
         try:
@@ -129,7 +131,7 @@ class Guest:
             except OrderTimeout as late:
                 self.give_up(late)
                 await monitor.ready(math.inf)
-            await self._adopt(monitor)
+            await self._adopt(monitor, carrier.speaker)
         except BaseException:
             self.monitor = None
             carrier.close()
@@ -150,10 +152,11 @@ class Guest:
         """Whether opening a session has failed, or the last one has ended: then it can be tried again."""
         return self.tried.is_set() and not self.is_met and not self.exited.is_set() and (self.monitor is None or self.monitor_ended)
 
-    async def _adopt(self, monitor: Monitor) -> None:
+    async def _adopt(self, monitor: Monitor, speaker: tuple[int, int] | None) -> None:
         answer = await commands.query_uuid(monitor, timeout=POLICY_TIMEOUT)
         if answer.UUID.lower() != str(self.run.uuid):
             raise ConnectionLost(f"another guest answers at the monitor: {answer.UUID}")
+        await self.process.spoken_by(speaker)
         self.monitor = monitor  # from here on its events are facts
         self._is_looking = True
         try:

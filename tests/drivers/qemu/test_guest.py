@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from types import TracebackType
 from typing import Self, cast
 from uuid import UUID
@@ -14,6 +15,7 @@ from msgspec.structs import replace
 
 from aiovirt.drivers.qemu import commands
 from aiovirt.drivers.qemu.guest import Guest
+from aiovirt.drivers.qemu.held import Held
 from aiovirt.drivers.qemu.tinyguest import tiny_guest
 from aiovirt.drivers.qemu.translate import RUN_STATES
 from aiovirt.errors import ConnectionLost, OrderTimeout
@@ -37,6 +39,8 @@ U = UUID(int=1)
 class Peer(QMPPeer):
     """The scripted peer as a guest opens and closes it."""
 
+    speaker = None
+
     async def __aenter__(self) -> Self:
         return self
 
@@ -48,11 +52,11 @@ class Peer(QMPPeer):
         return cast("Carrier", self)
 
 
-class Mortal(Process):
+class Mortal(Held):
     """A process that is none: it ends when ``end`` is set."""
 
     def __init__(self) -> None:
-        super().__init__(ProcessId("a boot", 1, 0), -1)
+        super().__init__(Process(ProcessId("a boot", 1, 0), -1), Path("/nowhere"))
         self.end = anyio.Event()
 
     async def wait(self) -> ExitStatus:
