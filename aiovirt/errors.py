@@ -21,6 +21,7 @@
     ├── OrderTimeout       68  TimeoutError     carries sent
     ├── ProtocolError      39                   a peer that does not speak its protocol
     ├── AccessDenied       88  PermissionError
+    ├── HostForked          6  ConnectionError  the host is the parent's: this is a forked child
     ├── EventGap            1  LookupError      events that this reader can no longer have
     └── HostGone            6  ConnectionError  the engine ended; carries the cursor to resume from
 
@@ -48,6 +49,7 @@ __all__ = [
     "ErrorDomain",
     "EventGap",
     "GuestFailed",
+    "HostForked",
     "HostGone",
     "HostHeld",
     "InvalidArgument",
@@ -307,6 +309,12 @@ class EventGap(Error, LookupError):
         self.first_available = first_available
         self.missed = missed
         self.resume = resume
+
+
+class HostForked(Error, ConnectionError):
+    """This process is a child that was forked: the host is its parent's, and is to be connected to anew."""
+
+    code = ErrorCode.INVALID_CONN
 
 
 class HostGone(Error, ConnectionError):

@@ -16,6 +16,7 @@ from uuid import UUID, uuid4
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
 
+from aiovirt.engine.forked import take_away
 from aiovirt.engine.host import Host
 from aiovirt.engine.paths import Claim, Folders, PathLike, Role, find_folders
 from aiovirt.engine.seam import Engine
@@ -27,6 +28,7 @@ from aiovirt.events.types import HostStarted, JournalDegraded
 from aiovirt.system import to_thread
 from aiovirt.system.again import contained, keep_on, refused_by_system
 from aiovirt.system.background import Background
+from aiovirt.system.fork import not_for_children
 from aiovirt.system.identity import boot_id, host_uuid, net_namespace
 from aiovirt.system.log import get_logger
 from aiovirt.system.log import load as load_log
@@ -34,12 +36,12 @@ from aiovirt.system.reserve import RESERVE
 from aiovirt.system.seam import new_waker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from aiovirt.engine.holder import Holder
     from aiovirt.engine.local import LocalEngine
     from aiovirt.engine.opening import Opened
-    from aiovirt.engine.store import Store
+    from aiovirt.engine.store import LoadedRun, Store
     from aiovirt.model.record import RunRecord
     from aiovirt.system.listener import Listener
 
@@ -89,6 +91,8 @@ class Connection:
         self._listen = listen
         self._claim = claim or Claim()
         self._stack = AsyncExitStack()
+        self._host: Host | None = None
+        not_for_children(self, Connection._forked)
 
     async def __aenter__(self) -> Host:
         address = parse_uri(self._uri or default_uri(os.environ.get("AIOVIRT_DEFAULT_URI"), is_root=_is_root()))
@@ -106,11 +110,17 @@ class Connection:
                 reconnection = Reconnection(partial(_reconnect, engine.uri, folders))
                 stack.callback(reconnection.end)
                 host = Host(engine, reconnection)
-            self._stack = stack.pop_all()
+            self._host, self._stack = host, stack.pop_all()
         return host
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         await self._stack.__aexit__(kind, error, trace)
+
+    def _forked(self) -> None:
+        """In a child: what is the parent's to end stays, and the host is none there."""
+        self._stack = AsyncExitStack()
+        if self._host is not None:
+            take_away(self._host)
 
     async def _open_qemu(self, address: Address, folders: Folders, stack: AsyncExitStack) -> Engine:
         if sys.platform != "linux":
@@ -179,7 +189,7 @@ async def _hold(address: Address, folders: Folders, stack: AsyncExitStack) -> Lo
     stack.enter_context(RESERVE.kept())
     store = Store(folders)
     loaded = await store.load()
-    host, boot, netns = await to_thread.run_sync(lambda: (host_uuid(), boot_id(), net_namespace()))
+    host, boot, netns = await to_thread.run_sync(_identify)
     opened = await open_journal(
         folders.journal, host=host, boot_id=boot, uri=address.uri, mark=folders.journal_mark, seen=folders.journal_seen
     )
@@ -217,6 +227,14 @@ async def _hold(address: Address, folders: Folders, stack: AsyncExitStack) -> Lo
     tasks.start_soon(upkeep.follow_edits, engine, store)
     tasks.start_soon(upkeep.autostart, engine, store, boot)
     return engine
+
+
+def _identify() -> tuple[UUID, str, int]:
+    """Which host this is, in which boot, and where in its network; raises SystemFailure when that cannot be read now."""
+    try:
+        return host_uuid(), boot_id(), net_namespace()
+    except OSError as error:
+        raise SystemFailure(f"it cannot be told which host this is: {error.filename}: {error.strerror}") from error
 
 
 def _bus(host: UUID, opened: Opened) -> Bus:

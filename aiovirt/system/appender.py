@@ -12,6 +12,7 @@ from typing import Self
 
 from aiovirt.errors import SystemFailure
 from aiovirt.system.files import sync_folder
+from aiovirt.system.fork import not_for_children
 
 __all__ = ["Appender"]
 
@@ -25,6 +26,7 @@ class Appender:
         self.inode = os.fstat(handle).st_ino
         self.folder_inode = path.parent.stat().st_ino
         self._handle = handle
+        not_for_children(self, Appender.close)
 
     @classmethod
     def create(cls, path: Path) -> Self:

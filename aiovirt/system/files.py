@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from aiovirt.errors import AccessDenied, HostHeld, SystemFailure
+from aiovirt.system.fork import not_for_children, whole
 
 __all__ = [
     "FileLock",
@@ -186,8 +187,18 @@ def sync_folder(folder: Path) -> None:
 def lock_for_good(path: Path) -> BinaryIO | None:
     """An open file with an flock(2) that goes on for as long as any process has this very file open; None when one has already.
 
-    Raises OSError.
+    A child that is forked has it not open. Raises OSError.
     """
+    with whole:
+        file = _lock_for_good(path)
+        return file and not_for_children(file, _close)
+
+
+def _close(file: BinaryIO) -> None:
+    file.close()
+
+
+def _lock_for_good(path: Path) -> BinaryIO | None:
     while True:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
@@ -209,6 +220,11 @@ def drop_lock(path: Path) -> bool:
     It is locked when it is taken away, and who opens it looks whether it is still there once it is theirs: so no two have what
     is one lock.
     """
+    with whole:
+        return _drop_lock(path)
+
+
+def _drop_lock(path: Path) -> bool:
     try:
         handle = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     except FileNotFoundError:
@@ -240,17 +256,20 @@ class FileLock:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._handle = -1
+        not_for_children(self, FileLock._let_go)
 
     def acquire(self) -> None:
         """Raises HostHeld, with the holder's pid where it is known, when another has it; SystemFailure."""
         self.look()
-        self._handle = self._lock(os.O_RDWR)
+        with whole:
+            self._handle = self._lock(os.O_RDWR)
         os.ftruncate(self._handle, 0)
         os.pwrite(self._handle, f"{os.getpid()}\n".encode(), 0)
 
     def look(self) -> None:
         """Raises as :meth:`acquire`, and takes nothing. In its moment nobody acquires it: who tries is told of a holder without a pid."""
-        os.close(self._lock(os.O_RDONLY))
+        with whole:
+            os.close(self._lock(os.O_RDONLY))
 
     def _lock(self, access: int) -> int:
         try:
@@ -283,5 +302,9 @@ class FileLock:
         """Lets go."""
         if self._handle >= 0:
             os.ftruncate(self._handle, 0)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        if self._handle >= 0:
             os.close(self._handle)
             self._handle = -1

@@ -14,6 +14,7 @@ from typing import Final, Self
 import anyio
 
 from aiovirt.system import to_thread
+from aiovirt.system.fork import not_for_children
 
 __all__ = [
     "IN_CLOSE_WRITE",
@@ -70,6 +71,7 @@ class FolderWatch:
                 self.close()
         if not is_there:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(folder))
+        not_for_children(self, FolderWatch.close)
 
     def __enter__(self) -> Self:
         return self

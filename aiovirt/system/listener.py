@@ -17,6 +17,7 @@ from typing import Final, Self
 import anyio
 
 from aiovirt.system.carrier import Carrier
+from aiovirt.system.fork import not_for_children
 from aiovirt.system.log import get_logger
 from aiovirt.system.sockets import BACKLOG, connect_now, listen_unix
 
@@ -85,7 +86,7 @@ class Listener:
             _claim(path)
         self._spare = _new_spare()
         try:
-            self._socket = handed_over or listen_unix(path, backlog=backlog)
+            self._socket = not_for_children(handed_over or listen_unix(path, backlog=backlog), socket.socket.close)
         except BaseException:
             self._spare.close()
             raise
@@ -117,7 +118,7 @@ class Listener:
         while True:
             await anyio.wait_readable(self._socket)
             try:
-                taken = self._socket.accept()[0]
+                taken = not_for_children(self._socket.accept()[0], socket.socket.close)
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 continue
             except OSError as error:
@@ -170,7 +171,7 @@ class Listener:
 
 def _new_spare() -> socket.socket:
     """A descriptor to be given up for a client that cannot be served."""
-    return socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    return not_for_children(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC), socket.socket.close)
 
 
 def _claim(path: str) -> None:

@@ -16,6 +16,7 @@ from typing import Final, Self, TypeVar
 import anyio
 
 from aiovirt.errors import Error, SystemFailure, Unsupported
+from aiovirt.system.fork import not_for_children
 from aiovirt.system.lane import Lane
 from aiovirt.system.seam import Attention, here
 
@@ -170,7 +171,7 @@ def _open(protocol: int, groups: int, receive_buffer: int) -> socket.socket:
     if family is None:
         raise Unsupported("this system has no netlink: host devices are watched on Linux only")
     try:
-        opened = socket.socket(family, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
+        opened = not_for_children(socket.socket(family, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol), socket.socket.close)
         try:
             _enlarge(opened, receive_buffer)
             opened.bind((0, groups))

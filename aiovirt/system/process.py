@@ -22,6 +22,7 @@ from msgspec import Struct
 
 from aiovirt.model.record import ProcessId
 from aiovirt.system import to_thread
+from aiovirt.system.fork import not_for_children
 from aiovirt.system.identity import boot_id
 from aiovirt.system.proc import stat_of, uid_of
 
@@ -54,6 +55,7 @@ class Process:
     def __init__(self, identity: ProcessId, pidfd: int) -> None:
         self.identity = identity
         self._pidfd = pidfd
+        not_for_children(self, Process._let_go)
 
     @property
     def pid(self) -> int:
@@ -81,6 +83,10 @@ class Process:
         """Lets go of it."""
         if self._pidfd >= 0:
             anyio.notify_closing(self._pidfd)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        if self._pidfd >= 0:
             os.close(self._pidfd)
             self._pidfd = -1
 

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
+from aiovirt.system.fork import not_for_children
+
 __all__ = ["BACKLOG", "connect_now", "is_listened_at", "listen_unix", "peer_of", "receive_signed"]
 
 SUN_PATH: Final = 88
@@ -56,7 +58,7 @@ def connect_now(path: str, *, signed: bool = False) -> socket.socket:
 
     Where it is ``signed``, the kernel says of all that comes who has written it (SO_PASSCRED): see :func:`receive_signed`.
     """
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    sock = not_for_children(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC), socket.socket.close)
     try:
         sock.setblocking(False)
         if signed:
@@ -71,7 +73,7 @@ def connect_now(path: str, *, signed: bool = False) -> socket.socket:
 
 def listen_unix(path: str, *, backlog: int = BACKLOG) -> socket.socket:
     """A listening socket at ``path``, mode 0600, in place of any that was there. Blocks: for threads."""
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    sock = not_for_children(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC), socket.socket.close)
     try:
         with _reachable(path) as short:
             folder, name = os.path.split(short)
