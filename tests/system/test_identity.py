@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from uuid import UUID
@@ -23,6 +24,7 @@ from aiovirt.engine.paths import find_folders
 from aiovirt.engine.uri import parse_uri
 from aiovirt.events import MonitorHealth
 from aiovirt.system.files import lock_for_good
+from aiovirt.system.identity import boot_id, host_uuid
 from tests.system.conftest import PATIENCE, Place
 from tests.system.test_qemu import no_guest_is_left, pid_of, state_of, swept
 from tests.system.test_restart import change_record, heard, record
@@ -281,6 +283,49 @@ async def test_a_guest_that_answers_for_another_user_is_not_spoken_to(place: Pla
     async with aiovirt.connect(place.uri) as host:
         domain = await heard(host, "tiny", MonitorHealth.DEGRADED)
         await domain.destroy()
+
+
+async def test_a_guest_that_could_not_be_looked_at_is_looked_at_again(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For want of a descriptor: it has not ended for that."""
+    async with aiovirt.connect(place.uri) as host:
+        await (await host.define(place.spec())).start(paused=True)
+    really, asked = os.pidfd_open, 0
+
+    def pidfd_open(pid: int) -> int:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return really(pid)
+
+    monkeypatch.setattr("aiovirt.system.process.os.pidfd_open", pidfd_open)
+    async with aiovirt.connect(place.uri) as host:
+        domain = host.domain("tiny")
+        assert (domain.state, domain.status.monitor) == (DomainState.PAUSED, MonitorHealth.DEGRADED)
+        with pytest.raises(aiovirt.SystemFailure, match=os.strerror(errno.EMFILE)):
+            await domain.destroy()
+        domain = await heard(host, "tiny", MonitorHealth.CONNECTED)
+        await domain.destroy()
+
+
+@pytest.mark.parametrize("tell", [host_uuid, boot_id])
+def test_which_host_it_is_is_not_guessed_for_want_of_a_descriptor(tell: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> None:
+    def read_text(path: Path) -> str:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), str(path))
+
+    monkeypatch.setattr(Path, "read_text", read_text)
+    with pytest.raises(OSError, match=os.strerror(errno.EMFILE)):
+        tell()
+
+
+async def test_an_engine_that_cannot_tell_which_host_it_is_on_does_not_begin(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    def boot_id() -> str:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), "/proc/sys/kernel/random/boot_id")
+
+    monkeypatch.setattr("aiovirt.engine.connect.boot_id", boot_id)
+    with pytest.raises(aiovirt.SystemFailure, match="which host this is"):
+        async with aiovirt.connect(place.uri):
+            pass
 
 
 def test_no_command_line_is_read_on_the_way_to_a_guest() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
@@ -12,7 +13,7 @@ from anyio import to_thread
 from msgspec.structs import replace
 
 from aiovirt.system.proc import is_stopped
-from aiovirt.system.process import ExitStatus, adopt, spawn
+from aiovirt.system.process import ExitStatus, adopt, holders_of, look_up, spawn
 
 pytestmark = pytest.mark.anyio
 
@@ -94,6 +95,53 @@ async def test_no_descriptor_is_left(tmp_path: Path) -> None:
         async with await spawn(["/bin/true"], log=tmp_path / "log") as process:
             await process.wait()
     assert len(list(Path("/proc/self/fd").iterdir())) <= before + 1  # a loop may have made itself one
+
+
+async def test_none_is_left_of_a_process_that_cannot_be_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with await spawn(["/bin/sleep", "600"], log=tmp_path / "log") as process:
+        before = len(list(Path("/proc/self/fd").iterdir()))
+
+        def stat_of(pid: int) -> list[str]:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), f"/proc/{pid}/stat")
+
+        with monkeypatch.context() as short:
+            short.setattr("aiovirt.system.process.stat_of", stat_of)
+            for _ in range(3):
+                with pytest.raises(OSError, match=os.strerror(errno.EMFILE)):
+                    await to_thread.run_sync(adopt, process.identity)
+                with pytest.raises(OSError, match=os.strerror(errno.EMFILE)):
+                    await spawn(["/bin/sleep", "600"], log=tmp_path / "log")
+        assert len(list(Path("/proc/self/fd").iterdir())) <= before + 1  # a loop may have made itself one
+        process.send_signal(signal.SIGKILL)
+        await process.wait()
+
+
+async def test_a_process_of_another_user_is_not_ours(tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        with pytest.raises(PermissionError, match="another user's"):
+            await to_thread.run_sync(look_up, 1)
+        return
+    become = ["setpriv", "--reuid=65534", "--clear-groups", "/bin/sleep", "600"]
+    async with await spawn(become, log=tmp_path / "log") as process:
+        with anyio.fail_after(20):
+            while Path(f"/proc/{process.pid}/comm").read_text() != "sleep\n":
+                await anyio.sleep(0.01)
+        with pytest.raises(PermissionError, match="another user's"):
+            await to_thread.run_sync(adopt, process.identity)
+        process.send_signal(signal.SIGKILL)
+        await process.wait()
+
+
+async def test_who_has_a_file_open_is_known_by_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    with path.open("w") as file, (tmp_path / "lock.other").open("w") as other:
+        async with await spawn(["/bin/sleep", "600"], log=tmp_path / "log", keep=[file]) as process:
+            async with await spawn(["/bin/sleep", "600", str(path)], log=tmp_path / "log", keep=[other]) as named:
+                assert await to_thread.run_sync(holders_of, path) == [process.pid, os.getpid()]
+                named.send_signal(signal.SIGKILL)
+                await named.wait()
+            process.send_signal(signal.SIGKILL)
+            await process.wait()
 
 
 async def test_a_process_is_stopped_or_not(tmp_path: Path) -> None:
