@@ -36,12 +36,12 @@ from aiovirt.system.reserve import RESERVE
 from aiovirt.system.seam import new_waker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from aiovirt.engine.holder import Holder
     from aiovirt.engine.local import LocalEngine
     from aiovirt.engine.opening import Opened
-    from aiovirt.engine.store import LoadedRun, Store
+    from aiovirt.engine.store import Store
     from aiovirt.model.record import RunRecord
     from aiovirt.system.listener import Listener
 
