@@ -35,6 +35,7 @@ EVERY: list[Error] = [
     errors.EventGap("A:2", 4, "A:1"),
     errors.EventGap("A:2", None, "A:1"),
     errors.HostGone("A:1"),
+    errors.HostForked("a child that was forked"),
     Error("a", code=ErrorCode.RPC, domain=ErrorDomain.QEMU),
 ]
 
