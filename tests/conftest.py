@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
+import structlog
 
 from aiovirt.testing.clock import virtual_backends
 from tests.blocking import BlockingCalls, watch_blocking_calls
@@ -59,3 +60,10 @@ def no_blocking_calls(blocking_calls: BlockingCalls) -> Iterator[None]:
     yield
     if seen := blocking_calls.take():
         pytest.fail("\n".join(["blocked the event loop's thread:", *seen]), pytrace=False)
+
+
+@pytest.fixture(autouse=True)
+def logs_of_its_own() -> Iterator[None]:
+    """How log lines are rendered is one setting of the process: what a test sets ends with it."""
+    yield
+    structlog.reset_defaults()

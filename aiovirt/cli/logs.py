@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+from typing import TYPE_CHECKING, Any
 
 from aiovirt.cli.terminal import complain
 from aiovirt.system.log import on_first_line
+
+if TYPE_CHECKING:
+    from collections.abc import MutableMapping
 
 __all__ = ["configure_logs"]
 
@@ -21,7 +25,14 @@ def configure_logs() -> None:
 def _configure_structlog() -> None:
     import structlog
 
-    structlog.configure(processors=[structlog.processors.KeyValueRenderer(key_order=["event"], repr_native_str=False)])
+    render = structlog.processors.KeyValueRenderer(key_order=["event"], repr_native_str=False)
+
+    def line(logger: object, name: str, keys: MutableMapping[str, Any]) -> tuple[tuple[object], dict[str, object]]:
+        """The arguments of logging's own call, with the exception as it knows it."""
+        error = keys.pop("exc_info", None)
+        return (render(logger, name, keys),), {"exc_info": error}
+
+    structlog.configure(processors=[line])
 
 
 class _Handler(logging.Handler):

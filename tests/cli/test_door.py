@@ -201,12 +201,15 @@ def test_log_lines_of_others_are_harmless_on_standard_error(monkeypatch: pytest.
         logging.getLogger("asyncio").warning("%s", EVIL)
         logging.getLogger("asyncio").error("it failed", exc_info=ValueError(EVIL))
         get_logger("engine").error(EVIL, program=EVIL)
+        get_logger("engine").error("a guest is cut off", exc_info=KeyError(EVIL), domain="web")
     finally:
         root.handlers[:] = handlers
         root.setLevel(level)
     assert is_harmless(said.getvalue().replace("\n", ""))
     assert "ValueError: " in said.getvalue()
-    assert said.getvalue().count("\\x1b[2J") == 4
+    assert "\nKeyError: " in said.getvalue(), "a traceback"
+    assert "domain=web\n" in said.getvalue()
+    assert said.getvalue().count("\\x1b[2J") == 5
 
 
 @pytest.mark.parametrize(

@@ -181,6 +181,7 @@ async def test_who_has_all_its_answers_leaves_by_itself_and_begins_where_it_was(
         await tasks.start(engine.run)
         await engine.call(orders.Suspend(uuid=UUID(int=1)))
         first.say(Leaving(1))
+        await anyio.wait_all_tasks_blocked()
         await engine.call(orders.Resume(uuid=UUID(int=1)))
         assert asked(second) == [2]
         assert isinstance(second.heard[0], Hello)
