@@ -39,11 +39,13 @@ demo: setup-demo ## two real guests and a hot-plugged device on one event stream
 
 test: setup-tests setup-lab ## all checks and all tests; those of tests/system in namespaces, those of tests/labguest in a guest
 	@mkdir -p build; { $(MAKE) --no-print-directory lint; echo $$? >build/lint.status; } >build/lint.log 2>&1 & \
-		$(PY) -m pytest --ignore=tests/system --ignore=tests/udev --ignore=tests/labguest; tests=$$?; \
-		wait; cat build/lint.log; [ "$$tests $$(cat build/lint.status)" = "0 0" ]
-	@$(PY) -m tests.lab.sandbox $(PY) -m pytest tests/system
-	@$(PY) -m tests.lab.sandbox --udev $(PY) -m pytest tests/udev
-	@$(PY) -m tests.lab.run_lab
+	failed=; \
+	$(PY) -m pytest --ignore=tests/system --ignore=tests/udev --ignore=tests/labguest || failed="$$failed tests"; \
+	wait; cat build/lint.log; [ "$$(cat build/lint.status)" = 0 ] || failed="$$failed lint"; \
+	$(PY) -m tests.lab.sandbox $(PY) -m pytest tests/system || failed="$$failed tests/system"; \
+	$(PY) -m tests.lab.sandbox --udev $(PY) -m pytest tests/udev || failed="$$failed tests/udev"; \
+	$(PY) -m tests.lab.run_lab || failed="$$failed tests/labguest"; \
+	[ -z "$$failed" ] || { echo "failed:$$failed" >&2; exit 1; }
 
 lab: setup-lab ## the tests of real PCI devices, in a guest of their own; built on use, in build/lab
 	@$(PY) -m tests.lab.run_lab
