@@ -196,14 +196,18 @@ def has_open(pid: int, path: Path) -> bool:
 
 def _has_open(pid: int, path: Path, wanted: os.stat_result) -> bool:
     try:
-        folder = f"/proc/{pid}/fd"
-        for number in os.listdir(folder):
-            # A stat(2) of whatever somebody has open might wait for ever: only of what has the name.
-            if path.name in os.readlink(f"{folder}/{number}") and os.path.samestat(os.stat(f"{folder}/{number}"), wanted):
-                return uid_of(pid) == os.geteuid()
+        return any(_is_file(link, path, wanted) for link in Path(f"/proc/{pid}/fd").iterdir()) and uid_of(pid) == os.geteuid()
     except (FileNotFoundError, ProcessLookupError, PermissionError):
-        pass  # it has ended, or is another user's
-    return False
+        return False  # it has ended, or is another user's
+
+
+def _is_file(link: Path, path: Path, wanted: os.stat_result) -> bool:
+    """Whether this descriptor of somebody's is that file; not so where it was just closed."""
+    try:
+        # A stat(2) of whatever somebody has open might wait for ever: only of what has the name.
+        return path.name in os.readlink(link) and os.path.samestat(link.stat(), wanted)
+    except FileNotFoundError:
+        return False
 
 
 def session_of(pid: int) -> int:

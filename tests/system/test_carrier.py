@@ -320,7 +320,8 @@ async def test_closing_ends_the_reader(pair: tuple[Carrier, socket.socket]) -> N
         carrier.close()
         carrier.close()
         await ears.until(lambda: ears.ended)
-        theirs.sendall(b"too late")
+        with pytest.raises(BrokenPipeError):
+            theirs.sendall(b"too late")
         await anyio.wait_all_tasks_blocked()
         assert ears.heard == b""
     assert carrier._socket.fileno() >= 0  # its owner may still say which it was

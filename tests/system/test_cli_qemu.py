@@ -78,7 +78,7 @@ def test_a_host_that_is_held_says_by_whom(place: Place) -> None:
         watching.stdout.readline()
         refused = aiovirt(place, "list")
         assert refused.returncode == 1
-        assert f"held by process {watching.pid}" in refused.stderr
+        assert f"process {watching.pid} keeps this host" in refused.stderr
         watching.send_signal(signal.SIGINT)
         assert watching.wait(60) == 0
 

@@ -144,6 +144,20 @@ async def test_who_has_a_file_open_is_known_by_the_file(tmp_path: Path) -> None:
             await process.wait()
 
 
+async def test_a_descriptor_that_is_closed_meanwhile_hides_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "lock.of-a-guest"
+    really = os.readlink
+
+    def readlink(link: Path) -> str:
+        if Path(link).name == "0":
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(link))
+        return really(link)
+
+    monkeypatch.setattr("aiovirt.system.process.os.readlink", readlink)
+    with path.open("w"):
+        assert await to_thread.run_sync(holders_of, path) == [os.getpid()]
+
+
 async def test_a_process_is_stopped_or_not(tmp_path: Path) -> None:
     async with await spawn(["/bin/sleep", "600"], log=tmp_path / "log") as process:
         assert not await to_thread.run_sync(is_stopped, process.pid)

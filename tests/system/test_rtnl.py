@@ -102,18 +102,19 @@ async def test_a_dump_that_the_kernel_refuses_is_no_empty_one(monkeypatch: pytes
 
 async def test_who_may_not_is_denied(monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernel's own answer, to who has no rights over this namespace."""
-    send = NetlinkChannel.send
 
     def powerless(self: NetlinkChannel, request: bytes) -> None:
+        kept = socket.socket(fileno=os.dup(self._socket.fileno()))  # what is the channel's own, a child has closed at once
         child = os.fork()
         if not child:
             try:
                 os.setgroups([])
                 os.setresuid(65534, 65534, 65534)
-                send(self, request)
+                kept.sendto(request, (0, 0))
                 os._exit(0)
             finally:
                 os._exit(1)  # whatever it raised, there are no two of this test
+        kept.close()
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
     number = await Rtnl().ask(pair)

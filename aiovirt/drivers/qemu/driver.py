@@ -30,6 +30,7 @@ from aiovirt.drivers.qemu.machine import CHANGED_BY_COMMANDS
 from aiovirt.drivers.qemu.once import find_guest, lock_once
 from aiovirt.errors import (
     ConfigUnsupported,
+    ConnectionLost,
     Error,
     GuestFailed,
     InvalidArgument,
@@ -254,8 +255,9 @@ class QemuDriver:
                         return
                 await guest.meet_again(carrier, ADOPT_TIMEOUT)
             except Exception as error:  # noqa: BLE001 - whatever it is: it is this guest's
-                tell(logger, "a guest cannot be spoken to", error, domain=guest.run.name)
-                guest.give_up(error)
+                if not (isinstance(error, ConnectionLost) and await guest.ends()):
+                    tell(logger, "a guest cannot be spoken to", error, domain=guest.run.name)
+                    guest.give_up(error)
 
     async def watch_monitors(self) -> None:
         """Tries guests again that could not be spoken to, when a socket comes to where theirs was, until cancelled."""

@@ -217,14 +217,18 @@ class Guest:
                 why = await monitor.run()
         quiet.set()
         self._settled.set()
-        with anyio.move_on_after(LAST_WORDS):
-            await self.exited.wait()
-        if self.exited.is_set() or monitor is not self.monitor:
+        if await self.ends() or monitor is not self.monitor:
             self._was_short = self._was_short or any(map(is_passing, failures))  # whoever opened it tells
         elif failures:
             self.give_up(failures[0])
         else:
             self._sink.monitor(self.run.uuid, MonitorHealth.LOST, why)
+
+    async def ends(self) -> bool:
+        """Whether its process ends now: that is why its monitor was closed, and is seen a moment later."""
+        with anyio.move_on_after(LAST_WORDS):
+            await self.exited.wait()
+        return self.exited.is_set()
 
     @property
     def monitor_ended(self) -> bool:
