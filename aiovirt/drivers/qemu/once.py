@@ -60,9 +60,12 @@ def found_at_monitor(path: Path, session: int, pid: int) -> process.Process | No
 
 def others_of(path: Path, session: int) -> list[process.Process]:
     """Who still has the lock, of the session in which the guest was started; when nobody has it, it is taken away. Raises OSError."""
-    if files.drop_lock(path):
-        return []
-    pids = [pid for pid in _holders(path) if process.session_of(pid) == session]
+    holders: list[int] = []
+    for _ in range(_TRIES):  # one that is just ending has the lock for a moment longer than its descriptors
+        if holders or files.drop_lock(path):
+            break
+        holders = _holders(path)
+    pids = [pid for pid in holders if process.session_of(pid) == session]
     return [found for pid in pids if (found := process.look_up(pid)) is not None]
 
 
