@@ -29,7 +29,7 @@ class Machine(Struct, frozen=True, kw_only=True, gc=False):
     """The machine of a running domain, as its hypervisor says it is.
 
     ``balloon`` is the memory that the guest has, in bytes, where it has a balloon device (``query-balloon``), else None;
-    None, too, after a reset until the guest's driver says it again.
+    None, too, after a reset until the guest's driver says it again, whether an engine was there then or not.
     ``vcpus`` counts those that are plugged (``query-cpus-fast``), ``devices`` are the ids of those devices that have one
     (``/machine/peripheral``), by name, ``jobs`` those that are there (``query-jobs``), by id.
     """

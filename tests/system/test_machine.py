@@ -136,3 +136,57 @@ async def test_what_changed_while_no_engine_was_there_is_told(place: Place) -> N
         async with host.events.subscribe(DomainChanged, after=after) as events:
             with pytest.raises(anyio.WouldBlock):
                 events.receive_nowait()
+
+
+# -- a balloon whose driver is us -------------------------------------------------------------
+
+SLOT = 5
+PORT = 0xC100
+STATUS, ACTUAL = PORT + 0x12, PORT + 0x18
+"""Of the virtio header in the ports of a legacy device, and of virtio_balloon_config behind it."""
+DRIVER_OK = 7
+
+
+async def write(domain: Domain, size: str, port: int, value: int) -> None:
+    """An outb, outw or outl, as the guest itself would do it."""
+    await domain.qmp("human-monitor-command", {"command-line": f"o /{size} {port:#x} {value:#x}"})
+
+
+async def drive_balloon(domain: Domain, actual: int) -> None:
+    """What a guest's driver does: finds the device, says that it is ready, and how much memory is left."""
+    memory = (await domain.spec()).memory
+    for register, size, value in ((0x10, "w", PORT | 1), (0x04, "h", 1)):  # its BAR 0, and decode it
+        await write(domain, "w", 0xCF8, 1 << 31 | SLOT << 11 | register)
+        await write(domain, size, 0xCFC, value)
+    await write(domain, "b", STATUS, DRIVER_OK)
+    await write(domain, "w", ACTUAL, (memory - actual) // 4096)
+
+
+@pytest.mark.parametrize("heard", [True, False])
+async def test_after_an_absence_a_balloon_of_before_a_reset_is_not_known_until_the_guest_has_a_driver(place: Place, *, heard: bool) -> None:
+    async with aiovirt.connect(place.uri) as host:
+        domain = await started(host, place, paused=True)  # its firmware would look for a place for the device, too
+        memory = (await domain.spec()).memory
+        after = host.events.cursor
+        await domain.qmp("device_add", BALLOON | {"addr": hex(SLOT), "disable-modern": True, "disable-legacy": "off"})
+        await drive_balloon(domain, memory - MiB)
+        await until(host, domain, after, lambda machine: machine.balloon == memory - MiB)
+    async with aiovirt.connect(place.uri) as host:
+        domain = host.domain("tiny")
+        assert (await domain.qmp("query-balloon")) == {"actual": memory - MiB}  # by now it was asked for its machine
+        assert domain.machine is not None
+        assert domain.machine.balloon == memory - MiB, "the guest's driver was there all the time"
+        after = host.events.cursor
+        if heard:
+            await domain.reset()
+            await until(host, domain, after, lambda machine: machine.balloon is None)
+    if not heard:
+        outside(place, {"execute": "system_reset"})
+    async with aiovirt.connect(place.uri) as host:
+        domain = host.domain("tiny")
+        assert (await domain.qmp("query-balloon")) == {"actual": memory - MiB}, "QEMU says the old one"
+        assert domain.machine is not None
+        assert domain.machine.balloon is None
+        await drive_balloon(domain, memory - 2 * MiB)
+        await until(host, domain, after, lambda machine: machine.balloon == memory - 2 * MiB)
+        await domain.destroy()

@@ -21,6 +21,8 @@ __all__ = [
     "UuidInfo",
     "VersionInfo",
     "VersionTriple",
+    "VirtioInfo",
+    "VirtioStatus",
     "cont",
     "qom_list",
     "query_balloon",
@@ -29,6 +31,8 @@ __all__ = [
     "query_status",
     "query_uuid",
     "query_version",
+    "query_virtio",
+    "query_virtio_status",
     "stop",
     "system_powerdown",
     "system_reset",
@@ -67,6 +71,19 @@ class BalloonInfo(Struct, frozen=True):
     """QAPI's BalloonInfo (machine.json): ``actual`` in bytes."""
 
     actual: int
+
+
+class VirtioInfo(Struct, frozen=True):
+    """QAPI's VirtioInfo (virtio.json): ``name`` is that of its kind, ``path`` its place among QEMU's objects."""
+
+    name: str
+    path: str
+
+
+class VirtioStatus(Struct, frozen=True):
+    """QAPI's VirtioStatus (virtio.json): ``started`` from the driver's DRIVER_OK to the next reset."""
+
+    started: bool
 
 
 class CpuInfoFast(Struct, frozen=True, rename="kebab"):
@@ -139,6 +156,16 @@ async def query_version(monitor: Monitor, *, timeout: float) -> VersionInfo:
 async def query_balloon(monitor: Monitor, *, timeout: float) -> BalloonInfo:
     """How much memory the guest has; CommandFailed of class DeviceNotActive without a balloon device."""
     return await monitor.execute("query-balloon", returns=BalloonInfo, timeout=timeout)
+
+
+async def query_virtio(monitor: Monitor, *, timeout: float) -> list[VirtioInfo]:
+    """Its virtio devices; CommandFailed of class CommandNotFound before QEMU 7.2."""
+    return await monitor.execute("x-query-virtio", returns=list[VirtioInfo], timeout=timeout)
+
+
+async def query_virtio_status(monitor: Monitor, path: str, *, timeout: float) -> VirtioStatus:
+    """How the virtio device at ``path`` is."""
+    return await monitor.execute("x-query-virtio-status", {"path": path}, returns=VirtioStatus, timeout=timeout)
 
 
 async def query_cpus_fast(monitor: Monitor, *, timeout: float) -> list[CpuInfoFast]:

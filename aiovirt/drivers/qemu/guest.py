@@ -19,7 +19,7 @@ from anyio.lowlevel import checkpoint
 from aiovirt.drivers.door import Sink
 from aiovirt.drivers.qemu import commands
 from aiovirt.drivers.qemu.held import Held
-from aiovirt.drivers.qemu.machine import CHANGED_BY_EVENTS, Balloon, ask_machine
+from aiovirt.drivers.qemu.machine import CHANGED_BY_EVENTS, Balloon, ask_machine, is_balloon_driven
 from aiovirt.drivers.qemu.monitor import Late, Listener, Monitor
 from aiovirt.drivers.qemu.translate import Heard, Resets, heard, quoted, run_state
 from aiovirt.errors import ConnectionLost, Error, OrderTimeout
@@ -158,6 +158,7 @@ class Guest:
             raise ConnectionLost(f"another guest answers at the monitor: {answer.UUID}")
         await self.process.spoken_by(speaker)
         self.monitor = monitor  # from here on its events are facts
+        self._balloon.was_not_heard()
         self._is_looking = True
         try:
             await self._look(monitor)
@@ -361,6 +362,8 @@ class Guest:
         self._may_differ = False
         try:
             machine = await ask_machine(monitor, timeout=POLICY_TIMEOUT)
+            if self._balloon.is_doubtful(machine):
+                self._balloon.learn(driven=await is_balloon_driven(monitor, timeout=POLICY_TIMEOUT))
         except OrderTimeout:
             self._may_differ = True
             return not monitor.is_silent

@@ -10,8 +10,11 @@ from aiovirt.drivers.qemu import commands
 from aiovirt.drivers.qemu.monitor import Monitor
 from aiovirt.errors import CommandFailed
 from aiovirt.model.machine import Job, Machine
+from aiovirt.system.log import get_logger
 
-__all__ = ["CHANGED_BY_COMMANDS", "CHANGED_BY_EVENTS", "Balloon", "ask_machine"]
+__all__ = ["CHANGED_BY_COMMANDS", "CHANGED_BY_EVENTS", "Balloon", "ask_machine", "is_balloon_driven"]
+
+logger = get_logger("qemu")
 
 CHANGED_BY_EVENTS: Final = frozenset({"ACPI_DEVICE_OST", "BALLOON_CHANGE", "DEVICE_DELETED", "JOB_STATUS_CHANGE", "RESET"})
 """After these it may be another one. QEMU tells some of them once a second at most: what they say may be old."""
@@ -28,19 +31,43 @@ class Balloon:
 
     def __init__(self, memory: int) -> None:
         self._memory = memory
-        self._is_old = False
+        self._is_old = self._is_doubted = False
         self._reset_at = 0
 
     def hear(self, event: str, time: int | None) -> None:
         """QEMU said ``event``, at ``time`` in ns UTC. A BALLOON_CHANGE may come a second late: one of before a reset says nothing."""
         if event == "RESET":
-            self._is_old, self._reset_at = True, time or 0
+            self._is_old, self._is_doubted, self._reset_at = True, False, time or 0
         elif event == "BALLOON_CHANGE" and (time is None or time > self._reset_at):
             self._is_old = False
+
+    def was_not_heard(self) -> None:
+        """There may have been resets, and a driver that was loaded since: :meth:`learn` says what came of it."""
+        self._is_doubted = True
+
+    def learn(self, *, driven: bool) -> None:
+        """Whether the guest has a driver for it, since its last reset. A reset that was heard meanwhile is later than that."""
+        if self._is_doubted:
+            self._is_doubted, self._is_old = False, not driven
+
+    def is_doubtful(self, machine: Machine) -> bool:
+        """Whether it has to be asked for its driver before ``machine`` can be judged."""
+        return self._is_doubted and machine.balloon not in (None, self._memory)
 
     def judged(self, machine: Machine) -> Machine:
         """``machine`` without a value from before a reset, unless that was all of its memory: so much it has after a reset, too."""
         return replace(machine, balloon=None) if self._is_old and machine.balloon != self._memory else machine
+
+
+async def is_balloon_driven(monitor: Monitor, *, timeout: float) -> bool:
+    """Whether the guest's driver for the balloon is loaded; False where QEMU cannot say (before 7.2). Raises as :meth:`Monitor.execute`."""
+    try:
+        for device in await commands.query_virtio(monitor, timeout=timeout):
+            if device.name == "virtio-balloon":
+                return (await commands.query_virtio_status(monitor, device.path, timeout=timeout)).started
+    except CommandFailed as refused:
+        logger.info("it could not be asked for its balloon's driver", error=str(refused))
+    return False
 
 
 async def ask_machine(monitor: Monitor, *, timeout: float) -> Machine:

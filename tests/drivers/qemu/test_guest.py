@@ -105,6 +105,7 @@ MACHINE: dict[str, object] = {
     "query-jobs": [{"id": "b", "type": "mirror", "status": "ready", "current-progress": 1}, {"id": "a", "type": "x-new", "status": "null"}],
     "query-balloon": {"actual": 2**30},
 }
+VIRTIO: dict[str, object] = {"x-query-virtio": [{"name": "virtio-net", "path": "/n"}, {"name": "virtio-balloon", "path": "/b"}]}
 FOUND = Machine(balloon=2**30, vcpus=2, devices=("disk", "net0"), jobs=(Job("a", "x-new", "null"), Job("b", "mirror", "ready")))
 
 
@@ -168,7 +169,7 @@ async def test_a_guest_that_is_met_again_is_heard_before_it_is_known() -> None:
         one.peer.event("STOP")
         await anyio.wait_all_tasks_blocked()
         assert one.ears.names == ["STOP"]
-        one.peer.answers.update(MACHINE)
+        one.peer.answers.update(MACHINE | VIRTIO | {"x-query-virtio-status": {"started": True}})
         one.peer.reply(asked, {"UUID": str(U)})
         status = await one.peer.next_command()
         assert (one.ears.names, one.ears.machines) == (["STOP"], [FOUND])  # all of it is known by the time it is CONNECTED
@@ -552,6 +553,36 @@ async def test_all_of_its_memory_it_has_after_a_reset_too() -> None:
         reset(one)
         await anyio.wait_all_tasks_blocked()
         assert one.ears.machines[-1].balloon == memory
+
+
+IT_IS: dict[str, object] = {"query-uuid": {"UUID": str(U)}, "query-status": {"status": "running", "running": True}}
+
+
+@pytest.mark.parametrize(("started", "known"), [(True, 2**30), (False, None), (None, None)])
+async def test_after_an_absence_its_balloon_is_known_where_the_guest_has_a_driver(*, started: bool | None, known: int | None) -> None:
+    """There may have been a reset that nobody heard. Where QEMU cannot say whether there is a driver, the value is not known."""
+    async with scene() as one, anyio.create_task_group() as tasks:
+        one.peer.answers.update(MACHINE | IT_IS | ({"x-query-virtio-status": {"started": started}} | VIRTIO if started is not None else {}))
+        tasks.start_soon(one.meet_again)
+        if started is None:
+            one.peer.fail(await one.peer.next_command(), "The command x-query-virtio has not been found", "CommandNotFound")
+        await anyio.wait_all_tasks_blocked()
+        assert one.ears.machines == [replace(FOUND, balloon=known)]
+        one.peer.event("BALLOON_CHANGE", {"actual": 2**30}, seconds=1)
+        await anyio.wait_all_tasks_blocked()
+        assert one.ears.machines[-1] == FOUND
+
+
+async def test_a_reset_while_it_is_asked_for_its_balloons_driver_is_later_than_the_answer() -> None:
+    async with scene() as one, anyio.create_task_group() as tasks:
+        one.peer.answers.update(MACHINE | VIRTIO | IT_IS)
+        tasks.start_soon(one.meet_again)
+        while (asked := await one.peer.next_command()).execute != "x-query-virtio-status":
+            pass
+        one.peer.reply(asked, {"started": True})
+        reset(one)
+        await anyio.wait_all_tasks_blocked()
+        assert one.ears.machines[-1] == replace(FOUND, balloon=None)
 
 
 # -- what goes wrong here ----------------------------------------------------------------------
