@@ -11,9 +11,8 @@ import msgspec
 
 from aiovirt.engine.arguments import checked, state_of
 from aiovirt.engine.seam import Engine
-from aiovirt.errors import InvalidArgument, NoSuchDomain, ProtocolError
+from aiovirt.errors import NoSuchDomain, ProtocolError
 from aiovirt.events.feed import Events, Expectation, waiting
-from aiovirt.events.filters import make_filter
 from aiovirt.events.types import DomainEvent
 from aiovirt.model import orders
 from aiovirt.model.machine import Machine
@@ -238,8 +237,6 @@ class Domain:
         first match, which is ``seen.value`` then. With a ``timeout`` it waits for as many seconds at most, and raises
         OrderTimeout. Raises InvalidArgument for what is no event of a domain.
         """
-        if not any(issubclass(each, DomainEvent) for each in make_filter((kind,), self).kinds):
-            raise InvalidArgument(f"{kind!r} is no event of a domain: try DomainLifecycle or 'domain.lifecycle'")
         return Events(self._engine.bus).expect(cast("type[E]", kind), subject=self, where=where, timeout=timeout)
 
     async def wait_for_state(self, state: DomainState | str, *, timeout: float | None = None) -> None:

@@ -47,6 +47,11 @@ class Event(Struct, frozen=True, kw_only=True, gc=False):
         """What it is about: ``domain/<uuid>``, ``netdev/<id>`` or ``host``."""
         return "host"
 
+    @classmethod
+    def may_concern(cls, wanted: str) -> bool:  # noqa: ARG003 - an event of a kind that says no more may be about anything
+        """Whether there can be an event of this kind about the subject ``wanted``, or, where that is a prefix, about one of them."""
+        return True
+
     def key(self) -> object:
         """What it is about, as the value that is had and hashed at the least cost."""
         return None

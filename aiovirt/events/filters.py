@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from typing import Protocol, runtime_checkable
+from uuid import UUID
 
 from msgspec import Struct
 
@@ -54,9 +55,17 @@ class Filter(Struct, frozen=True):
 
 
 def make_filter(types: tuple[type[Event] | str, ...], subject: HasSubject | str | None) -> Filter:
-    """Raises InvalidArgument for what is no type, topic or family of events, or a subject that cannot name anything."""
+    """What matches any of ``types`` (none: all) about ``subject`` (None: anything).
+
+    Raises InvalidArgument for what is no type, topic or family of events, for a subject that cannot name anything, and where
+    no event of these types can ever be about that subject.
+    """
     found = tuple(dict.fromkeys(map(_kind, types))) or (Event,)
-    return Filter(found, kinds_of(found), _subject_text(subject))
+    wanted = _subject_text(subject)
+    if wanted and not any(kind.may_concern(wanted) for kind in found):
+        names = ", ".join(sorted(kind.__name__ for kind in found))
+        raise InvalidArgument(f"no event of these types is ever about {wanted[:80]!r}: {names}")
+    return Filter(found, kinds_of(found), wanted)
 
 
 def _kind(kind: object) -> type[Event]:
@@ -96,4 +105,14 @@ def _subject_text(subject: HasSubject | str | None) -> str:
         raise InvalidArgument(f"{subject!r} has no subject in the event stream")
     if "/" not in text and text != "host":
         raise InvalidArgument(f"{text!r} is not a subject: try 'domain/<uuid>', 'netdev/<id>' or 'host'")
+    kind, _, name = text.partition("/")
+    if kind == "domain" and name and not _is_uuid(name):
+        raise InvalidArgument(f"{text[:80]!r} is not a subject: that of a domain is 'domain/<uuid>', and a handle has it as .subject")
     return text
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        return str(UUID(text)) == text
+    except ValueError:
+        return False

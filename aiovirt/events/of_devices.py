@@ -46,6 +46,10 @@ class DeviceEvent(Event, frozen=True, kw_only=True, gc=False):
     def subject(self) -> str:
         return self.device.subject
 
+    @classmethod
+    def may_concern(cls, wanted: str) -> bool:
+        return wanted != "host" and not wanted.startswith("domain/")  # a bus may have any other name
+
     def key(self) -> object:
         return self.device.subject
 
@@ -54,6 +58,10 @@ class NetdevEvent(DeviceEvent, frozen=True, kw_only=True, gc=False):
     """Something about one network device."""
 
     family: ClassVar[str] = "netdev"
+
+    @classmethod
+    def may_concern(cls, wanted: str) -> bool:
+        return wanted.startswith("netdev/")
 
     @property
     def device(self) -> Netdev:
@@ -164,6 +172,10 @@ class PCIEvent(DeviceEvent, frozen=True, kw_only=True, gc=False):
     """Something about one PCI function, but for its driver: that is a DriverEvent."""
 
     family: ClassVar[str] = "pci"
+
+    @classmethod
+    def may_concern(cls, wanted: str) -> bool:
+        return wanted.startswith("pci/")
 
     @property
     def device(self) -> PCIDevice:

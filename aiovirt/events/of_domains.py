@@ -49,6 +49,10 @@ class DomainEvent(Event, frozen=True, kw_only=True, gc=False):
     def subject(self) -> str:
         return _domain_subject(self.uuid.int)
 
+    @classmethod
+    def may_concern(cls, wanted: str) -> bool:
+        return wanted.startswith("domain/")
+
     def key(self) -> object:
         return self.uuid.int
 

@@ -24,6 +24,10 @@ class HostEvent(Event, frozen=True, kw_only=True, gc=False):
 
     family: ClassVar[str] = "host"
 
+    @classmethod
+    def may_concern(cls, wanted: str) -> bool:
+        return wanted == "host"
+
 
 class HostStarted(HostEvent, frozen=True, kw_only=True, gc=False, tag="host.started"):
     """An engine began to hold this host.

@@ -14,7 +14,7 @@ import pytest
 import aiovirt
 from aiovirt import Domain, DomainState, Host, InvalidArgument, OrderTimeout
 from aiovirt.engine.devices import Devices
-from aiovirt.events import DomainLifecycle, Events, Lifecycle, NetdevEvent
+from aiovirt.events import DomainEvent, DomainLifecycle, Events, Lifecycle, NetdevChanged, NetdevEvent
 
 pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
 
@@ -111,6 +111,25 @@ async def test_who_waits_for_a_domain_that_goes_is_told(host: Host) -> None:
             await brief.destroy()
     assert [str(brief.uuid) in str(gone) for gone in failed] == [True]
     await brief.wait_for_state("shut off")
+
+
+async def test_events_that_can_never_be_are_refused_at_the_call(host: Host) -> None:
+    domain: Any = host.domain("test")
+    nic = host.devices.netdevs()[0]
+    calls: list[Any] = [host.events.subscribe, host.events.follow, host.events.watch, host.events.expect]
+    for call in calls:
+        for kind, subject in (
+            (NetdevChanged, domain),
+            ("netdev.changed", domain),
+            ("domain", nic),
+            ("host", "netdev/"),
+            (DomainEvent, "pool/"),
+        ):
+            with pytest.raises(InvalidArgument, match="no event of these types is ever about"):
+                call(kind, subject=subject)
+    for kind in ("netdev.changed", NetdevChanged):
+        with pytest.raises(InvalidArgument, match="no event of these types is ever about"):
+            domain.expect(kind)
 
 
 async def test_an_expectation_is_held_no_longer_than_said(host: Host) -> None:
