@@ -18,6 +18,7 @@ from zlib import crc32
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from aiovirt.errors import InvalidArgument, Unsupported
 from aiovirt.events.codec import event_types
@@ -58,6 +59,7 @@ DROPPED: Final = 1 << 63
 
 _SEGMENT: Final = b"AIOVIRTJ"
 _STATE: Final = b"AIOVIRTS"
+_TABLES: Final = tuple(name for name in Memo.__struct_fields__ if not name.startswith("newer"))
 _BLOCK: Final = struct.Struct("<8sIII")  # magic, version, length and crc32 of what follows
 _RECORD: Final = struct.Struct("<IIQ")  # length of the payload, crc32 of all that follows it, seq
 _CHECKED: Final = 8  # where in a record the checked part begins: at its seq
@@ -143,14 +145,19 @@ def decode_header(data: bytes) -> Header:
 
 def encode_memo(memo: Memo) -> bytes:
     """A state as a file of its own."""
-    return _encode_block(_STATE, memo, PLAIN)
+    tables: dict[str, object] = {name: getattr(memo, name) for name in _TABLES}
+    if memo.newer:
+        tables |= memo.newer | {"newer_as_of": memo.newer_as_of}
+    return _encode_block(_STATE, tables, PLAIN)
 
 
 def decode_memo(data: bytes) -> Memo:
     """Raises DamagedError, or Unsupported when it is of a newer version."""
     memo = _decode_block(_STATE, data, Memo, PLAIN)
     _check_cursor(*memo.cursor.partition(":")[::2])
-    return memo
+    members = _decode_block(_STATE, data, dict[str, msgspec.Raw], PLAIN)
+    newer = {name: value.copy() for name, value in members.items() if name not in Memo.__struct_fields__}
+    return replace(memo, newer=newer, newer_as_of=(memo.newer_as_of or memo.cursor) if newer else "")
 
 
 def _check_cursor(epoch: str, seq: int | str) -> None:
@@ -160,7 +167,7 @@ def _check_cursor(epoch: str, seq: int | str) -> None:
         raise DamagedError(str(error)) from error
 
 
-def _encode_block(magic: bytes, value: Header | Memo, version: int) -> bytes:
+def _encode_block(magic: bytes, value: Header | dict[str, object], version: int) -> bytes:
     body = msgspec.msgpack.encode(value)
     return _BLOCK.pack(magic, version, len(body), crc32(body)) + body
 

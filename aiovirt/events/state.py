@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any, Final
 from uuid import UUID
 
-from msgspec import Struct
+from msgspec import Raw, Struct
 from msgspec.structs import replace
 
 from aiovirt.events.filters import kinds_of
@@ -39,7 +39,11 @@ __all__ = ["FOLDS", "Domains", "HostState", "Memo", "changes_nothing"]
 
 
 class Memo(Struct, frozen=True, kw_only=True):
-    """A state, put down to be taken up again: ``cursor`` is that of the last event in it."""
+    """A state, put down to be taken up again: ``cursor`` is that of the last event in it.
+
+    ``newer`` has the tables that only a later version knows, as they came: they stand beside the others where it is written.
+    Events up to ``newer_as_of`` are in those, and later ones are not.
+    """
 
     cursor: str
     boot_id: str
@@ -48,6 +52,8 @@ class Memo(Struct, frozen=True, kw_only=True):
     netdevs: tuple[Netdev, ...]
     pci: tuple[PCIDevice, ...] = ()
     resyncs: dict[str, int] = {}
+    newer: dict[str, Raw] = {}
+    newer_as_of: str = ""
 
 
 class Domains(MutableMapping[UUID, DomainView]):
@@ -108,6 +114,8 @@ class HostState:
         self.resyncs = dict(memo.resyncs) if memo else {}
         self.boot_id = memo.boot_id if memo else ""
         self.incarnation = memo.incarnation if memo else 0
+        self._newer = dict(memo.newer) if memo else {}
+        self._newer_as_of = memo.newer_as_of if memo else ""
         self._unwell: dict[int, MonitorHealth] = {}  # by uuid, of those that are active and not CONNECTED
         for view in self.domains.values():
             if view.monitor and view.monitor is not _CONNECTED:
@@ -138,6 +146,8 @@ class HostState:
             netdevs=tuple(self.netdevs.values()),
             pci=tuple(self.pci.values()),
             resyncs=dict(self.resyncs),
+            newer=self._newer,
+            newer_as_of=self._newer_as_of,
         )
 
     def renumber(self, before: str, event: Event) -> None:
@@ -158,6 +168,7 @@ class HostState:
         if not event.resumed:
             self.domains, self._lent_domains = Domains({}), False
             self._unwell.clear()
+            self._newer, self._newer_as_of = {}, ""
         if not event.resumed or event.boot_id != self.boot_id or not event.boot_id:
             self.netdevs, self._lent_netdevs = {}, False
             self.pci, self._lent_pci = {}, False

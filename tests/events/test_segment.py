@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 import struct
+from zlib import crc32
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from aiovirt.errors import Unsupported
-from aiovirt.events import Event
+from aiovirt.events import Event, HostStarted, NetdevAdded
 from aiovirt.events.segment import (
+    _BLOCK,
     HEADER_SIZE,
     RECORD_LIMIT,
     CutError,
@@ -24,7 +27,7 @@ from aiovirt.events.segment import (
     encode_record,
     walk,
 )
-from aiovirt.events.state import Memo
+from aiovirt.events.state import HostState, Memo
 from tests.events import samples
 from tests.events.samples import netdev, started
 
@@ -169,3 +172,51 @@ def test_one_kind_of_block_is_not_taken_for_another() -> None:
 
 def test_a_state_reads_back() -> None:
     assert decode_memo(encode_memo(MEMO)) == MEMO
+
+
+# -- a state of a later version ---------------------------------------------------------------------
+
+
+def with_tables(data: bytes, **tables: object) -> bytes:
+    """A state as a later version would put it down."""
+    magic, version, length, _ = _BLOCK.unpack_from(data)
+    body = msgspec.msgpack.encode(msgspec.msgpack.decode(data[_BLOCK.size :][:length]) | tables)
+    return _BLOCK.pack(magic, version, len(body), crc32(body)) + body
+
+
+def tables_of(data: bytes) -> dict[str, object]:
+    members: dict[str, object] = msgspec.msgpack.decode(data[_BLOCK.size :])
+    return members
+
+
+POOLS = [{"name": "images", "size": 2**40, "volumes": [{"key": b"\xff", 3: None}]}]
+
+
+def test_tables_that_only_a_later_version_knows_are_carried_on_as_they_came() -> None:
+    """With the cursor of the last event that whoever knows them has folded in."""
+    state = HostState(decode_memo(with_tables(encode_memo(MEMO), pools=POOLS, secrets=None)))
+    state.apply(NetdevAdded(device=netdev(3)))
+    later = f"{'0' * 26}:{8:016}"
+    for cursor in (later, f"{'0' * 26}:{9:016}"):
+        put_down = encode_memo(state.memo(cursor))
+        members = tables_of(put_down)
+        assert {name: members[name] for name in ("pools", "secrets", "newer_as_of", "cursor")} == {
+            "pools": POOLS,
+            "secrets": None,
+            "newer_as_of": MEMO.cursor,
+            "cursor": cursor,
+        }
+        state = HostState(decode_memo(put_down))
+        assert set(state.netdevs) == {netdev(n).id for n in (1, 2, 3)}
+
+
+def test_a_state_that_begins_anew_has_nothing_of_a_later_version() -> None:
+    state = HostState(decode_memo(with_tables(encode_memo(MEMO), pools=POOLS)))
+    state.apply(HostStarted(boot_id="b", resumed=True))
+    assert "pools" in tables_of(encode_memo(state.memo(MEMO.cursor)))
+    state.apply(HostStarted(boot_id="b"))
+    assert tables_of(encode_memo(state.memo(MEMO.cursor))) == tables_of(encode_memo(HostState(replace(MEMO, netdevs=())).memo(MEMO.cursor)))
+
+
+def test_without_a_later_version_nothing_of_it_is_written() -> None:
+    assert set(tables_of(encode_memo(MEMO))) == {"cursor", "boot_id", "incarnation", "domains", "netdevs", "pci", "resyncs"}

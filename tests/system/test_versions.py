@@ -20,7 +20,8 @@ from aiovirt import DomainState
 from aiovirt.engine.attached import AttachedEngine
 from aiovirt.engine.connect import Connection
 from aiovirt.events import DomainLifecycle, MonitorHealth, UnknownEvent
-from aiovirt.events.segment import encode_event
+from aiovirt.events.segment import encode_event, encode_memo
+from tests.events.test_segment import POOLS, tables_of, with_tables
 from tests.system.conftest import PATIENCE, Place
 from tests.system.test_qemu import no_guest_is_left, pid_of
 from tests.system.test_restart import change_record, heard, record
@@ -104,6 +105,20 @@ async def test_engines_of_two_versions_take_turns_on_one_folder_with_a_running_g
         domain = await heard(host, "tiny", MonitorHealth.CONNECTED)
         assert pid_of(place, domain) == pid
         await domain.destroy()
+
+
+async def test_what_a_later_version_put_down_of_its_state_is_still_there_after_an_engine_of_today(place: Place) -> None:
+    async with aiovirt.connect(place.uri):
+        pass
+    (state,) = (place.folder / "engine/state").rglob("state")
+    state.write_bytes(with_tables(state.read_bytes(), pools=POOLS))
+    as_of = tables_of(state.read_bytes())["cursor"]
+    for _ in range(2):
+        async with aiovirt.connect(place.uri) as host, place.attach() as attached:
+            assert encode_memo(host.engine.bus.state.memo("")) == encode_memo(attached.engine.bus.state.memo(""))
+        tables = tables_of(state.read_bytes())
+        assert (tables["pools"], tables["newer_as_of"]) == (POOLS, as_of)
+        assert str(tables["cursor"]) > str(as_of)
 
 
 async def test_a_client_of_today_hears_a_newer_engine(place: Place, backend: str) -> None:
