@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import re
+from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 from typing import Any, Final
 
 import anyio
@@ -12,7 +14,7 @@ from aiovirt.cli import views
 from aiovirt.cli.deadline import Deadline
 from aiovirt.cli.output import Output
 from aiovirt.cli.terminal import input_descriptor
-from aiovirt.errors import SystemFailure
+from aiovirt.errors import SystemFailure, XMLInvalid
 from aiovirt.events import DomainEvent, MonitorHealth
 from aiovirt.model.orders import DEFAULT_TIMEOUT
 from aiovirt.model.units import KiB
@@ -205,14 +207,28 @@ def _timeout(args: Arguments) -> float:
     return deadline.hand_over() or DEFAULT_TIMEOUT
 
 
+_DECLARED: Final = re.compile(rb"""<\?xml\s[^>]{0,200}?\sencoding\s*=\s*(['"])([A-Za-z][A-Za-z0-9._-]{0,39})\1""")
+
+
 async def _read(file: str) -> str:
     name = "standard input" if file == "-" else file
     try:
         data = await (read_within(input_descriptor(), name, MAX_XML_BYTES) if file == "-" else read_path(file, MAX_XML_BYTES))
     except (OSError, ValueError) as error:  # ValueError: no path can have a NUL in it
         raise SystemFailure(f"cannot read {name}: {getattr(error, 'strerror', None) or error}") from error
+    encoding = _encoding_of(data)
     try:
-        return data.decode("utf-8-sig")
+        return data.decode("utf-8-sig" if encoding.upper() == "UTF-8" else encoding)
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise SystemFailure(f"{name} is not UTF-8 text: line {line} has the byte 0x{data[error.start]:02x}") from error
+        raise SystemFailure(f"{name} is not {encoding} text: line {line} has the byte 0x{data[error.start]:02x}") from error
+    except (LookupError, UnicodeError) as error:
+        raise XMLInvalid(f"{name} says that it is in the encoding {encoding!r}, which cannot be read", line=1) from error
+
+
+def _encoding_of(data: bytes) -> str:
+    """What XML says that it is in (XML 1.0, 4.3.3 and appendix F): its byte order mark, before its declaration, before UTF-8."""
+    if data.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
+        return "UTF-16"
+    declared = None if data.startswith(BOM_UTF8) else _DECLARED.match(data)
+    return declared[2].decode() if declared else "UTF-8"

@@ -112,6 +112,43 @@ def test_what_goes_wrong_is_one_line_and_a_status(
     assert err.count("\n") == 1
 
 
+DOCUMENT = (
+    "<domain type='test'>\n  <name>x</name>\n  <title>Käse</title>\n  <memory>65536</memory>\n  <os><type>hvm</type></os>\n</domain>\n"
+)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        ("<?xml version='1.0' encoding='ISO-8859-1'?>\n" + DOCUMENT).encode("latin-1"),
+        ('<?xml version="1.0" encoding="windows-1252" standalone="yes"?>\n' + DOCUMENT).encode("cp1252"),
+        ("<?xml version='1.0' encoding='UTF-16'?>\n" + DOCUMENT).encode("utf-16"),
+        ("<?xml version='1.0' encoding='utf-8'?>\n" + DOCUMENT).encode("utf-8-sig"),
+        ("<?xml version='1.0'?>\n" + DOCUMENT).encode(),
+    ],
+)
+def test_a_file_is_in_the_encoding_that_it_says(capsys: pytest.CaptureFixture[str], tmp_path: Path, data: bytes) -> None:
+    file = tmp_path / "x.xml"
+    file.write_bytes(data)
+    assert run(capsys, "define", str(file))[0::2] == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("encoding", "words"),
+    [
+        ("utf-7-of-tomorrow", "says that it is in the encoding 'utf-7-of-tomorrow', which cannot be read"),
+        ("zip", "says that it is in the encoding 'zip', which cannot be read"),
+        ("undefined", "says that it is in the encoding 'undefined', which cannot be read"),
+        ("ascii", "is not ascii text: line 4 has the byte 0xe4"),
+    ],
+)
+def test_a_wrong_encoding_is_named_with_its_place(capsys: pytest.CaptureFixture[str], tmp_path: Path, encoding: str, words: str) -> None:
+    file = tmp_path / "x.xml"
+    file.write_bytes(f"<?xml version='1.0' encoding='{encoding}'?>\n{DOCUMENT}".encode("latin-1"))
+    place = "" if encoding == "ascii" else "XML error: line 1: "
+    assert run(capsys, "define", str(file)) == (1, "", f"error: {place}{file} {words}\n")
+
+
 def test_bad_xml_names_its_place(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     file = tmp_path / "bad.xml"
     file.write_text("<domain type='test'>\n  <name>x</name>\n  <memory>much</memory>\n  <os><type>hvm</type></os>\n</domain>\n")
@@ -119,7 +156,7 @@ def test_bad_xml_names_its_place(capsys: pytest.CaptureFixture[str], tmp_path: P
     assert status == 1
     assert "line 3" in err
     assert "/domain/memory" in err
-    file.write_bytes(b"\xff\xfe")
+    file.write_bytes(b"\xff\xfd")
     assert run(capsys, "define", str(file)) == (1, "", f"error: {file} is not UTF-8 text: line 1 has the byte 0xff\n")
 
 
