@@ -245,14 +245,14 @@ class Journal:
         appender = await self._in_thread(Appender.create, segments.path_of(self._folder, number))
         bus.write()
         if not bus.is_durable:
-            appender.close()
+            await self._in_thread(appender.discard)
             return before
         old, last_time, begin = self._segments[-1], self._last_time, self._epoch_is_due
         try:
             header = self._header_after(old, appender, bus.begin_epoch() if begin else None)
             appender.write(encode_header(header))
         except BaseException:
-            appender.close()
+            await self._in_thread(appender.discard)
             raise
         self._appender = appender
         base = bus.chain.current.base

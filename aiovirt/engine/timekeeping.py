@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Final
 
@@ -9,6 +10,7 @@ from aiovirt.engine.journal import Journal
 from aiovirt.events.bus import Bus
 from aiovirt.events.types import ClockJumped
 from aiovirt.system import to_thread
+from aiovirt.system.again import is_passing, keep_on
 from aiovirt.system.clock import ClockWatch
 from aiovirt.system.log import get_logger
 
@@ -20,13 +22,20 @@ log = get_logger("engine")
 
 
 async def watch_clock(bus: Bus, journal: Journal) -> None:
-    """Tells of each time that this host's clock is set, until cancelled."""
-    try:
-        with await to_thread.run_sync(ClockWatch) as watch:
-            while True:
-                jumped(bus, journal, await watch.jump())
-    except OSError as error:
-        log.warning("a clock that is set is not told of", error=str(error))
+    """Tells of each time that this host's clock is set, until cancelled, or where the kernel has no such news."""
+
+    async def watch(works: Callable[[], None]) -> None:
+        try:
+            with await to_thread.run_sync(ClockWatch) as clock:
+                works()
+                while True:
+                    jumped(bus, journal, await clock.jump())
+        except OSError as error:
+            if is_passing(error):
+                raise
+            log.warning("a clock that is set is not told of", error=str(error))
+
+    await keep_on(watch, log, lost="a clock that is set is not told of for now", back="a clock that is set is told of again")
 
 
 def jumped(bus: Bus, journal: Journal, by: int) -> None:

@@ -30,12 +30,13 @@ class Appender:
 
     @classmethod
     def create(cls, path: Path) -> Self:
-        """A new file, empty, that is there for good. Blocks. Raises OSError."""
+        """A new file, empty, that is there for good. Blocks. Raises OSError, and then there is none."""
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             sync_folder(path.parent)
         except BaseException:
             os.close(handle)
+            path.unlink(missing_ok=True)
             raise
         return cls(path, handle, 0)
 
@@ -78,6 +79,11 @@ class Appender:
             return False
         mine = os.fstat(self._handle)
         return (found.st_dev, found.st_ino) == (mine.st_dev, mine.st_ino)
+
+    def discard(self) -> None:
+        """Lets go of a file that has nothing yet, and takes it away: what is before an empty one is not believed. Blocks. Raises OSError."""
+        self.close()
+        self.path.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Lets go of the file."""

@@ -8,8 +8,11 @@ from typing import TypeVar, TypeVarTuple
 
 from anyio import CapacityLimiter, to_thread
 
+from aiovirt.system.log import get_logger
+
 __all__ = ["NoThreadError", "run_anyhow", "run_sync"]
 
+log = get_logger("system")
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 _REFUSED = "can't start new thread"
@@ -37,5 +40,6 @@ async def run_anyhow(work: Callable[[*Ts], T], *arguments: *Ts) -> T:
     """In a thread, or here where there is none: for what closes, which is short, and may not be left undone."""
     try:
         return await run_sync(work, *arguments)
-    except NoThreadError:
+    except NoThreadError as error:
+        log.warning("it is done without a thread", why=str(error))
         return work(*arguments)

@@ -20,6 +20,7 @@ from aiovirt.errors import SystemFailure
 from aiovirt.events import ClockJumped, DomainLifecycle, Event, Events, JournalDegraded, JournalRestored
 from aiovirt.events.bus import Bus
 from aiovirt.events.cursor import parse_cursor
+from aiovirt.system import appender as appenders
 from aiovirt.system import files
 from aiovirt.system.appender import Appender
 from tests.crash.engines import HUGE, drop, gap_after, open_engine, read_after
@@ -107,10 +108,13 @@ async def publish_until(bus: Bus, kind: type[Event], at_most: int = 2000) -> Non
 
 
 class Shortage:
-    """Calls of this name fail, while it lasts."""
+    """Calls of this name fail, while it lasts: of an appender, or ``sync_folder``, or ``write`` of a new file's first bytes (``header``)."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, name: str, number: int) -> None:
         self.lasts = False
+        if name in {"header", "sync_folder"}:
+            self._strike_half_way(monkeypatch, name, number)
+            return
         real = getattr(Appender, name)
 
         def call(appender: object, *arguments: object) -> object:
@@ -121,10 +125,30 @@ class Shortage:
 
         monkeypatch.setattr(Appender, name, classmethod(call) if name == "create" else call)
 
+    def _strike_half_way(self, monkeypatch: pytest.MonkeyPatch, name: str, number: int) -> None:
+        """The new file is there by then."""
+        write, sync = Appender.write, appenders.sync_folder
+
+        def write_head(appender: Appender, data: bytes) -> None:
+            if self.lasts and not appender.size:
+                raise SystemFailure("made up")
+            write(appender, data)
+
+        def sync_folder(path: Path) -> None:
+            if self.lasts:
+                raise OSError(number, "made up", "a folder")
+            sync(path)
+
+        if name == "header":
+            monkeypatch.setattr(Appender, "write", write_head)
+        else:
+            monkeypatch.setattr(appenders, "sync_folder", sync_folder)
+
 
 @pytest.mark.parametrize(
     ("name", "number"),
-    [("write", errno.ENOSPC), ("sync", errno.EIO), ("sync", errno.ENOSPC), ("create", errno.EMFILE), ("write_head", errno.ENOMEM)],
+    [("write", errno.ENOSPC), ("sync", errno.EIO), ("sync", errno.ENOSPC), ("create", errno.EMFILE), ("write_head", errno.ENOMEM)]
+    + [("sync_folder", errno.EMFILE), ("header", errno.ENOSPC)],
 )
 @pytest.mark.parametrize("meanwhile", [0, 1, 3000])
 async def test_a_shortage_that_passes_costs_nothing_for_good(

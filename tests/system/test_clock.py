@@ -8,6 +8,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from aiovirt.engine import timekeeping
 from aiovirt.engine.journal import Journal
 from aiovirt.engine.timekeeping import jumped
 from aiovirt.events import ClockJumped, Events
@@ -70,6 +71,36 @@ async def test_without_a_journal_times_are_right_again_all_the_same() -> None:
         jumped(bus, NO_JOURNAL, 10**12)
         assert (await jumps.receive()).by == 10**12
     assert len(bus.chain.eras) == 2
+
+
+@pytest.mark.parametrize(("number", "comes_back"), [(errno.EMFILE, True), (errno.ENOMEM, True), (errno.ENOSYS, False)])
+async def test_a_clock_is_watched_again_after_a_shortage_and_not_where_there_is_no_such_news(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, number: int, *, comes_back: bool
+) -> None:
+    failures, watched = [OSError(number, "made up")], anyio.Event()
+
+    class Watch(ClockWatch):
+        def __init__(self) -> None:
+            if failures:
+                raise failures.pop()
+            super().__init__()
+
+        async def jump(self) -> int:
+            watched.set()
+            return await super().jump()
+
+    monkeypatch.setattr(timekeeping, "ClockWatch", Watch)
+    bus = Bus(host=samples.HOST)
+    async with anyio.create_task_group() as tasks:
+        if comes_back:
+            tasks.start_soon(timekeeping.watch_clock, bus, NO_JOURNAL)
+            with anyio.fail_after(20):
+                await watched.wait()
+        else:
+            await timekeeping.watch_clock(bus, NO_JOURNAL)
+        tasks.cancel_scope.cancel()
+    assert "made up" in caplog.text
+    assert ("is told of again" in caplog.text) is comes_back
 
 
 def test_it_goes_on_while_nobody_looks() -> None:
