@@ -11,7 +11,6 @@ kept in memory, put on disk when it takes them again, and a new epoch goes on fr
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import time
 from collections.abc import Callable, Iterator
@@ -42,6 +41,7 @@ from aiovirt.events.segment import (
 )
 from aiovirt.events.types import Event, JournalRestored
 from aiovirt.system import files, to_thread
+from aiovirt.system.again import words_of
 from aiovirt.system.appender import Appender
 from aiovirt.system.background import shielded
 from aiovirt.system.clock import boottime_ns
@@ -124,6 +124,7 @@ class Journal:
         self._waiting_bytes = 0
         self._news = anyio.Event()
         self._is_noted = False
+        self._is_unseen = False  # what others have seen could not be noted
         self._epoch_is_due: Callable[[], Event] | None = None
         self._half_made: Path | None = None  # a file that a restoration which failed has left
         self._writer = CapacityLimiter(1)
@@ -189,7 +190,7 @@ class Journal:
             except OSError as error:
                 bus.degrade(f"{error.filename or self._folder}: {error.strerror}")
             except _SHORTAGES as error:
-                bus.degrade(str(error) or type(error).__name__)
+                bus.degrade(words_of(error))
             except Exception as error:
                 log.error("the journal failed in a way that it should not", exc_info=error)
                 bus.degrade(f"{type(error).__name__}: {error}")
@@ -214,8 +215,17 @@ class Journal:
         if not appender.is_at_its_path():
             raise OSError(errno.ESTALE, "the file was taken away, or another one is in its place", str(appender.path))
         if self._whose.seen is not None:
-            with contextlib.suppress(OSError):  # it tells of a copy that is older; without, less is noticed
-                files.write_over(self._whose.seen, cursor.encode())
+            self._note_seen(self._whose.seen, cursor)
+
+    def _note_seen(self, seen: Path, cursor: str) -> None:
+        """It tells of a copy that is older; without, less is noticed."""
+        try:
+            files.write_over(seen, cursor.encode())
+            self._is_unseen = False
+        except OSError as error:
+            if not self._is_unseen:
+                log.warning("how far the journal is cannot be noted for now", file=str(seen), error=str(error))
+            self._is_unseen = True
 
     async def _watch_folder(self) -> None:
         """Has the file looked at when something is taken away from the folder, or the folder itself."""
@@ -230,7 +240,7 @@ class Journal:
                             self.note()
             except _SHORTAGES as error:
                 say = log.warning if pause == FIRST_PAUSE else log.debug
-                say("a journal that is taken away is noticed with the next event only, for now", error=str(error))
+                say("a journal that is taken away is noticed with the next event only, for now", error=words_of(error))
             with anyio.move_on_after(pause):  # nothing tells that there are watches again
                 await anyio.sleep_forever()
             pause = min(2 * pause, LONGEST_PAUSE)
@@ -336,7 +346,7 @@ class Journal:
                 await shielded(self._go_on_disk(bus))
             except Exception as error:
                 known = isinstance(error, _SHORTAGES)
-                log.info("the journal cannot go on yet", error=str(error), exc_info=None if known else error)
+                log.info("the journal cannot go on yet", error=words_of(error), exc_info=None if known else error)
                 await anyio.lowlevel.checkpoint()
 
     async def _go_on_disk(self, bus: Bus) -> None:
@@ -367,7 +377,7 @@ class Journal:
             bus.degrade(f"{error.filename or self._folder}: {error.strerror}")
             raise
         except BaseException as error:
-            bus.degrade(str(error))
+            bus.degrade(words_of(error))
             raise
         if bus.is_durable and self._whose.mark is not None:
             await self._in_thread(files.remove, self._whose.mark)

@@ -81,7 +81,7 @@ class Appender:
         return (found.st_dev, found.st_ino) == (mine.st_dev, mine.st_ino)
 
     def discard(self) -> None:
-        """Lets go of a file that has nothing yet, and takes it away: what is before an empty one is not believed. Blocks. Raises OSError."""
+        """Lets go of a file that has nothing yet, and takes it away: before an empty one nothing is believed. Blocks. Raises OSError."""
         self.close()
         self.path.unlink(missing_ok=True)
 

@@ -41,7 +41,8 @@ class Reserve:
     def kept(self) -> Iterator[None]:
         """For an engine's life."""
         self._users += 1
-        self._fill()
+        if not self._fill():
+            self._tell(is_short=True)
         try:
             yield
         finally:
@@ -55,12 +56,7 @@ class Reserve:
         Outside of all blocks nothing is needed, and nothing refused.
         """
         short = self._users > 0 and not (self._fill() and _are_free(NEEDED))
-        if short is not self._is_short:
-            self._is_short = short
-            if short:
-                log.error("descriptors are short: no client and no guest is taken on", why="Too many open files", limit=_limit())
-            else:
-                log.warning("there are descriptors again")
+        self._tell(is_short=short)
         if short:
             raise SystemFailure(f"{what}: too many open files: this process may have {_limit()} (RLIMIT_NOFILE)")
 
@@ -71,11 +67,21 @@ class Reserve:
         except OSError as error:
             if error.errno != errno.EMFILE or not self._held:
                 raise
+            self._tell(is_short=True)
             self._give_up(LENT)
             try:
                 work(*arguments)
             finally:
                 self._fill()
+
+    def _tell(self, *, is_short: bool) -> None:
+        if is_short is self._is_short:
+            return
+        self._is_short = is_short
+        if is_short:
+            log.error("descriptors are short: no client and no guest is taken on", why="Too many open files", limit=_limit())
+        else:
+            log.warning("there are descriptors again")
 
     def _fill(self) -> bool:
         try:

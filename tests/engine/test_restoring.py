@@ -20,7 +20,6 @@ from aiovirt.errors import SystemFailure
 from aiovirt.events import ClockJumped, DomainLifecycle, Event, Events, JournalDegraded, JournalRestored
 from aiovirt.events.bus import Bus
 from aiovirt.events.cursor import parse_cursor
-from aiovirt.system import appender as appenders
 from aiovirt.system import files
 from aiovirt.system.appender import Appender
 from tests.crash.engines import HUGE, drop, gap_after, open_engine, read_after
@@ -108,7 +107,7 @@ async def publish_until(bus: Bus, kind: type[Event], at_most: int = 2000) -> Non
 
 
 class Shortage:
-    """Calls of this name fail, while it lasts: of an appender, or ``sync_folder``, or ``write`` of a new file's first bytes (``header``)."""
+    """Calls of this name fail, while it lasts; ``header`` is the first write into a new file."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, name: str, number: int) -> None:
         self.lasts = False
@@ -127,7 +126,7 @@ class Shortage:
 
     def _strike_half_way(self, monkeypatch: pytest.MonkeyPatch, name: str, number: int) -> None:
         """The new file is there by then."""
-        write, sync = Appender.write, appenders.sync_folder
+        write, sync = Appender.write, files.sync_folder
 
         def write_head(appender: Appender, data: bytes) -> None:
             if self.lasts and not appender.size:
@@ -142,13 +141,20 @@ class Shortage:
         if name == "header":
             monkeypatch.setattr(Appender, "write", write_head)
         else:
-            monkeypatch.setattr(appenders, "sync_folder", sync_folder)
+            monkeypatch.setattr("aiovirt.system.appender.sync_folder", sync_folder)
 
 
 @pytest.mark.parametrize(
     ("name", "number"),
-    [("write", errno.ENOSPC), ("sync", errno.EIO), ("sync", errno.ENOSPC), ("create", errno.EMFILE), ("write_head", errno.ENOMEM)]
-    + [("sync_folder", errno.EMFILE), ("header", errno.ENOSPC)],
+    [
+        ("write", errno.ENOSPC),
+        ("sync", errno.EIO),
+        ("sync", errno.ENOSPC),
+        ("create", errno.EMFILE),
+        ("write_head", errno.ENOMEM),
+        ("sync_folder", errno.EMFILE),
+        ("header", errno.ENOSPC),
+    ],
 )
 @pytest.mark.parametrize("meanwhile", [0, 1, 3000])
 async def test_a_shortage_that_passes_costs_nothing_for_good(

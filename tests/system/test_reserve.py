@@ -31,7 +31,9 @@ def count() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
-def test_what_must_be_written_is_written_where_there_is_no_descriptor(tmp_path: Path) -> None:
+def test_what_must_be_written_is_written_where_there_is_no_descriptor_which_is_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     reserve, path = Reserve(), tmp_path / "record"
     with reserve.kept(), no_descriptors():
         with pytest.raises(OSError, match="Too many open files"):
@@ -39,6 +41,13 @@ def test_what_must_be_written_is_written_where_there_is_no_descriptor(tmp_path: 
         for text in (b"one", b"two"):
             reserve.run(write_whole, path, text)
     assert path.read_bytes() == b"two"
+    assert caplog.text.count("descriptors are short") == 1
+
+
+def test_a_reserve_that_cannot_be_filled_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    reserve = Reserve()
+    with no_descriptors(left=1), reserve.kept():
+        assert caplog.text.count("descriptors are short") == 1
 
 
 def test_another_failure_is_not_tried_twice() -> None:
