@@ -13,6 +13,7 @@ from aiovirt.events.types import DeviceEvent
 from aiovirt.hostdev.functions import Functions, described
 from aiovirt.hostdev.turns import Bell
 from aiovirt.model.pci import PCIDevice
+from aiovirt.system.again import is_passing
 from aiovirt.system.log import get_logger
 from aiovirt.system.pci import PCIBus
 from aiovirt.wire.uevent import Uevent
@@ -96,6 +97,8 @@ class PCIWatch:
             try:
                 listed = await self._bus.addresses()
             except SystemFailure as failure:
+                if is_passing(failure):
+                    raise
                 _log.warning("PCI functions cannot be listed", why=str(failure))
                 return
             read = await self._read(listed)

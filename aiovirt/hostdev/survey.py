@@ -19,6 +19,7 @@ from msgspec import structs
 from aiovirt.errors import NoSuchDevice, ProtocolError, SystemFailure
 from aiovirt.hostdev.links import ATTRIBUTES, Survey, reading_of_link, reading_of_sysfs
 from aiovirt.model.netdev import Netdev
+from aiovirt.system.again import is_passing
 from aiovirt.system.log import get_logger
 from aiovirt.system.netlink import GENERIC, ROUTE, Conversations, NetlinkChannel, Overrun
 from aiovirt.system.sysfs import Sysfs
@@ -91,6 +92,8 @@ class Questions:
         try:
             return frozenset(await self._sysfs.names())
         except SystemFailure as failure:
+            if is_passing(failure):
+                raise
             _log.warning("links cannot be compared with sysfs", why=str(failure))
             return frozenset()
 
@@ -111,7 +114,9 @@ class Questions:
         try:
             attributes = await self._sysfs.read_netdev(name, ifindex, ATTRIBUTES)
             attachment = (await self._sysfs.read_attachments({ifindex: name})).get(ifindex)
-        except (NoSuchDevice, SystemFailure):
+        except (NoSuchDevice, SystemFailure) as failure:
+            if is_passing(failure):
+                raise
             return known
         parent = attachment.parent if attachment else None
         return reading_of_sysfs(ifindex, name, known.kind if known else None, parent, attributes)
@@ -128,6 +133,8 @@ class Questions:
         try:
             return await self._kernel.converse(GENERIC, resolved)
         except (SystemFailure, ProtocolError) as failure:
+            if is_passing(failure):
+                raise
             _log.warning("speeds cannot be asked for", why=str(failure))
             return None
 

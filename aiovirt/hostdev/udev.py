@@ -15,6 +15,7 @@ from aiovirt.events.types import DeviceEvent
 from aiovirt.hostdev.functions import Functions
 from aiovirt.hostdev.links import Links
 from aiovirt.hostdev.turns import Bell, one_turn
+from aiovirt.system.again import is_passing
 from aiovirt.system.background import Background
 from aiovirt.system.log import get_logger
 from aiovirt.system.netlink import Overrun
@@ -97,6 +98,8 @@ class UdevWatch:
             try:
                 await self._read_all()
             except SystemFailure as failure:
+                if is_passing(failure):
+                    raise
                 _log.warning("what udev has finished with is not known", why=str(failure))
 
     async def _read_all(self) -> None:

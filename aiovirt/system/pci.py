@@ -8,13 +8,14 @@ one of them is in use.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 from aiovirt.errors import SystemFailure
 from aiovirt.model.pci import PCI_ADDRESS, SRIOV, PCIDevice
+from aiovirt.system.again import is_passing
 from aiovirt.system.attributes import link_target, read_text
 from aiovirt.system.lane import Lane
 from aiovirt.system.sysfs import DEADLINE
@@ -27,7 +28,10 @@ _MAX_DIGITS: Final = 5  # of that
 
 
 class PCIBus:
-    """Reads below ``root``. What is gone or cannot be read in time is left out; SystemFailure when nothing can be listed."""
+    """Reads below ``root``. What is gone or cannot be read in time is left out.
+
+    Raises SystemFailure when nothing can be listed, or there is too little of something to read it just now.
+    """
 
     def __init__(self, root: str | os.PathLike[str] = "/sys", *, deadline: float = DEADLINE) -> None:
         self._functions = Path(root) / "bus" / "pci" / "devices"
@@ -84,7 +88,7 @@ class PCIBus:
 
     def _read(self, addresses: Iterable[str], found: dict[str, PCIDevice]) -> None:
         for address in addresses:
-            with suppress(OSError, ValueError):
+            with _left_out(address), suppress(ValueError):
                 found[address] = _function(self._functions / address, address)
 
     def _read_each(self, reading: _Reading) -> None:
@@ -94,9 +98,8 @@ class PCIBus:
                 return
             self._in_hand.add(address)
             try:
-                reading.found[address] = read_text(str(self._functions / address / reading.attribute))
-            except OSError:
-                pass
+                with _left_out(address):
+                    reading.found[address] = read_text(str(self._functions / address / reading.attribute))
             finally:
                 self._in_hand.discard(address)
 
@@ -110,6 +113,16 @@ class _Reading:
         self.addresses = addresses
         self.attribute = attribute
         self.found = found
+
+
+@contextmanager
+def _left_out(address: str) -> Iterator[None]:
+    """A function that cannot be read. A shortage says nothing of it: that is raised, as SystemFailure."""
+    try:
+        yield
+    except OSError as failure:
+        if is_passing(failure):
+            raise SystemFailure(f"cannot read PCI function {address}: {failure.strerror}") from failure
 
 
 def _listing(folder: Path) -> list[str]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +20,7 @@ from msgspec import Struct
 from aiovirt.errors import NoSuchDevice, SystemFailure
 from aiovirt.model.netdev import Unreadable
 from aiovirt.model.pci import PCI_ADDRESS
+from aiovirt.system.again import is_passing
 from aiovirt.system.attributes import link_target, read_text
 from aiovirt.system.lane import Lane
 
@@ -59,7 +60,7 @@ class Sysfs:
 
         An attribute may be a path below the device's folder. What is not read by the deadline is
         ``Unreadable("ETIMEDOUT")``. Raises NoSuchDevice when no device has this name, or when another one
-        than ``ifindex`` has it.
+        than ``ifindex`` has it; SystemFailure when there is too little of something to read it just now.
         """
         found: dict[str, str | None | Unreadable] = {}
         if not await self._attributes.run(lambda: self._read(name, ifindex, attributes, found)):
@@ -105,14 +106,14 @@ class Sysfs:
 
     def _read_attachments(self, netdevs: Mapping[int, str], found: dict[int, Attachment]) -> None:
         for ifindex, name in netdevs.items():
-            with suppress(NoSuchDevice, SystemFailure), self._device(name, ifindex) as folder:
+            with _left_out(), self._device(name, ifindex) as folder:
                 attachment = _attachment(folder, name)
                 _ifindex(folder, name)
                 found[ifindex] = attachment
 
     def _read_indexes(self, names: Iterable[str], found: dict[int, str]) -> None:
         for name in names:
-            with suppress(NoSuchDevice, SystemFailure), self._device(name, None) as folder:
+            with _left_out(), self._device(name, None) as folder:
                 found[_ifindex(folder, name)] = name
 
     @contextmanager
@@ -130,6 +131,18 @@ class Sysfs:
             yield folder
         finally:
             os.close(folder)
+
+
+@contextmanager
+def _left_out() -> Iterator[None]:
+    """A device that cannot be read. A shortage says nothing of it: that is raised."""
+    try:
+        yield
+    except NoSuchDevice:
+        pass
+    except SystemFailure as failure:
+        if is_passing(failure):
+            raise
 
 
 def _listing(folder: Path) -> list[str]:
@@ -166,6 +179,8 @@ def _attribute(folder: int, attribute: str) -> str | None | Unreadable:
     except OSError as failure:
         if failure.errno in _DOES_NOT_HAVE:
             return None
+        if is_passing(failure):
+            raise SystemFailure(f"cannot read {attribute}: {failure.strerror}") from failure
         return Unreadable(errno.errorcode.get(failure.errno or 0, str(failure.errno)))
 
 

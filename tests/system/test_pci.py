@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from pathlib import Path
@@ -10,6 +11,7 @@ from msgspec import structs
 
 from aiovirt.errors import SystemFailure
 from aiovirt.model.pci import PCI_ADDRESS, SRIOV, PCIDevice
+from aiovirt.system.again import is_passing
 from aiovirt.system.pci import PCIBus
 
 pytestmark = pytest.mark.anyio
@@ -175,6 +177,34 @@ async def test_an_attribute_that_cannot_be_read_leaves_its_function_out(tree: Tr
     (tree.card / "vendor").unlink()
     (tree.card / "vendor").mkdir()
     assert sorted(await PCIBus(tree.root).read([BRIDGE, PF])) == [BRIDGE]
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENOMEM])
+@pytest.mark.parametrize("part", [PF, "vendor", "."])
+async def test_a_shortage_is_raised_and_leaves_no_function_out(tree: Tree, monkeypatch: pytest.MonkeyPatch, part: str, number: int) -> None:
+    real = os.open
+
+    def short(path: str | Path, *args: int, **keys: int | None) -> int:
+        if Path(path).name == Path(part).name:
+            raise OSError(number, "made up", str(path))
+        return real(path, *args, **keys)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "open", short)
+    with pytest.raises(SystemFailure, match=f"cannot read PCI function {PF}: made up") as raised:
+        await PCIBus(tree.root).read([PF])
+    assert is_passing(raised.value)
+
+
+async def test_a_shortage_does_not_say_who_may_bind_a_function(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    def short(*_: object, **__: object) -> int:
+        raise OSError(errno.EMFILE, "made up")
+
+    monkeypatch.setattr(os, "open", short)
+    bus = PCIBus(tree.root)
+    with pytest.raises(SystemFailure, match="made up"):
+        await bus.read_overrides([PF])
+    monkeypatch.undo()
+    assert await bus.read_overrides([PF]) == ({PF: None}, False)
 
 
 @pytest.mark.parametrize("name", ["driver", "physfn"])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 
 from aiovirt.errors import NoSuchDevice, SystemFailure
 from aiovirt.model.netdev import Unreadable
+from aiovirt.system.again import is_passing
 from aiovirt.system.sysfs import Attachment, Sysfs
 
 pytestmark = pytest.mark.anyio
@@ -58,6 +60,28 @@ async def test_attributes_are_values_or_none_or_unreadable(tree: Tree) -> None:
     unreadable = found["phys_port_name"]
     assert isinstance(unreadable, Unreadable)
     assert unreadable.why == "EISDIR"
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENOMEM])
+@pytest.mark.parametrize("part", ["eth0", "phys_port_id", "dev_port"])
+async def test_a_shortage_is_raised_and_says_nothing_of_a_device(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch, part: str, number: int
+) -> None:
+    real = os.open
+
+    def short(path: str | Path, *args: int, **keys: int | None) -> int:
+        if Path(path).name == part:
+            raise OSError(number, "made up", str(path))
+        return real(path, *args, **keys)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "open", short)
+    sysfs = Sysfs(tree.root)
+    with pytest.raises(SystemFailure, match="made up") as raised:
+        await (sysfs.read_attachments({3: "eth0"}) if part == "dev_port" else sysfs.read_netdev("eth0", 3, ("phys_port_id",)))
+    assert is_passing(raised.value)
+    if part == "eth0":
+        with pytest.raises(SystemFailure, match="made up"):
+            await sysfs.indexes(["eth0"])
 
 
 async def test_another_device_of_the_same_name_is_not_read(tree: Tree) -> None:

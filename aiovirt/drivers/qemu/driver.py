@@ -43,7 +43,7 @@ from aiovirt.model.lifecycle import Fact
 from aiovirt.model.record import RunRecord
 from aiovirt.model.spec import DomainSpec, VirtType
 from aiovirt.system import files, process, to_thread
-from aiovirt.system.again import tell
+from aiovirt.system.again import is_passing, tell
 from aiovirt.system.background import shielded
 from aiovirt.system.carrier import connect_unix
 from aiovirt.system.deadlines import Deadlines
@@ -85,7 +85,7 @@ class QemuDriver:
         self._reply_limit = reply_limit
 
     async def open(self) -> None:
-        """Looks at what this host can do, and begins to keep deadlines."""
+        """Looks at what this host can do, and begins to keep deadlines. Raises OSError where that cannot be told just now."""
         self._tasks.start_soon(self._deadlines.run)
         self._has_kvm = await to_thread.run_sync(_has_kvm)
 
@@ -348,7 +348,9 @@ def _plain(arguments: bytes) -> dict[str, object]:
 def _has_kvm() -> bool:
     try:
         Path("/dev/kvm").open("rb+", buffering=0).close()
-    except OSError:
+    except OSError as error:
+        if is_passing(error):
+            raise  # it says nothing of KVM, and the answer is kept
         return False
     return True
 
