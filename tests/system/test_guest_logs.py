@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Container
+import shutil
+import stat
+from collections.abc import Callable, Container
 from pathlib import Path
 
 import anyio
@@ -20,10 +22,10 @@ def short(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The numbers of the errors that making a watch gives next."""
     errors: list[int] = []
 
-    def watch(folder: Path, kinds: int) -> FolderWatch:
+    def watch(folder: Path, kinds: int, make: Callable[[Path], None] | None = None) -> FolderWatch:
         if errors:
             raise OSError(errors.pop(), "none left")
-        return FolderWatch(folder, kinds)
+        return FolderWatch(folder, kinds, make)
 
     monkeypatch.setattr(logs, "FolderWatch", watch)
     return errors
@@ -60,6 +62,36 @@ async def test_a_log_that_cannot_be_cut_keeps_no_other_from_being_bounded(tmp_pa
     log.write_bytes(b"x" * (logs.LOG_LIMIT + 1))
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(logs.bound_logs, tmp_path)
+        await bounded(log)
+        tasks.cancel_scope.cancel()
+
+
+async def is_there(folder: Path) -> None:
+    with anyio.fail_after(20):
+        while not await anyio.Path(folder).is_dir():
+            await anyio.sleep(0.01)
+
+
+async def test_a_folder_of_logs_that_was_deleted_is_made_anew_and_its_logs_are_bounded(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "state/log"
+    folder.mkdir(parents=True)
+    log = folder / "web.log"
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(logs.bound_logs, folder)
+        log.write_bytes(b"x" * (logs.LOG_LIMIT + 1))
+        await bounded(log)
+        shutil.rmtree(folder)
+        await is_there(folder)
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+        log.write_bytes(b"x" * (logs.LOG_LIMIT + 1))
+        await bounded(log)
+        assert caplog.text.count("it is made anew") == 1
+        shutil.rmtree(folder.parent)
+        folder.parent.mkdir()  # whoever took that away puts it back
+        await is_there(folder)
+        log.write_bytes(b"x" * (logs.LOG_LIMIT + 1))
         await bounded(log)
         tasks.cancel_scope.cancel()
 

@@ -21,10 +21,14 @@ logger = get_logger("qemu")
 
 
 async def bound_logs(folder: Path) -> None:
-    """Keeps every guest's log within its limit, whatever the guest makes QEMU say, until cancelled."""
+    """Keeps every guest's log within its limit, whatever the guest makes QEMU say, until cancelled.
+
+    The folder is ours: where somebody has taken it away it is made anew, so that the next guest has a log.
+    """
 
     async def bound(works: Callable[[], None]) -> None:
-        with await to_thread.run_sync(FolderWatch, folder, IN_MODIFY) as writes:
+        await to_thread.run_sync(_make_anew, folder)
+        with await to_thread.run_sync(FolderWatch, folder, IN_MODIFY, _make_anew) as writes:
             await to_thread.run_sync(_shrink, folder, EVERY)  # what was written while nobody looked
             works()
             while True:
@@ -46,6 +50,14 @@ async def watch_monitors(folder: Path, try_again: Callable[[Container[str]], obj
     await keep_on(
         watch, logger, lost="guests that cannot be spoken to are tried again on demand only", back="guests' monitors are watched for again"
     )
+
+
+def _make_anew(folder: Path) -> None:
+    """Where it is gone; where the one that it belongs in is gone, too, that is waited for."""
+    if folder.is_dir() or not folder.parent.is_dir():
+        return
+    files.make_private(folder)
+    logger.warning("the folder of the guests' logs was gone; it is made anew", folder=str(folder))
 
 
 def _shrink(folder: Path, names: Collection[str]) -> None:
