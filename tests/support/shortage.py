@@ -215,7 +215,8 @@ class Shortage:
             return io.BufferedRandom(raw) if "+" in mode else io.BufferedWriter(raw)
 
         def imported(path: str) -> Any:
-            return self.through(code, "import", Kind.EMFILE, Kind.ENOMEM, args=(path,))
+            is_spared = path.endswith(".pyc") and self._mode is Mode.ONCE  # Python has the source, and does without
+            return self.through(code, "import", *(() if is_spared else (Kind.EMFILE, Kind.ENOMEM)), args=(path,))
 
         for module in (builtins, io):
             _put(module, "open", opened)

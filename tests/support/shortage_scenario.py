@@ -25,7 +25,7 @@ import msgspec
 from msgspec import Struct
 
 import aiovirt
-from aiovirt import DomainState, Host
+from aiovirt import DomainState, EventGap, Host
 from aiovirt.drivers.qemu.logs import LOG_LIMIT
 from aiovirt.errors import Error
 from aiovirt.events import Event, HostEvent, HostStarted, JournalDegraded, MonitorEvent, MonitorHealth, NetdevAdded, Subscription
@@ -312,26 +312,31 @@ class Scenario:
         async with aiovirt.connect(self.place.uri) as host:
             standing = host.domain("standing")
             await self.until("the next engine's guest is connected", lambda: standing.status.monitor is MonitorHealth.CONNECTED)
-            last, events = host.events.cursor, list[Event]()
-            try:
-                with anyio.fail_after(PATIENCE):
-                    async with host.events.subscribe(after=self.first_cursor) as stream:
-                        while stream.cursor != last:
-                            events.append(await stream.receive())
-            except Error as error:
-                self.words.append(f"{type(error).__name__}: {error}")
-                if not any(JournalDegraded.__name__ in word for word in self.words):
-                    self.complain(f"a reader from the beginning: {type(error).__name__}: {error}")
-            self.words += [
-                f"{type(event).__name__} {event}"
-                for event in events
-                if event.subject.startswith("host") or isinstance(event, JournalDegraded)
-            ]
+            events = await self._read_all(host)
             begun = max((place for place, event in enumerate(events) if isinstance(event, HostStarted)), default=0)
             if self.case.phase != "stop" and any(isinstance(event, NetdevAdded) for event in events[begun:]):
                 self.complain("the engine did not know of a link that was there")
             for domain in host.domains(active=True):
                 await domain.destroy()
+
+    async def _read_all(self, host: Host) -> list[Event]:
+        """From the very beginning; a gap is told as such, and its reason before or behind it."""
+        after, last, events, gaps = self.first_cursor, host.events.cursor, list[Event](), list[EventGap]()
+        with anyio.fail_after(PATIENCE):
+            while after != last:
+                try:
+                    async with host.events.subscribe(after=after) as stream:
+                        while after != last:
+                            events.append(await stream.receive())
+                            after = stream.cursor
+                except EventGap as gap:
+                    gaps.append(gap)
+                    after = gap.resume
+        self.words += [f"{type(gap).__name__}: {gap}" for gap in gaps]
+        self.words += [f"{type(event).__name__} {event}" for event in events if isinstance(event, HostEvent | MonitorEvent)]
+        if gaps and not any(JournalDegraded.__name__ in word for word in self.words):
+            self.complain(f"a reader from the beginning: EventGap: {gaps[0]}")
+        return events
 
 
 async def live(case: Case, baseline: Told | None = None) -> Life:

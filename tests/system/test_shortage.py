@@ -1,6 +1,6 @@
 """A shortage of anything, in any phase of an engine's life, is told, and when it is over all is as if it had not been.
 
-With ``AIOVIRT_SHORTAGE=all`` also the lives that do not go well yet, and each on every loop.
+With ``AIOVIRT_SHORTAGE=all`` each on every loop.
 """
 
 from __future__ import annotations
@@ -20,13 +20,6 @@ from tests.support.starved import Do, Told
 from tests.system.conftest import Place
 
 ALL = os.environ.get("AIOVIRT_SHORTAGE") == "all"
-AMISS = {
-    Kind.ENOSPC: ("event", "rotate"),
-    Kind.EMFILE: ("rotate",),
-    Kind.ENOMEM: ("rotate",),
-    Kind.THREAD: ("event", "rotate", "stop"),
-}
-"""What does not go well yet, all of it the journal's: make shortage says how."""
 NO_CALL = {(Kind.WATCH, phase) for phase in PHASES[1:]} | {(Kind.ENOSPC, "attach"), (Kind.THREAD, "attach"), (Kind.MEMORY, "stop")}
 
 ENOUGH = {(Kind.EMFILE, "stop")}
@@ -40,7 +33,7 @@ def cases() -> list[Case]:
         Case(backend, phase, kind)
         for number, (kind, phase) in enumerate(shortages)
         for backend in (BACKENDS if ALL else (BACKENDS[number % len(BACKENDS)],))
-        if (kind, phase) not in ENOUGH and (ALL or phase not in AMISS.get(kind, ()))
+        if (kind, phase) not in ENOUGH
     ]
 
 
