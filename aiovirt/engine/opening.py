@@ -30,6 +30,7 @@ from aiovirt.events.segment import (
 from aiovirt.events.state import HostState, Memo
 from aiovirt.events.types import Event, HostStarted
 from aiovirt.system import files, to_thread
+from aiovirt.system.again import is_passing
 from aiovirt.system.appender import Appender
 from aiovirt.system.background import shielded
 from aiovirt.system.clock import boottime_ns
@@ -194,12 +195,14 @@ def _is_copy(whose: Whose, plan: Plan) -> bool:
 
 
 def _has(seen: Path | None, plan: Plan) -> bool:
-    """Whether the event is there whose cursor was noted elsewhere, or nothing of use was."""
+    """Whether the event is there whose cursor was noted elsewhere, or nothing of use was. Raises OSError in a shortage."""
     if seen is None:
         return True
     try:
         position = plan.chain.position(files.read_bounded(seen, SEEN_LIMIT).decode("ascii", "replace"))
-    except (OSError, SystemFailure, InvalidArgument):
+    except (OSError, SystemFailure, InvalidArgument) as error:
+        if is_passing(error):
+            raise  # it may well tell of a copy
         return True
     return position is not None and position <= plan.head
 

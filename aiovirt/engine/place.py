@@ -13,6 +13,7 @@ import anyio
 from aiovirt.engine.paths import Folders
 from aiovirt.errors import Error
 from aiovirt.system import to_thread
+from aiovirt.system.again import keep_on
 from aiovirt.system.files import FileLock, make_private
 from aiovirt.system.inotify import IN_DELETE, IN_MOVED_FROM, FolderWatch
 from aiovirt.system.log import get_logger
@@ -48,14 +49,28 @@ def _renewing(lock: FileLock) -> Callable[[], Awaitable[None]]:
 
 
 async def _keep(folder: Path, make: Callable[[Path], None] | None, renew: Callable[[], Awaitable[None]]) -> None:
-    try:
+    is_again = False
+
+    async def keep(works: Callable[[], None]) -> None:
+        nonlocal is_again
+        was_lost, is_again = is_again, True
+        if was_lost and make is not None:
+            await to_thread.run_sync(make, folder)
         with await to_thread.run_sync(FolderWatch, folder, IN_DELETE | IN_MOVED_FROM, make) as watch:
+            if was_lost:
+                await _try(renew, folder, set())  # what was deleted while nobody looked
+            works()
             while True:
                 if "" in (names := await watch.names()):
                     log.warning("a folder of this host was replaced", folder=str(folder))
                 await _try(renew, folder, names)
-    except (OSError, Error) as error:
-        log.error("what is deleted from a folder of this host is missed until the next engine", folder=str(folder), error=str(error))
+
+    await keep_on(
+        keep,
+        log.bind(folder=str(folder)),
+        lost="what is deleted from a folder of this host is missed for now",
+        back="what is deleted from a folder of this host is noticed again",
+    )
 
 
 async def _try(renew: Callable[[], Awaitable[None]], folder: Path, names: set[str]) -> None:

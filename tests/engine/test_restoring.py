@@ -283,6 +283,26 @@ async def test_a_journal_that_is_taken_away_is_told_now(folder: Path, how: str) 
     assert begin
 
 
+async def test_what_others_have_seen_and_cannot_be_read_in_a_shortage_is_not_taken_for_nothing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with kept(folder) as bus:
+        bus.publish(started(0))
+        await until(folder.with_name("seen").exists)
+    real = files.read_bounded
+
+    def short(path: Path, limit: int) -> bytes:
+        if path.name == "seen":
+            raise OSError(errno.EMFILE, "made up", str(path))
+        return real(path, limit)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "read_bounded", short)
+        bus, opened = await begin(folder)
+    assert (bus.is_durable, opened.journal, opened.failure) == (False, None, f"{folder.with_name('seen')}: made up")
+    bus.close()
+
+
 @pytest.mark.parametrize("how", ["copied", "rolled back"])
 @pytest.mark.parametrize("clean", [True, False])
 async def test_a_journal_that_is_put_back_gives_no_number_twice(folder: Path, how: str, clean: bool) -> None:  # noqa: FBT001

@@ -138,8 +138,8 @@ class Engine:
         told = Told(
             state=self._state,
             typed=self._typed,
-            failed={f"{kind} {place}": count for (kind, place), count in self._shortage.failed.items()},
-            calls=[(*key, count) for key, count in self._shortage.calls.items()],
+            failed={f"{kind} {place}": count for (kind, place), count in dict(self._shortage.failed).items()},
+            calls=[(*key, count) for key, count in dict(self._shortage.calls).items()],  # threads count on meanwhile
             tasks=_tasks(),
             descriptors=_descriptors(self._folder),
             threads=threading.active_count(),

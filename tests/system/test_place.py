@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import anyio
@@ -13,11 +15,14 @@ from anyio import to_thread
 import aiovirt
 from aiovirt import DomainState, Host
 from aiovirt.domainxml import parse, render
+from aiovirt.engine import place as places
 from aiovirt.engine.attached import AttachedEngine
 from aiovirt.errors import HostHeld
 from aiovirt.events import DomainLifecycle, Lifecycle
 from aiovirt.model.state import MonitorHealth
 from aiovirt.model.units import MiB
+from aiovirt.system.files import make_private
+from aiovirt.system.inotify import FolderWatch
 from tests.system.conftest import PATIENCE, Place
 
 pytestmark = pytest.mark.anyio
@@ -125,3 +130,27 @@ async def test_logs_in_a_folder_that_was_replaced_are_bounded(place: Place, host
                 file.write(b"x")
             await anyio.sleep(0.01)
     await domain.destroy()
+
+
+async def test_what_was_deleted_while_there_was_no_watch_is_made_anew_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder, renewed, short = tmp_path / "runtime", anyio.Event(), [errno.EMFILE, errno.ENOSPC]
+
+    def watch(path: Path, kinds: int, make: Callable[[Path], None]) -> FolderWatch:
+        if short:
+            raise OSError(short.pop(), "made up")
+        return FolderWatch(path, kinds, make)
+
+    async def renew() -> None:
+        await anyio.lowlevel.checkpoint()
+        assert await anyio.Path(folder).is_dir()
+        renewed.set()
+
+    monkeypatch.setattr(places, "FolderWatch", watch)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(places._keep, folder, make_private, renew)
+        with anyio.fail_after(PATIENCE):
+            await renewed.wait()
+        tasks.cancel_scope.cancel()
+    assert caplog.text.count("is missed for now") == 1

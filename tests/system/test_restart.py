@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -23,6 +24,7 @@ import aiovirt
 from aiovirt import DomainState
 from aiovirt.domainxml import render
 from aiovirt.events import DomainEvent, MonitorHealth
+from aiovirt.system.carrier import Carrier, connect_unix
 from tests.system.conftest import PATIENCE, Place
 from tests.system.test_qemu import no_guest_is_left, pid_of, qemus, state_of, swept
 
@@ -297,3 +299,28 @@ async def test_of_two_engines_that_start_one_guest_one_does(place: Place) -> Non
             assert len([*one.domains(), *two.domains()]) == 1
             for domain in [*one.domains(), *two.domains()]:
                 await domain.destroy()
+
+
+async def test_a_guest_that_was_found_in_a_shortage_is_spoken_to_when_that_is_over(
+    place: Place, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with aiovirt.connect(place.uri) as host:
+        await (await host.define(place.spec("found"))).start()
+    real, failures = (
+        connect_unix,
+        [OSError(errno.EMFILE, "made up"), OSError(errno.ENOMEM, "made up"), OSError(errno.ENOBUFS, "made up")],
+    )
+
+    async def short(path: str, **keys: bool) -> Carrier:
+        if failures:
+            raise failures.pop()
+        return await real(path, **keys)
+
+    monkeypatch.setattr("aiovirt.drivers.qemu.driver.connect_unix", short)
+    async with aiovirt.connect(place.uri) as host:
+        domain = await heard(host, "found", MonitorHealth.CONNECTED)
+        assert domain.state is DomainState.RUNNING
+        assert not failures
+        await domain.destroy()
+    assert caplog.text.count("a guest cannot be spoken to ") == 2, "as such, and that it is tried again"
+    assert caplog.text.count("a guest is spoken to again") == 1

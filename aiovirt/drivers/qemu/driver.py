@@ -255,9 +255,11 @@ class QemuDriver:
                         return
                 await guest.meet_again(carrier, ADOPT_TIMEOUT)
             except Exception as error:  # noqa: BLE001 - whatever it is: it is this guest's
-                if not (isinstance(error, ConnectionLost) and await guest.ends()):
+                if isinstance(error, ConnectionLost) and await guest.ends():
+                    return
+                if not (guest.is_retried and is_passing(error)):  # else whoever tries it again has told
                     tell(logger, "a guest cannot be spoken to", error, domain=guest.run.name)
-                    guest.give_up(error)
+                guest.give_up(error)
 
     async def watch_monitors(self) -> None:
         """Tries guests again that could not be spoken to, when a socket comes to where theirs was, until cancelled."""

@@ -81,7 +81,8 @@ class Guest:
         self._quiet = anyio.Event()  # the monitor has nothing more to say
         self._quiet.set()
         self._tasks: TaskGroup | None = None
-        self._is_retried = self._was_short = False
+        self.is_retried = False  # after a shortage, until it can be spoken to
+        self._was_short = False
         self.reconnect: Callable[[], Awaitable[None]] = checkpoint
         """Opens its monitor; whoever found it knows how."""
 
@@ -181,8 +182,8 @@ class Guest:
 
     def _try_again(self) -> None:
         self._was_short = True
-        if self._tasks is not None and not self._is_retried:
-            self._is_retried = True
+        if self._tasks is not None and not self.is_retried:
+            self.is_retried = True
             self._tasks.start_soon(self._keep_trying)
 
     async def _keep_trying(self) -> None:
@@ -192,7 +193,7 @@ class Guest:
             log = logger.bind(domain=self.run.name)
             await keep_on(self._try_once, log, lost="a guest cannot be spoken to for now", back="a guest is spoken to again")
         finally:
-            self._is_retried = False
+            self.is_retried = False
 
     async def _try_once(self, works: Callable[[], None]) -> None:
         await self.tried.wait()
