@@ -77,6 +77,7 @@ class ErrorCode(IntEnum):
     INVALID_ARG = 8
     OPERATION_FAILED = 9
     XML_ERROR = 27
+    OPERATION_DENIED = 29
     SYSTEM_ERROR = 38
     RPC = 39
     NO_DOMAIN = 42

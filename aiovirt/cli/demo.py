@@ -21,8 +21,8 @@ from msgspec.structs import replace
 
 import aiovirt
 from aiovirt.cli.demo_device import plug
-from aiovirt.cli.main import run_on
 from aiovirt.cli.output import WHO, Output
+from aiovirt.cli.running import run_on
 from aiovirt.drivers.qemu.tinyguest import UP, image, tiny_guest
 from aiovirt.events import DomainQMP, Event, NetdevEvent
 from aiovirt.events.cursor import parse_cursor

@@ -1,4 +1,4 @@
-"""The verbs that speak with QEMU itself, or let others do so: ``qemu-monitor-command``, ``qemu-monitor-event``, ``qmp-proxy``, ``log``."""
+"""What ``qemu-monitor-command`` and ``qemu-monitor-event`` do: speak with QEMU itself."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Any
 import anyio
 import msgspec
 
+from aiovirt.cli.domains import timeout_of
 from aiovirt.cli.output import Output, stamp
 from aiovirt.cli.streams import until_interrupted
+from aiovirt.engine.domain import Domain
 from aiovirt.engine.host import Host
 from aiovirt.errors import InvalidArgument
 from aiovirt.events import DomainQMP
-from aiovirt.model.orders import DEFAULT_TIMEOUT
-from aiovirt.model.state import DomainState
 from aiovirt.text import plain, plain_json
 
-__all__ = ["log", "qemu_monitor_command", "qemu_monitor_event", "qmp_proxy"]
+__all__ = ["ask", "listen"]
 
 _INDENT = 2
 
@@ -32,10 +32,10 @@ class _Command(msgspec.Struct, forbid_unknown_fields=True):
     id: Any = None
 
 
-async def qemu_monitor_command(host: Host, args: argparse.Namespace, out: Output) -> None:
-    """``qemu-monitor-command DOMAIN COMMAND… [--hmp] [--pretty] [--return-value]``"""
-    domain, words = host.domain(args.domain), " ".join(args.command)
-    timeout = args.timeout.hand_over() or DEFAULT_TIMEOUT
+async def ask(domain: Domain, args: argparse.Namespace, out: Output) -> None:
+    """Gives the command, and prints the answer."""
+    words = " ".join(args.cmd)
+    timeout = timeout_of(args)
     if args.hmp:
         said = await domain.qmp("human-monitor-command", {"command-line": words}, timeout=timeout)
         out.text(str(said).rstrip("\r\n"))
@@ -45,13 +45,12 @@ async def qemu_monitor_command(host: Host, args: argparse.Namespace, out: Output
     out.object(answer if args.return_value else {"return": answer}, indent=_INDENT if args.pretty else 0)
 
 
-async def qemu_monitor_event(host: Host, args: argparse.Namespace, out: Output) -> None:
-    """``qemu-monitor-event [--domain D] [--event NAME] [--regex] [--no-case] [--pretty] [--loop] [--timestamp]``"""
-    subject, count = host.domain(args.domain) if args.domain else None, 0
-    wanted = _wanted(args)
+async def listen(host: Host, domain: Domain | None, args: argparse.Namespace, out: Output) -> None:
+    """Prints what one QEMU says, or all of them."""
+    wanted, count = _wanted(args), 0
     try:
         with anyio.fail_after(args.timeout.hand_over()):
-            async with until_interrupted(out), host.events.subscribe(DomainQMP, subject=subject) as events:
+            async with until_interrupted(out), host.events.subscribe(DomainQMP, subject=domain) as events:
                 async for event in events:
                     if wanted(event.event):
                         count += 1
@@ -63,29 +62,7 @@ async def qemu_monitor_event(host: Host, args: argparse.Namespace, out: Output) 
                             return
     finally:
         if not out.json:
-            out.line(f"events received: {count}")
-
-
-async def qmp_proxy(host: Host, args: argparse.Namespace, out: Output) -> None:
-    """``qmp-proxy DOMAIN SOCKET``"""
-    domain = host.domain(args.domain)
-    async with until_interrupted(), domain.qmp_proxy(args.socket):
-        if out.json:
-            out.object({"domain": domain.name, "uuid": domain.uuid, "socket": args.socket})
-        else:
-            out.line(f"Speaking QMP for domain '{domain.name}' at {args.socket}; Ctrl-C ends")
-        await domain.wait_for_state(DomainState.SHUTOFF)
-
-
-async def log(host: Host, args: argparse.Namespace, out: Output) -> None:
-    """``log DOMAIN``"""
-    domain = host.domain(args.domain)
-    said = await domain.log()
-    if out.json:
-        out.object({"name": domain.name, "uuid": domain.uuid, "log": said})
-        return
-    if said:
-        out.text(said.rstrip("\r\n"))
+            out.note(f"events received: {count}")
 
 
 def _read(words: str) -> _Command:

@@ -1,4 +1,4 @@
-"""The verbs about this host's devices, one function each, in virsh's words and libvirt's names."""
+"""What the verbs about this host's devices do, in virsh's words and libvirt's names."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from aiovirt.model.netdev import Netdev
 from aiovirt.model.pci import PCIDevice
 from aiovirt.model.ports import KnownBy, Port, ScalableFunction, VirtualFunction
 
-__all__ = ["nodedev_dumpxml", "nodedev_event", "nodedev_info", "nodedev_list", "tree_lines"]
+__all__ = ["dump", "follow", "info", "list_devices", "tree_lines"]
 
 Device = Netdev | PCIDevice
 
 _YES: Final = {True: "yes", False: "no"}
 
 
-async def nodedev_list(host: Host, args: argparse.Namespace, out: Output) -> None:
+async def list_devices(host: Host, args: argparse.Namespace, out: Output) -> None:
     """``nodedev-list [--tree | --ports | --details] [--cap NAME,…]``"""
     if args.cap and (args.tree or args.ports):
         raise InvalidArgument("Options --tree and --ports are incompatible with --cap")
@@ -41,7 +41,7 @@ async def nodedev_list(host: Host, args: argparse.Namespace, out: Output) -> Non
         _list(_listed(host, ["net"] if args.details else args.cap), out, tree=args.tree)
 
 
-async def nodedev_info(host: Host, args: argparse.Namespace, out: Output) -> None:
+async def info(host: Host, args: argparse.Namespace, out: Output) -> None:
     """``nodedev-info DEVICE``"""
     device = _find(host, args.device)
     if out.json:
@@ -52,7 +52,7 @@ async def nodedev_info(host: Host, args: argparse.Namespace, out: Output) -> Non
     out.fields({"Name": name, "Parent": parent, "Active": "yes", "Persistent": kept, "Autostart": kept})
 
 
-async def nodedev_dumpxml(host: Host, args: argparse.Namespace, out: Output) -> None:
+async def dump(host: Host, args: argparse.Namespace, out: Output) -> None:
     """``nodedev-dumpxml DEVICE``"""
     device = await _device(host, args.device)
     xml = await host.devices.xml(device)
@@ -147,8 +147,9 @@ def _list(devices: Iterable[Device | None], out: Output, *, tree: bool) -> None:
         lines = tree_lines({nodedev_name(device): nodedev_parent(device) for device in devices if device is not None}, COMPUTER)
     else:
         lines = map(_name, devices)
-    for line in [*lines, ""]:
+    for line in lines:
         out.line(line)
+    out.note()
 
 
 def _table(devices: Iterable[Netdev], out: Output) -> None:
@@ -303,7 +304,7 @@ def _port_fields(seen: _Seen) -> dict[str, Any]:
 # -- events ------------------------------------------------------------------------------------
 
 
-async def nodedev_event(host: Host, args: argparse.Namespace, out: Output) -> None:
+async def follow(host: Host, args: argparse.Namespace, out: Output) -> None:
     """``nodedev-event [--loop] [--all | --event lifecycle|update] [--device DEVICE] [--timestamp]``"""
     about = await _device(host, args.device) if args.device else None
     received, ended = 0, "interrupted"
@@ -333,9 +334,9 @@ def _end(out: Output, ended: str, received: int) -> None:
     if out.json:
         return
     if ended:
-        out.line(f"event loop {ended}")
-    out.line(f"events received: {received}")
-    out.line()
+        out.note(f"event loop {ended}")
+    out.note(f"events received: {received}")
+    out.note()
 
 
 def _said(event: Event, args: argparse.Namespace, out: Output) -> list[str]:

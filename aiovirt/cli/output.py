@@ -38,10 +38,11 @@ _KINDS: Final = {
 
 
 class Output:
-    """Standard output, or ``stream``. ``json`` chooses the form."""
+    """Standard output, or ``stream``. ``json`` chooses the form; ``quiet`` leaves out what is no data."""
 
-    def __init__(self, *, json: bool, stream: TextIO | None = None) -> None:
+    def __init__(self, *, json: bool, quiet: bool = False, stream: TextIO | None = None) -> None:
         self.json = json
+        self._quiet = quiet
         self._screen = Screen(stream)
 
     @property
@@ -57,6 +58,11 @@ class Output:
     def line(self, *parts: str | Painted) -> None:
         """One line, at once."""
         self._screen.line(*parts)
+
+    def note(self, *parts: str | Painted) -> None:
+        """One line that is no data: left out where nobody wants more than that."""
+        if not self._quiet:
+            self._screen.line(*parts)
 
     def text(self, text: str) -> None:
         """Text of several lines."""
@@ -79,22 +85,23 @@ class Output:
         return Painted(text, colour)
 
     def table(self, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-        """virsh's table: columns as wide as their longest cell, a rule under the header, an empty line after."""
-        rows = [[plain(cell) for cell in row] for row in rows]
-        widths = [max(cells(row[column]) for row in [header, *rows]) for column in range(len(header))]
-        first, *rest = (_row(row, widths) for row in [header, *rows])
-        self.line(first)
-        self.line("-" * (sum(widths) + 3 * len(widths)))
-        for text in rest:
-            self.line(text)
-        self.line()
+        """virsh's table: columns as wide as their longest cell, a rule under the header, an empty line after; quiet, the rows alone."""
+        lines = [[plain(cell) for cell in row] for row in rows]
+        shown = lines if self._quiet else [header, *lines]
+        widths = [max((cells(row[column]) for row in shown), default=0) for column in range(len(header))]
+        if not self._quiet:
+            self.line(_row(header, widths))
+            self.line("-" * (sum(widths) + 3 * len(widths)))
+        for row in lines:
+            self.line(_row(row, widths))
+        self.note()
 
     def fields(self, values: dict[str, str]) -> None:
         """virsh's ``name: value`` block."""
         width = max(15, max(map(cells, values)) + 2)
         for name, value in values.items():
             self.line(f"{padded(name + ':', width)} {value}")
-        self.line()
+        self.note()
 
     def event(self, event: Event) -> None:
         """One event on one line: time, whom, what, details; aligned, so that whom and what stand below each other."""

@@ -6,6 +6,7 @@ import argparse
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Final
 
 import anyio
@@ -13,7 +14,7 @@ from anyio.abc import TaskStatus
 from msgspec import to_builtins
 
 from aiovirt import Domain, Host
-from aiovirt.cli.domains import settle
+from aiovirt.cli.domains import find, settle
 from aiovirt.cli.output import WHO, Output, netdev_fields, view_fields
 from aiovirt.errors import EventGap, HostGone, InvalidArgument, NoSuchDevice, NoSuchDomain
 from aiovirt.events import DomainQMP, Event, Resync, Subscription
@@ -33,9 +34,11 @@ QUIET: Final = 30.0
 
 
 async def event(host: Host, args: argparse.Namespace, out: Output) -> None:
-    """``event [--loop] [--all] [--type TYPE]… [--domain D | --subject S] [--since CURSOR]``"""
+    """``event [DOMAIN | --subject S] [TYPE…] [--type TYPE]… [--loop] [--all] [--since CURSOR]``"""
+    if args.domain and args.subject:
+        raise InvalidArgument("a domain and --subject: only one of them can be followed")
     kinds = _kinds(_names(args))
-    subject = host.domain(args.domain) if args.domain else _subject(host, args.subject)
+    subject = find(host, args.domain) if args.domain else _subject(host, args.subject)
     with anyio.fail_after(args.timeout.hand_over()):
         async with until_interrupted(out), host.events.subscribe(*kinds, subject=subject, after=args.since) as events:
             while True:
@@ -125,7 +128,7 @@ async def until_interrupted(out: Output | None = None) -> AsyncIterator[None]:
 
 def _names(args: argparse.Namespace) -> list[str]:
     """What is asked for: topics, families, and "" for everything."""
-    names: list[str] = args.types or []
+    names: list[str] = [*(args.types or []), *(args.event or [])]
     if args.all:
         return [*names, ""]
     return names or ["domain" if args.since is None and args.subject is None else ""]
@@ -158,9 +161,9 @@ def _subjects(host: Host, names: list[str]) -> frozenset[str]:
 
 
 def _find(host: Host, name: str) -> Domain | Netdev | PCIDevice:
-    for find in (host.domain, host.devices.netdev, host.devices.pci_device):
+    for look in (partial(find, host), host.devices.netdev, host.devices.pci_device):
         with suppress(NoSuchDomain, NoSuchDevice):
-            return find(name)
+            return look(name)
     raise NoSuchDomain(f"there is neither a domain nor a network device nor a PCI function {name!r}")
 
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from aiovirt.cli.terminal import complain
-from aiovirt.errors import NoSuchDomain
+from aiovirt.errors import InvalidArgument, NoSuchDomain
 from aiovirt.model.state import MonitorHealth
 
 if TYPE_CHECKING:
     from aiovirt.cli.output import Output
     from aiovirt.model.view import DomainView
 
-__all__ = ["domstate", "find", "known", "list", "state_words"]
+__all__ = ["find", "known", "list", "state_words"]
 
 
 def list(views: Iterable[DomainView], args: argparse.Namespace, out: Output) -> None:  # noqa: A001 - virsh's verb
@@ -42,22 +42,18 @@ def _point_to_libvirt() -> None:
         complain(f"note: libvirt has {guests} running on this machine, which are not aiovirt's: see virsh list")
 
 
-def domstate(views: Iterable[DomainView], args: argparse.Namespace, out: Output) -> None:
-    """``domstate DOMAIN [--reason]``"""
-    view = find(views, args.domain)
-    if out.json:
-        out.object(known(view))
-    else:
-        out.line(f"{view.state} ({view.reason})" if args.reason else str(view.state))
-        out.line()
+def find(views: Sequence[DomainView], text: str) -> DomainView:
+    """The domain of this name, id or uuid. A name comes before a uuid that is spelled the same.
 
-
-def find(views: Iterable[DomainView], name_or_uuid: str) -> DomainView:
-    """One domain; raises NoSuchDomain. A name comes before a uuid that is spelled the same."""
-    found = [view for view in views if name_or_uuid == view.name or name_or_uuid.lower() == str(view.uuid)]
-    for view in sorted(found, key=lambda view: view.name != name_or_uuid):
+    Raises NoSuchDomain, and InvalidArgument where ``text`` is one domain's name and another one's id.
+    """
+    named = [view for view in views if view.name == text]
+    numbered = [view for view in views if text.isdecimal() and view.id is not None and str(view.id) == text]
+    if named and numbered and named != numbered:
+        raise InvalidArgument(f"{text!r} is a domain's name, and the id of {numbered[0].name!r}: their uuids tell them apart")
+    for view in (*named, *numbered, *(view for view in views if str(view.uuid) == text.lower())):
         return view
-    raise NoSuchDomain(f"no domain has the name or uuid {name_or_uuid!r}")
+    raise NoSuchDomain(f"no domain has the name, id or uuid {text!r}")
 
 
 def known(view: DomainView) -> dict[str, Any]:

@@ -14,7 +14,6 @@ import pytest
 
 from aiovirt.cli.main import main
 from aiovirt.cli.output import Output
-from aiovirt.cli.parser import build_parser
 from aiovirt.events import decode
 from tests.events.samples import netdev, started
 
@@ -88,7 +87,7 @@ def test_define_and_create(capsys: pytest.CaptureFixture[str], tmp_path: Path, m
 @pytest.mark.parametrize(
     ("arguments", "status", "words"),
     [
-        (["domstate", "nope"], 4, "error: no domain has the name or uuid 'nope'"),
+        (["domstate", "nope"], 4, "error: no domain has the name, id or uuid 'nope'"),
         (["watch", "nope"], 4, "error: there is neither a domain nor a network device nor a PCI function 'nope'"),
         (["start", "test"], 1, "error: the domain is already running"),
         (["define", "/no/such/file"], 1, "error: cannot read /no/such/file: No such file or directory"),
@@ -258,19 +257,6 @@ def test_events_as_json_are_cloudevents() -> None:
     event = NetdevAdded(device=netdev(1), cursor="01M81ZVW3XKGW4EMTQQQ6K1X6K:0000000000000001")
     Output(json=True, stream=stream).event(event)
     assert decode(stream.getvalue().strip()) == event
-
-
-def test_every_verb_has_its_function() -> None:
-    from importlib import import_module
-
-    from aiovirt.cli.main import _HOME
-
-    verbs = next(action.choices for action in build_parser()._actions if action.dest == "verb")
-    assert isinstance(verbs, dict)
-    assert verbs["events"] is verbs["event"]
-    for verb in {parser.get_default("verb") for parser in verbs.values()}:
-        module = import_module(f"aiovirt.cli.{_HOME.get(verb, 'domains')}")
-        assert callable(getattr(module, verb.replace("-", "_")))
 
 
 def test_an_empty_list_points_to_libvirts_guests(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

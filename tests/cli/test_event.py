@@ -14,7 +14,7 @@ import pytest
 import aiovirt
 from aiovirt.cli.main import main
 from aiovirt.cli.output import Output
-from aiovirt.cli.parser import build_parser
+from aiovirt.cli.parser import parse
 from aiovirt.cli.streams import QUIET, event, watch
 from aiovirt.errors import InvalidArgument
 from aiovirt.events import DomainQMP, DomainReboot, Event, HostStarted, NetdevAdded, NetdevChanged, decode
@@ -39,7 +39,7 @@ def world(host: aiovirt.Host) -> Control:
 async def showing(host: aiovirt.Host, *arguments: str) -> AsyncIterator[Callable[[], list[str]]]:
     """The verb at work, with a call that takes the lines printed since the last one."""
     stream = io.StringIO()
-    args = build_parser().parse_args(["events", "--loop", *arguments])
+    args = parse(["events", "--loop", *arguments])
 
     def lines() -> list[str]:
         said = stream.getvalue().splitlines()
@@ -150,14 +150,14 @@ async def test_the_first_one_is_enough_without_loop(host: aiovirt.Host) -> None:
     before = host.events.cursor
     await a_bit_of_everything(host)
     stream = io.StringIO()
-    await event(host, build_parser().parse_args(["event", "--since", before]), Output(json=False, stream=stream))
+    await event(host, parse(["event", "--since", before]), Output(json=False, stream=stream))
     assert stream.getvalue().count("\n") == 1
 
 
 async def test_watch_does_not_show_what_qemu_says_either(host: aiovirt.Host) -> None:
     stream = io.StringIO()
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(watch, host, build_parser().parse_args(["watch", "test"]), Output(json=False, stream=stream))
+        tasks.start_soon(watch, host, parse(["watch", "test"]), Output(json=False, stream=stream))
         await anyio.wait_all_tasks_blocked()
         await a_bit_of_everything(host)
         tasks.cancel_scope.cancel()
@@ -211,7 +211,7 @@ async def test_people_get_no_bookmarks(host: aiovirt.Host) -> None:
 
 async def test_a_deadline_is_one_for_the_whole_and_bookmarks_do_not_move_it(host: aiovirt.Host) -> None:
     stream = io.StringIO()
-    args = build_parser().parse_args(["event", "--json", "--timeout", "100"])
+    args = parse(["event", "--json", "--timeout", "100"])
     with pytest.raises(TimeoutError):
         await event(host, args, Output(json=True, stream=stream))
     assert stream.getvalue().count("bookmark") == 3

@@ -17,7 +17,7 @@ from aiovirt.cli import nodedevs
 from aiovirt.cli.main import main
 from aiovirt.cli.nodedevs import tree_lines
 from aiovirt.cli.output import Output
-from aiovirt.cli.parser import build_parser
+from aiovirt.cli.parser import parse
 from aiovirt.errors import AmbiguousDevice, NoSuchDevice
 from aiovirt.events import BusDevice, DriverBound, Event, NetdevAdded, NetdevChanged, NetdevLeft, NetdevRemoved, NetdevRenamed, decode
 from aiovirt.events.types import PCIAdded, PCIChanged, PCIRemoved
@@ -61,9 +61,9 @@ async def host() -> AsyncIterator[aiovirt.Host]:
 
 async def said(host: aiovirt.Host, *arguments: str) -> str:
     """What the verb prints."""
-    args = build_parser().parse_args(arguments)
+    args = parse(arguments)
     stream = io.StringIO()
-    await getattr(nodedevs, args.verb.replace("-", "_"))(host, args, Output(json=args.json, stream=stream))
+    await args.verb.run(host, args, Output(json=args.json, stream=stream))
     return stream.getvalue()
 
 
@@ -294,10 +294,10 @@ EVENTS: list[tuple[Event, list[str]]] = [
 @asynccontextmanager
 async def following(host: aiovirt.Host, *arguments: str) -> AsyncIterator[Callable[[], list[str]]]:
     """nodedev-event at work, and a call that takes all lines printed so far."""
-    args = build_parser().parse_args(["nodedev-event", *arguments])
+    args = parse(["nodedev-event", *arguments])
     stream = io.StringIO()
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(nodedevs.nodedev_event, host, args, Output(json=args.json, stream=stream))
+        tasks.start_soon(nodedevs.follow, host, args, Output(json=args.json, stream=stream))
         await anyio.wait_all_tasks_blocked()
         yield lambda: stream.getvalue().splitlines()
         tasks.cancel_scope.cancel()

@@ -1,0 +1,68 @@
+"""Domain monitoring: what is seen of domains. ``list`` and ``domstate`` are used most, so nothing heavy is imported here."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from aiovirt.cli import views
+from aiovirt.cli.verb import DOMAIN, flag, glance, one_of, verb
+
+if TYPE_CHECKING:
+    from aiovirt.cli.output import Output
+    from aiovirt.engine.host import Host
+    from aiovirt.model.view import DomainView
+
+
+@glance(
+    "list",
+    "list the active domains",
+    *one_of(flag("--all", "inactive ones too"), flag("--inactive", "inactive ones only")),
+    *one_of(flag("--name", "names only"), flag("--uuid", "uuids only")),
+)
+def list_domains(seen: Sequence[DomainView], args: Namespace, out: Output) -> None:
+    views.list(seen, args, out)
+
+
+@glance("domstate", "print a domain's state", DOMAIN, flag("--reason", "and why it is in it"))
+def domstate(seen: Sequence[DomainView], args: Namespace, out: Output) -> None:
+    view = views.find(seen, args.domain)
+    if out.json:
+        out.object(views.known(view))
+    else:
+        out.line(f"{view.state} ({view.reason})" if args.reason else str(view.state))
+        out.note()
+
+
+@verb("dominfo", "what is known of a domain", DOMAIN, reads=True)
+async def dominfo(host: Host, args: Namespace, out: Output) -> None:
+    from aiovirt.cli.domains import describe, find, settle
+    from aiovirt.model.units import KiB
+
+    await settle(host)
+    domain = find(host, args.domain)
+    known = describe(domain)
+    spec, started = await domain.spec(), await domain.get_autostart()
+    machine = domain.machine
+    vcpus = machine.vcpus if machine else spec.vcpus
+    memory = machine.balloon if machine and machine.balloon is not None else spec.memory
+    if out.json:
+        live = {name: getattr(machine, name) for name in ("balloon", "devices", "jobs")} if machine else {}
+        out.object({**known, "vcpus": vcpus, "memory": spec.memory, "type": spec.type, "autostart": started, **live})
+        return
+    out.fields(
+        {
+            "Id": str(known["id"] or "-"),
+            "Name": str(known["name"]),
+            "UUID": str(known["uuid"]),
+            "OS Type": "hvm",
+            "State": views.state_words(known),
+            "CPU(s)": str(vcpus),
+            "Max memory": f"{spec.memory // KiB} KiB",
+            "Used memory": f"{memory // KiB} KiB",
+            "Persistent": "yes" if known["persistent"] else "no",
+            "Autostart": "enable" if started else "disable",
+            "Monitor": str(known["monitor"] or "-"),
+        }
+    )
