@@ -5,7 +5,10 @@ from __future__ import annotations
 import argparse
 import re
 from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
+from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any, Final
+from uuid import UUID
 
 import anyio
 
@@ -14,13 +17,14 @@ from aiovirt.cli import views
 from aiovirt.cli.deadline import Deadline
 from aiovirt.cli.output import Output
 from aiovirt.cli.terminal import input_descriptor
-from aiovirt.errors import SystemFailure, XMLInvalid
+from aiovirt.errors import NoSuchDomain, SystemFailure, XMLInvalid
 from aiovirt.events import DomainEvent, MonitorHealth
 from aiovirt.model.orders import DEFAULT_TIMEOUT
+from aiovirt.model.view import DomainView
 from aiovirt.model.words import MAX_XML_BYTES
 from aiovirt.system.readiness import read_path, read_within
 
-__all__ = ["as_text", "describe", "find", "read", "settle", "tell", "timeout_of"]
+__all__ = ["as_text", "describe", "find", "look_up", "read", "settle", "tell", "timeout_of"]
 
 SETTLE: Final = 1.0
 
@@ -41,6 +45,22 @@ async def settle(host: Host) -> None:
         async with host.events.subscribe(DomainEvent) as events:
             while any(domain.status.monitor is MonitorHealth.STALLED for domain in host.domains()):
                 await events.receive()
+
+
+async def look_up(host: Host, seen: Iterable[DomainView], args: argparse.Namespace) -> dict[UUID, dict[str, Any]]:
+    """What ``list`` needs of definitions, by uuid; those that are gone meanwhile, or not wanted, are left out."""
+    found: dict[UUID, dict[str, Any]] = {}
+    for view in seen:
+        with suppress(NoSuchDomain):
+            domain, more = host.domain(view.uuid), dict[str, Any]()
+            if args.autostart or args.no_autostart:
+                more["autostart"] = await domain.get_autostart()
+                if more["autostart"] is not args.autostart:
+                    continue
+            if args.title:
+                more["title"] = (await domain.spec()).title
+            found[view.uuid] = more
+    return found
 
 
 def tell(out: Output, domain: Domain | dict[str, Any], result: str, sentence: str) -> None:

@@ -21,7 +21,7 @@ from aiovirt.engine.host import Host
 from aiovirt.engine.paths import Claim, Folders, PathLike, Role, find_folders
 from aiovirt.engine.seam import Engine
 from aiovirt.engine.successors import Reconnection
-from aiovirt.engine.uri import Address, default_uri, parse_uri
+from aiovirt.engine.uri import Address, find_address
 from aiovirt.errors import AccessDenied, SystemFailure, Unsupported
 from aiovirt.events.bus import Bus
 from aiovirt.events.types import HostStarted, JournalDegraded
@@ -60,7 +60,7 @@ def connect(
 ) -> Connection:
     """``async with aiovirt.connect("qemu:///session") as host:``
 
-    Without a URI: AIOVIRT_DEFAULT_URI, then ``qemu:///system`` for root, ``qemu:///session`` for
+    Without a URI: AIOVIRT_DEFAULT_URI, LIBVIRT_DEFAULT_URI, then ``qemu:///system`` for root, ``qemu:///session`` for
     everyone else. The folders move where definitions, records and sockets are. What the block
     raises leaves as itself. Entering raises NoConnect for a URI nobody answers, HostHeld where
     another process is this host's engine and cannot be attached to (``qemu:///embed`` never attaches), AccessDenied, Unsupported.
@@ -95,7 +95,7 @@ class Connection:
         not_for_children(self, Connection._forked)
 
     async def __aenter__(self) -> Host:
-        address = parse_uri(self._uri or default_uri(os.environ.get("AIOVIRT_DEFAULT_URI"), is_root=_is_root()))
+        address = find_address(self._uri, os.environ, is_root=_is_root())
         with refused_by_system(f"{address.uri} cannot be opened"):
             return await self._open(address)
         raise AssertionError("what is refused is raised")  # pragma: no cover
@@ -146,7 +146,7 @@ class Connection:
 
 async def free(uri: str | None) -> None:
     """Asks whoever holds the host to leave it, and returns when it is free. Raises HostHeld where it stays."""
-    address = parse_uri(uri or default_uri(os.environ.get("AIOVIRT_DEFAULT_URI"), is_root=_is_root()))
+    address = find_address(uri, os.environ, is_root=_is_root())
     if address.driver == "test":
         return
     from aiovirt.engine.finding import find_engine

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from aiovirt.engine.paths import Folders, find_folders
-from aiovirt.engine.uri import Address, default_uri, parse_uri
+from aiovirt.engine.uri import Address, find_address
 from aiovirt.errors import HostHeld, ProtocolError, SystemFailure
 from aiovirt.model.view import DomainView
 from aiovirt.system.sockets import connect_now, peer_of
@@ -77,4 +77,4 @@ def silent(uri: str, pid: int | None, folders: Folders, seconds: float) -> str:
 
 
 def _address(uri: str | None, environment: Mapping[str, str]) -> Address:
-    return parse_uri(uri or default_uri(environment.get("AIOVIRT_DEFAULT_URI"), is_root=os.geteuid() == 0))
+    return find_address(uri, environment, is_root=os.geteuid() == 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 from urllib.parse import parse_qs, urlsplit
@@ -10,9 +11,14 @@ from msgspec import Struct
 
 from aiovirt.errors import InvalidArgument, NoConnect, Unsupported
 
-__all__ = ["Address", "default_uri", "parse_uri"]
+__all__ = ["Address", "find_address", "parse_uri"]
+
+_VARIABLES: Final = ("AIOVIRT_DEFAULT_URI", "LIBVIRT_DEFAULT_URI")
 
 _PATHS: Final = {"qemu": ("/session", "/system", "/embed"), "test": ("/default",)}
+_LIBVIRTS: Final = frozenset(
+    {"bhyve", "ch", "esx", "hyperv", "lxc", "openvz", "remote", "vbox", "vmwareplayer", "vmwarews", "vpx", "vz", "xen"}
+)
 _TRANSPORTS: Final = ("libvirt", "ssh", "tls", "tcp", "unix", "libssh", "libssh2", "ext")
 
 
@@ -32,6 +38,10 @@ def parse_uri(uri: str) -> Address:
     except ValueError as error:
         raise InvalidArgument(f"{uri!r} is not a URI: {error}") from error
     driver, plus, transport = parts.scheme.partition("+")
+    if driver in _LIBVIRTS:
+        raise Unsupported(
+            f"{uri!r}: libvirt's {driver} is not supported yet; there are qemu:///session, qemu:///system and test:///default"
+        )
     if driver not in _PATHS:
         raise NoConnect(f"no connection driver available for {uri!r}; there are qemu:///session, qemu:///system and test:///default")
     if plus and transport not in _TRANSPORTS:
@@ -57,6 +67,17 @@ def _root(uri: str, path: str, query: str) -> Path | None:
     return Path(root)
 
 
-def default_uri(environment_uri: str | None, *, is_root: bool) -> str:
-    """The URI to use where none is given."""
-    return environment_uri or ("qemu:///system" if is_root else "qemu:///session")
+def find_address(uri: str | None, environment: Mapping[str, str], *, is_root: bool) -> Address:
+    """``uri``, or the usual one: AIOVIRT_DEFAULT_URI, LIBVIRT_DEFAULT_URI, ``qemu:///system`` for root, ``qemu:///session``.
+
+    Raises as :func:`parse_uri`; where the environment has the URI, the message says so.
+    """
+    if uri:
+        return parse_uri(uri)
+    for name in _VARIABLES:
+        if given := environment.get(name):
+            try:
+                return parse_uri(given)
+            except (InvalidArgument, NoConnect, Unsupported) as error:
+                raise type(error)(f"{name}: {error.message}") from error
+    return parse_uri("qemu:///system" if is_root else "qemu:///session")

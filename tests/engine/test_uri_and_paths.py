@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiovirt.engine.paths import find_folders
-from aiovirt.engine.uri import Address, default_uri, parse_uri
+from aiovirt.engine.uri import Address, find_address, parse_uri
 from aiovirt.errors import Error, ErrorCode, InvalidArgument, NoConnect, Unsupported
 
 
@@ -53,9 +53,21 @@ def test_any_text_is_an_address_or_an_error_of_ours(uri: str) -> None:
 
 
 def test_the_uri_where_none_is_given() -> None:
-    assert default_uri(None, is_root=True) == "qemu:///system"
-    assert default_uri(None, is_root=False) == "qemu:///session"
-    assert default_uri("test:///default", is_root=True) == "test:///default"
+    assert find_address(None, {}, is_root=True).uri == "qemu:///system"
+    assert find_address(None, {}, is_root=False).uri == "qemu:///session"
+    libvirts = {"LIBVIRT_DEFAULT_URI": "test:///default"}
+    assert find_address(None, libvirts, is_root=True).uri == "test:///default"
+    assert find_address(None, libvirts | {"AIOVIRT_DEFAULT_URI": "qemu:///session"}, is_root=True).uri == "qemu:///session"
+    assert find_address(None, libvirts | {"AIOVIRT_DEFAULT_URI": ""}, is_root=True).uri == "test:///default"
+    assert find_address("qemu:///system", libvirts, is_root=False).uri == "qemu:///system"
+
+
+@pytest.mark.parametrize("uri", ["xen:///system", "lxc:///system", "esx://host/?no_verify=1", "qemu+ssh://host/system"])
+def test_a_uri_of_libvirts_in_the_environment_is_refused_by_name(uri: str) -> None:
+    """It is not passed over: another host than the one that was meant would be worse."""
+    with pytest.raises(Unsupported, match=r"^LIBVIRT_DEFAULT_URI: .* not supported yet") as refused:
+        find_address(None, {"LIBVIRT_DEFAULT_URI": uri}, is_root=True)
+    assert uri in refused.value.message
 
 
 def test_the_folders_of_each_kind() -> None:

@@ -15,14 +15,33 @@ if TYPE_CHECKING:
     from aiovirt.model.view import DomainView
 
 
-@glance(
+@verb(
     "list",
     "list the active domains",
     *one_of(flag("--all", "inactive ones too"), flag("--inactive", "inactive ones only")),
-    *one_of(flag("--name", "names only"), flag("--uuid", "uuids only")),
+    *one_of(flag("--persistent", "only those with a definition"), flag("--transient", "only those without a definition")),
+    *one_of(flag("--autostart", "only those started with the host"), flag("--no-autostart", "only those that are not")),
+    flag("--state-running", "those that run"),
+    flag("--state-paused", "those that are paused"),
+    flag("--state-shutoff", "those that are shut off"),
+    flag("--state-other", "those in other states"),
+    flag("--name", "names only"),
+    flag("--uuid", "uuids only"),
+    flag("--id", "ids only"),
+    flag("--table", "a table, as without this"),
+    flag("--title", "with the domains' titles"),
+    reads=True,
+    glance=views.list_at_a_glance,
 )
-def list_domains(seen: Sequence[DomainView], args: Namespace, out: Output) -> None:
-    views.list(seen, args, out)
+async def list_domains(host: Host, args: Namespace, out: Output) -> None:
+    from aiovirt.cli.domains import look_up, settle
+
+    await settle(host)
+    seen = views.wanted([domain.view for domain in host.domains()], args)
+    if views.suffice(args):
+        views.show(seen, {}, args, out)
+    else:
+        views.show(seen, await look_up(host, seen, args), args, out)
 
 
 @glance("domstate", "print a domain's state", DOMAIN, flag("--reason", "and why it is in it"))
