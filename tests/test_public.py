@@ -34,6 +34,8 @@ def test_everything_in_all_is_there_and_nothing_else_is_public(name: str) -> Non
     tree = ast.parse(inspect.getsource(module))
     defined = {node.name for node in tree.body if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)}
     missing = {item for item in defined if not item.startswith("_")} - set(public)
+    if module.__name__.startswith("aiovirt.cli.verbs."):
+        return  # a verb is reached by its name, and nothing lists verbs
     assert not missing, f"not in __all__: {missing}"
 
 

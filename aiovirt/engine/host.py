@@ -10,6 +10,7 @@ from uuid import UUID
 
 import anyio
 
+from aiovirt.engine import node
 from aiovirt.engine.arguments import check_flag, checked
 from aiovirt.engine.devices import Devices
 from aiovirt.engine.domain import Domain
@@ -24,6 +25,7 @@ from aiovirt.system import to_thread
 from aiovirt.text import plain
 
 if TYPE_CHECKING:
+    from aiovirt.model.node import Hypervisor, NodeCPUStats, NodeInfo, NodeMemoryStats
     from aiovirt.model.spec import DomainSpec
 
 __all__ = ["Host", "Run"]
@@ -117,6 +119,28 @@ class Host:
     def uuid(self) -> UUID:
         """The host's UUID, the same after every boot."""
         return self._engine.uuid
+
+    async def info(self) -> NodeInfo:
+        """The machine: CPUs, how they lie, memory (virNodeGetInfo). Raises SystemFailure."""
+        return await node.info(self.uri)
+
+    async def cpu_stats(self, cpu: int | None = None) -> NodeCPUStats:
+        """What its CPUs have done since the boot, or one of them (virNodeGetCPUStats). Raises InvalidArgument, SystemFailure."""
+        return await node.cpu_stats(self.uri, cpu)
+
+    async def memory_stats(self, cell: int | None = None) -> NodeMemoryStats:
+        """Its memory now, or that of one NUMA cell (virNodeGetMemoryStats). Raises InvalidArgument, Unsupported, SystemFailure."""
+        return await node.memory_stats(self.uri, cell)
+
+    async def hypervisor(self) -> Hypervisor:
+        """What runs the guests (virConnectGetType, virConnectGetVersion). Raises SystemFailure where no emulator is installed."""
+        return await node.hypervisor(self.uri)
+
+    async def hostname(self) -> str:
+        """The host's name, fully qualified where that is known (virConnectGetHostname)."""
+        from aiovirt.system.node import hostname
+
+        return await to_thread.run_sync(hostname)
 
     def reconnect(self, *, start_engine: bool = False) -> AbstractAsyncContextManager[Host]:
         """``async with host.reconnect() as host:`` the same host, by the engine that holds it now or next: for when this one is gone.

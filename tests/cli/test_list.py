@@ -1,4 +1,4 @@
-"""``aiovirt list``: which domains, and what of them."""
+"""``aiovirt list`` and ``domblklist``: which domains, and what of them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 import aiovirt
-from aiovirt import DomainSpec
+from aiovirt import DiskSpec, DomainSpec
 from aiovirt.cli import views
 from aiovirt.cli.main import main
 from aiovirt.cli.output import Output
@@ -32,8 +32,12 @@ async def host() -> AsyncIterator[aiovirt.Host]:
 
 
 async def listed(host: aiovirt.Host, *words: str) -> str:
+    return await said(host, "list", *words)
+
+
+async def said(host: aiovirt.Host, *words: str) -> str:
     stream = io.StringIO()
-    args = parse(["list", *words])
+    args = parse(words)
     assert args.verb.run is not None
     await args.verb.run(host, args, Output(json=args.json, quiet=args.quiet, stream=stream))
     return stream.getvalue()
@@ -85,6 +89,20 @@ async def test_a_glance_is_taken_only_where_it_suffices(host: aiovirt.Host) -> N
 async def test_a_table_and_values_are_one_too_many(host: aiovirt.Host) -> None:
     with pytest.raises(InvalidArgument, match="Options --table and --name are mutually exclusive"):
         await listed(host, "--table", "--name")
+
+
+async def test_disks_are_virshs_table(host: aiovirt.Host) -> None:
+    """As virsh prints test:///default's own: it has one disk there."""
+    disk = DiskSpec(source="/guest/diskimage1", target="vda")
+    await host.define(DomainSpec(name="virshs", memory=64 * MiB, disks=(disk,)))
+    for words in ([], ["--details"]):
+        command = ["virsh", "-c", "test:///default", "domblklist", "test", *words]
+        virshs = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        ours = await said(host, "domblklist", "virshs", *words)
+        assert ours.splitlines() == virshs.splitlines()
+    (line,) = (await said(host, "domblklist", "virshs", "--json")).splitlines()
+    assert json.loads(line) == {"type": "file", "device": "disk", "target": "vda", "source": "/guest/diskimage1"}
+    assert await said(host, "domblklist", "web", "--json") == ""
 
 
 VIRSHS = ["--title", "--id", "--id --name", "--uuid --name", "--uuid --id --name", "--state-paused", "--state-running", "--persistent"]

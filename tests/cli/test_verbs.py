@@ -86,7 +86,7 @@ print(*sorted(name.rpartition(".")[2] for name in sys.modules if name.startswith
 """
 
 
-@pytest.mark.parametrize(("name", "group"), [("list", "monitor"), ("suspend", "domain"), ("nodedev-list", "nodedev")])
+@pytest.mark.parametrize(("name", "group"), [("list", "monitor"), ("suspend", "domain"), ("nodedev-list", "nodedev"), ("uri", "host")])
 def test_only_the_group_that_was_named_is_loaded(name: str, group: str) -> None:
     arguments = ["test"] if name == "suspend" else []
     command = [sys.executable, "-c", LOADED, *TEST, name, *arguments]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from aiovirt.cli.verb import DOMAIN, argument, flag, verb
+from aiovirt.cli import views
+from aiovirt.cli.verb import DOMAIN, argument, flag, glance, verb
 
 if TYPE_CHECKING:
     from aiovirt.cli.output import Output
     from aiovirt.engine.host import Host
+    from aiovirt.model.view import DomainView
 
 _XML = argument("file", "the XML, - for standard input", words="file")
 _PAUSED = flag("--paused", "leave its vCPUs stopped")
@@ -118,6 +121,34 @@ async def dumpxml(host: Host, args: Namespace, out: Output) -> None:
         out.object({**describe(domain), "xml": xml})
     else:
         out.xml(xml)
+
+
+# -- what names them ---------------------------------------------------------------------------
+
+
+def _name(views_: Sequence[DomainView], args: Namespace, out: Output, which: str) -> None:
+    view = views.find(views_, args.domain)
+    if out.json:
+        out.object(views.known(view))
+        return
+    value = getattr(view, which)
+    out.line("-" if value is None else str(value))
+    out.note()
+
+
+@glance("domid", "print a domain's id, - where it is not active", DOMAIN)
+def domid(seen: Sequence[DomainView], args: Namespace, out: Output) -> None:
+    _name(seen, args, out, "id")
+
+
+@glance("domname", "print a domain's name", DOMAIN)
+def domname(seen: Sequence[DomainView], args: Namespace, out: Output) -> None:
+    _name(seen, args, out, "name")
+
+
+@glance("domuuid", "print a domain's uuid", DOMAIN)
+def domuuid(seen: Sequence[DomainView], args: Namespace, out: Output) -> None:
+    _name(seen, args, out, "uuid")
 
 
 # -- QEMU itself -------------------------------------------------------------------------------

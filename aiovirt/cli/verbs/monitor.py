@@ -85,3 +85,26 @@ async def dominfo(host: Host, args: Namespace, out: Output) -> None:
             "Monitor": str(known["monitor"] or "-"),
         }
     )
+
+
+@verb(
+    "domblklist",
+    "list a domain's disks",
+    DOMAIN,
+    flag("--inactive", "as it will start next, not as it runs"),
+    flag("--details", "with what they are"),
+    reads=True,
+)
+async def domblklist(host: Host, args: Namespace, out: Output) -> None:
+    from aiovirt.cli.domains import find
+
+    domain = find(host, args.domain)
+    spec = await domain.spec(inactive=args.inactive)
+    if out.json:
+        for disk in spec.disks:
+            out.object({"type": "file", "device": disk.device, "target": disk.target, "source": disk.source or None})
+        return
+    header = ("Type", "Device", "Target", "Source")
+    rows = [("file", str(disk.device), disk.target, disk.source or "-") for disk in spec.disks]
+    shown = slice(0 if args.details else 2, None)
+    out.table(header[shown], [row[shown] for row in rows])
