@@ -21,6 +21,7 @@ __all__ = [
     "Parser",
     "ReaderGone",
     "Screen",
+    "ask",
     "complain",
     "hold_standard_streams",
     "input_descriptor",
@@ -104,6 +105,18 @@ def input_descriptor() -> int:
     if sys.stdin is None:
         raise SystemFailure("cannot read standard input: it is closed")
     return sys.stdin.fileno()
+
+
+async def ask(question: str) -> str | None:
+    """One line from the terminal, without spaces around it and in small letters; None where nobody is there to answer."""
+    from aiovirt.system import to_thread
+
+    stream = sys.stdin
+    if stream is None or not stream.isatty():
+        return None
+    _say(brief(question) + " ")
+    line = await to_thread.run_sync(stream.readline, abandon_on_cancel=True)
+    return line.strip().lower() if line else None
 
 
 def complain(words: str, error: BaseException | None = None) -> None:

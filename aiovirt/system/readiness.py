@@ -17,14 +17,14 @@ import anyio
 from aiovirt.errors import SystemFailure
 from aiovirt.system import to_thread
 
-__all__ = ["read_path", "read_within", "wait_hung_up"]
+__all__ = ["polled", "read_path", "read_within", "wait_hung_up"]
 
 CHUNK: Final = 65_536
 
 
 async def wait_hung_up(descriptor: int) -> None:
     """Returns when nobody reads any more what is written to ``descriptor``; never for a file, which nobody has to read."""
-    with _polled(descriptor, 0) as poll:  # POLLERR and POLLHUP are told in any case
+    with polled(descriptor, 0) as poll:  # POLLERR and POLLHUP are told in any case
         if poll is None:
             await anyio.sleep_forever()
         else:
@@ -48,7 +48,7 @@ async def read_within(descriptor: int, name: str, limit: int) -> bytes:
     Raises SystemFailure where that is over ``limit`` bytes, OSError. ``name`` is what it is called then.
     """
     data = bytearray()
-    with _polled(descriptor, getattr(select, "EPOLLIN", 0)) as poll:
+    with polled(descriptor, getattr(select, "EPOLLIN", 0)) as poll:
         while len(data) <= limit:
             if poll is not None:
                 await anyio.wait_readable(poll)
@@ -69,7 +69,7 @@ def _read(descriptor: int, size: int) -> bytes | None:
 
 
 @contextmanager
-def _polled(descriptor: int, events: int) -> Iterator[int | None]:
+def polled(descriptor: int, events: int) -> Iterator[int | None]:
     """A descriptor that can be read when ``descriptor`` has one of ``events``; None where it always has, as a file does."""
     if not hasattr(select, "epoll"):
         yield None

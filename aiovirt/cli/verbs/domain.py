@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from aiovirt.cli import views
-from aiovirt.cli.verb import DOMAIN, argument, flag, glance, verb
+from aiovirt.cli.verb import DOMAIN, argument, flag, glance, option, verb
 
 if TYPE_CHECKING:
     from aiovirt.cli.output import Output
@@ -121,6 +121,37 @@ async def dumpxml(host: Host, args: Namespace, out: Output) -> None:
         out.object({**describe(domain), "xml": xml})
     else:
         out.xml(xml)
+
+
+@verb("edit", "change a domain's definition in your editor ($VISUAL, $EDITOR, vi)", DOMAIN)
+async def edit(host: Host, args: Namespace, out: Output) -> None:
+    from aiovirt.cli.editing import edit
+
+    await edit(host, args, out)
+
+
+# -- its console -------------------------------------------------------------------------------
+
+
+@verb(
+    "console",
+    "sit at a domain's serial console; ^] leaves",
+    DOMAIN,
+    option("--devname", "which: serial0; else the first", metavar="ALIAS"),
+    flag("--force", "end the session of whoever sits there"),
+    flag("--safe", "only where nobody else can sit there meanwhile, which is always so here"),
+)
+async def console(host: Host, args: Namespace, out: Output) -> None:
+    from aiovirt.cli.consoles import console
+
+    await console(host, args, out)
+
+
+@verb("ttyconsole", "print the path of a domain's console, where it is a pty", DOMAIN, reads=True)
+async def ttyconsole(host: Host, args: Namespace, out: Output) -> None:
+    from aiovirt.cli.consoles import ttyconsole
+
+    await ttyconsole(host, args, out)
 
 
 # -- what names them ---------------------------------------------------------------------------
