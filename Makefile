@@ -9,7 +9,7 @@ PIP := $(PY) -m pip --disable-pip-version-check --quiet --quiet
 # What has to be there, as command=package (ensurepip and libvirt-python are modules). Some of it lives where only root looks.
 export PATH := $(PATH):/usr/sbin:/sbin
 for_demo := ensurepip=python3-venv qemu-system-x86_64=qemu-system-x86 udevadm=udev ip=iproute2
-for_tests := $(for_demo) unshare=util-linux virsh=libvirt-clients virt-qemu-run=libvirt-daemon-driver-qemu nasm=nasm libvirtd=libvirt-daemon libvirt-python=python3-libvirt umockdev-wrapper=umockdev systemctl=systemd
+for_tests := $(for_demo) unshare=util-linux virsh=libvirt-clients virt-qemu-run=libvirt-daemon-driver-qemu nasm=nasm libvirtd=libvirt-daemon libvirt-python=python3-libvirt umockdev-wrapper=umockdev systemctl=systemd zsh=zsh fish=fish man=man-db
 for_lab := $(for_tests) cpio=cpio modprobe=kmod gcc=gcc setpriv=util-linux
 
 # pyright asks the network for a newer version of itself unless told not to.
@@ -108,8 +108,9 @@ bench: setup-tests ## every benchmark, each beside its contenders
 promises: setup-tests ## the quick form of the benchmarks, held against benchmarks/promises.toml
 	@$(PY) -m benchmarks.promises
 
-docs: setup-tests ## docs/events.md, from what the events' classes say of themselves
+docs: setup-tests ## docs/events.md and docs/aiovirt.1, from what the events' classes and the verbs say of themselves
 	@$(PY) -m docs.generate_events
+	@$(PY) -m docs.generate_man
 
 clean: ## remove what the other targets made here
 	rm -rf $(VENV) build dist fuzz-* .hypothesis .pytest_cache .mypy_cache .ruff_cache

@@ -10,7 +10,7 @@ from __future__ import annotations
 import unicodedata
 from typing import Final
 
-__all__ = ["LIMIT", "brief", "cells", "padded", "plain", "plain_json", "plain_lines", "plain_xml"]
+__all__ = ["LIMIT", "brief", "cells", "padded", "plain", "plain_json", "plain_lines", "plain_xml", "trimmed"]
 
 LIMIT: Final = 4096
 
@@ -78,3 +78,15 @@ def _cells(letter: str) -> int:
 def padded(text: str, width: int) -> str:
     """``text`` with spaces behind it, up to ``width`` columns."""
     return text + " " * (width - cells(text))
+
+
+def trimmed(text: str, width: int) -> str:
+    """``text`` in at most ``width`` columns: where it takes more, its end is an ellipsis."""
+    if cells(text) <= width:
+        return text
+    kept = ""
+    for letter in text:
+        if cells(kept + letter) > width - 1:
+            break
+        kept += letter
+    return kept + "…" if width > 0 else ""

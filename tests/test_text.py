@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lxml import etree
 
-from aiovirt.text import LIMIT, brief, cells, padded, plain, plain_json, plain_lines, plain_xml
+from aiovirt.text import LIMIT, brief, cells, padded, plain, plain_json, plain_lines, plain_xml, trimmed
 
 HOSTILE = {
     "an escape": "\x1b[2J\x1b]0;owned\x07",
@@ -112,3 +112,19 @@ def test_cells_are_those_of_the_c_library() -> None:
         locale.setlocale(locale.LC_CTYPE, before)
     assert [letter for letter, width in widths.items() if width not in {-1, cells(letter)}] == []
     assert sum(width >= 0 for width in widths.values()) > 100_000
+
+
+@pytest.mark.parametrize(
+    ("text", "width", "shown"),
+    [
+        ("short", 5, "short"),
+        ("longer", 5, "long…"),
+        ("東京東京", 8, "東京東京"),
+        ("東京東京", 7, "東京東…"),
+        ("東京東京", 6, "東京…"),
+        ("x", 0, ""),
+    ],
+)
+def test_what_is_too_wide_ends_in_an_ellipsis(text: str, width: int, shown: str) -> None:
+    assert trimmed(text, width) == shown
+    assert cells(trimmed(text, width)) <= width

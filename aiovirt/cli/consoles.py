@@ -48,7 +48,7 @@ class Console(msgspec.Struct, frozen=True):
 
 def consoles_of(chardevs: Sequence[Chardev]) -> list[Console]:
     """Those that somebody can sit at, in QEMU's order by their names."""
-    found = []
+    found: list[Console] = []
     for each in chardevs:
         named, pty, sock = _NAMES.fullmatch(each.label), _PTY.fullmatch(each.filename), _SOCKET.fullmatch(each.filename)
         where = pty or sock

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import sys
 import time
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final, TextIO, cast
@@ -11,18 +12,19 @@ from uuid import UUID
 import msgspec
 
 from aiovirt.cli.terminal import Painted, Screen
-from aiovirt.text import cells, padded, plain
+from aiovirt.text import cells, padded, plain, trimmed
 
 if TYPE_CHECKING:
     from aiovirt.events import Event
     from aiovirt.model.netdev import Netdev
     from aiovirt.model.view import DomainView
 
-__all__ = ["WHO", "Output", "netdev_fields", "stamp", "view_fields"]
+__all__ = ["WHO", "Output", "fitted", "netdev_fields", "stamp", "view_fields"]
 
 WHO: Final = 15
 WHAT: Final = 9
 """Columns of whom an event is about, and of what happened."""
+_LEAST: Final = 8
 _KINDS: Final = {
     "started": "green",
     "resumed": "green",
@@ -85,13 +87,18 @@ class Output:
         return Painted(text, colour)
 
     def table(self, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-        """virsh's table: columns as wide as their longest cell, a rule under the header, an empty line after; quiet, the rows alone."""
+        """virsh's table: columns as wide as their longest cell, a rule under the header, an empty line after; quiet, the rows alone.
+
+        On a terminal that is too narrow the widest columns are trimmed, each to no less than its heading and 8.
+        """
         lines = [[plain(cell) for cell in row] for row in rows]
         shown = lines if self._quiet else [header, *lines]
         widths = [max((cells(row[column]) for row in shown), default=0) for column in range(len(header))]
+        if (columns := self._screen.width) is not None:
+            widths = fitted(widths, [max(cells(name), _LEAST) for name in header], columns)
         if not self._quiet:
             self.line(_row(header, widths))
-            self.line("-" * (sum(widths) + 3 * len(widths)))
+            self.line("-" * min(sum(widths) + 3 * len(widths), columns or sys.maxsize))
         for row in lines:
             self.line(_row(row, widths))
         self.note()
@@ -153,8 +160,19 @@ def stamp(time_ns: int) -> str:
     return f"{time:%Y-%m-%d %H:%M:%S}.{time.microsecond // 1000:03}+0000"
 
 
-def _row(cells: Sequence[str], widths: Sequence[int]) -> str:
-    return (" " + "   ".join(padded(cell, width) for cell, width in zip(cells, widths, strict=True))).rstrip()
+def fitted(widths: Sequence[int], least: Sequence[int], columns: int) -> list[int]:
+    """The widths of a table's columns with which it fits into ``columns``: the widest give way, down to their ``least``."""
+    found = list(widths)
+    while sum(found) + 3 * len(found) - 2 > columns:
+        spare = [at for at in range(len(found)) if found[at] > least[at]]
+        if not spare:
+            break
+        found[max(spare, key=found.__getitem__)] -= 1
+    return found
+
+
+def _row(texts: Sequence[str], widths: Sequence[int]) -> str:
+    return (" " + "   ".join(padded(trimmed(text, width), width) for text, width in zip(texts, widths, strict=True))).rstrip()
 
 
 def _family_colour(event: Event) -> str:

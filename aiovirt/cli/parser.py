@@ -10,7 +10,7 @@ from aiovirt.cli.deadline import Deadline
 from aiovirt.cli.terminal import Parser
 from aiovirt.cli.verb import Argument, Verb, find_verb, flag, option
 
-__all__ = ["COMMON", "EPILOG", "parse", "seconds", "unbuilt"]
+__all__ = ["COMMON", "EPILOG", "VERSION", "parse", "parser_of", "seconds", "unbuilt"]
 
 DESCRIPTION: Final = "Virtual machines and this host's devices, with virsh's verbs."
 EPILOG: Final = """aiovirt help lists the verbs, aiovirt help VERB says what one takes.
@@ -45,7 +45,7 @@ COMMON: Final = (
 )
 """What may stand before or after any verb."""
 
-_VERSION: Final = flag("-v", "print the version and leave", "--version")
+VERSION: Final = flag("-v", "print the version and leave", "--version")
 
 
 def parse(words: Sequence[str]) -> argparse.Namespace:
@@ -58,7 +58,7 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
         if verb is None:
             unbuilt().error(_unknown(words[at]))
         rest = [*words[:at], *words[at + 1 :]]
-        arguments = _parser_of(verb, rest).parse_intermixed_args(rest, argparse.Namespace(version=False))
+        arguments = parser_of(verb, rest).parse_intermixed_args(rest, argparse.Namespace(version=False))
     arguments.verb = verb
     arguments.timeout = arguments.timeout or Deadline(None)
     return arguments
@@ -73,11 +73,12 @@ def unbuilt() -> Parser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    _add(parser, (*COMMON, _VERSION), [])
+    _add(parser, (*COMMON, VERSION), [])
     return parser
 
 
-def _parser_of(verb: Verb, words: Sequence[str]) -> Parser:
+def parser_of(verb: Verb, words: Sequence[str]) -> Parser:
+    """The parser of one verb, in which those of ``words`` that are told by their names are options."""
     parser = Parser(prog=f"aiovirt {verb.name}", description=verb.text[0].upper() + verb.text[1:] + ".")
     _add(parser, verb.arguments, words)
     own = {name for each in verb.arguments for name in each.names}
@@ -135,14 +136,14 @@ def _words_of(word: str) -> int:
                 return 0
         return 1
     name, is_whole, _ = word.partition("=")
-    meant = {each.names for each in (*COMMON, _VERSION) for known in each.names if known == name or known.startswith(name)}
+    meant = {each.names for each in (*COMMON, VERSION) for known in each.names if known == name or known.startswith(name)}
     if len(meant) != 1:
         return 0
     return 2 if not is_whole and meant.pop()[0] in _VALUED else 1
 
 
 _VALUED: Final = frozenset(name for each in COMMON if "action" not in each.keywords for name in each.names)
-_FLAGS: Final = frozenset(name for each in (*COMMON, _VERSION) for name in each.names) - _VALUED
+_FLAGS: Final = frozenset(name for each in (*COMMON, VERSION) for name in each.names) - _VALUED
 
 
 # -- what is no verb ---------------------------------------------------------------------------

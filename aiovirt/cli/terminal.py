@@ -75,6 +75,16 @@ class Screen:
             return None
 
     @property
+    def width(self) -> int | None:
+        """How many columns there are; None where it is no terminal."""
+        if self._stream is None or not self._stream.isatty():
+            return None
+        try:
+            return os.get_terminal_size(self._stream.fileno()).columns or None
+        except (OSError, ValueError):
+            return None
+
+    @property
     def is_file(self) -> bool:
         """Whether it is written to a file."""
         descriptor = self.descriptor()

@@ -22,6 +22,7 @@ from aiovirt.cli.terminal import Painted, Parser, Screen, complain
 from aiovirt.drivers.qemu.errors import command_failed, session_lost, unexpected_reply
 from aiovirt.errors import Error, GuestFailed, XMLInvalid
 from aiovirt.system.log import get_logger
+from aiovirt.text import cells
 from tests.test_text import HOSTILE, is_harmless
 
 ROOT = Path(aiovirt.__file__).parent
@@ -155,6 +156,28 @@ def test_columns_are_cells() -> None:
         " 2    web-e\u0301   running",
         "",
     ]
+
+
+@pytest.mark.parametrize(("columns", "widest"), [(200, 73), (60, 60), (40, 40), (30, 38)])
+def test_a_table_fits_its_terminal(columns: int, widest: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As far as headings and eight columns of each let it; what is not a terminal gets all of it."""
+    stream = io.StringIO()
+    out = Output(json=False, stream=stream)
+    monkeypatch.setattr(Screen, "width", columns)
+    out.table(("Id", "Name", "State"), [("1", "東京" * 12, "running"), ("-", "web", "shut off")])
+    lines = stream.getvalue().splitlines()
+    assert max(map(cells, lines)) <= max(columns, widest)
+    assert cells(lines[2]) <= widest
+    assert lines[2].startswith(" 1    東京")
+    assert ("…" in lines[2]) is (columns < 73)
+    assert lines[3].endswith("shut off")
+
+
+def test_what_is_no_terminal_is_as_wide_as_it_is() -> None:
+    assert Screen(io.StringIO()).width is None
+    stream = io.StringIO()
+    Output(json=False, stream=stream).table(("Name",), [("x" * 500,)])
+    assert "x" * 500 in stream.getvalue()
 
 
 @pytest.mark.parametrize(

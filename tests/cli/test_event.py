@@ -131,7 +131,7 @@ async def test_what_is_asked_for_is_shown(host: aiovirt.Host, arguments: list[st
 )
 async def test_what_can_never_come_is_not_waited_for(host: aiovirt.Host, arguments: list[str]) -> None:
     with pytest.raises(InvalidArgument, match=r"ens1f0|netdev/|domain/"):
-        await event(host, build_parser().parse_args(["event", "--loop", *arguments]), Output(json=False, stream=io.StringIO()))
+        await event(host, parse(["event", "--loop", *arguments]), Output(json=False, stream=io.StringIO()))
 
 
 async def test_since_shows_everything_that_came_after(host: aiovirt.Host, world: Control) -> None:

@@ -123,3 +123,15 @@ def demo(args: Namespace, out: Output) -> int:
     from aiovirt.cli.demo import demo
 
     return demo(args, out)
+
+
+@local(
+    "completion",
+    "print what makes a shell complete verbs, options and names",
+    argument("shell", "bash, zsh or fish", choices=("bash", "zsh", "fish")),
+)
+def completion(args: Namespace, out: Output) -> None:
+    from aiovirt.cli.completion import SHELLS
+    from aiovirt.cli.verb import all_verbs
+
+    out.text(SHELLS[args.shell](all_verbs()))
