@@ -6,7 +6,8 @@ import errno
 import math
 import os
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from types import TracebackType
 from typing import Final
 
 import anyio
@@ -15,7 +16,7 @@ from aiovirt.errors import Error, SystemFailure
 from aiovirt.system.log import Logger
 from aiovirt.system.to_thread import NoThreadError
 
-__all__ = ["FIRST_PAUSE", "contained", "is_passing", "keep_on", "refusal", "refused_by_system", "tell", "words_of"]
+__all__ = ["FIRST_PAUSE", "SuppressLasting", "contained", "is_passing", "keep_on", "refusal", "refused_by_system", "tell", "words_of"]
 
 FIRST_PAUSE: Final = 0.25
 LAST_PAUSE: Final = 30.0
@@ -31,6 +32,13 @@ def is_passing(error: BaseException | None) -> bool:
             return True
         error = error.__cause__
     return False
+
+
+class SuppressLasting(suppress):
+    """As :class:`contextlib.suppress`, of what is no shortage: that says nothing of what was asked, and is raised."""
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
+        return not is_passing(error) and super().__exit__(kind, error, trace)
 
 
 def words_of(error: BaseException) -> str:

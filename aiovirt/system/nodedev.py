@@ -15,7 +15,7 @@ import struct
 import zlib
 from array import array
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +24,7 @@ from aiovirt.model.busdevice import BusDevice
 from aiovirt.model.details import DeviceDetails, PCIExpress, PCILink
 from aiovirt.model.netdev import Netdev
 from aiovirt.model.pci import PCI_ADDRESS, PCIDevice
+from aiovirt.system.again import SuppressLasting
 from aiovirt.system.attributes import link_target, read_bytes, read_text
 from aiovirt.system.lane import Lane
 from aiovirt.system.sysfs import DEADLINE
@@ -117,7 +118,7 @@ class DetailsReader:
         for folder in Path(path).parents:
             if str(folder) == self._root:
                 break
-            with suppress(OSError):
+            with SuppressLasting(OSError):
                 bus = link_target(f"{folder}/subsystem")
                 if bus in _BUSES:
                     return BusDevice(bus=bus, name=folder.name)
@@ -125,7 +126,7 @@ class DetailsReader:
 
     def _is_rdma(self, path: str) -> bool:
         """Whether an RDMA device has the same registers as this one."""
-        with suppress(OSError):
+        with SuppressLasting(OSError):
             resource = read_text(f"{path}/device/resource")
             folder = f"{self._root}/class/infiniband"
             return any(_resource(f"{folder}/{name}") == resource for name in os.listdir(folder)[:_MAX_RDMA])
@@ -154,11 +155,10 @@ def _features(name: str, rdma: bool) -> Iterator[str]:  # noqa: FBT001 - one of 
 
         def ask(question: int, *room: int) -> array[int]:
             words = array("I", (question, *room))
-            try:
+            with SuppressLasting(OSError):
                 fcntl.ioctl(channel, _SIOCETHTOOL, _IFREQ.pack(os.fsencode(name), words.buffer_info()[0]))
-            except OSError:
-                return array("I", (0,) * len(words))
-            return words
+                return words
+            return array("I", (0,) * len(words))
 
         yield from (feature for feature, question in _SWITCHES.items() if ask(question, 0)[1])
         flags = ask(_ETHTOOL_GFLAGS, 0)[1]
@@ -175,13 +175,13 @@ def _tunnels(ask: Callable[..., array[int]]) -> bool:
 
 
 def _speed(path: str) -> int | None:
-    with suppress(OSError, ValueError):
+    with SuppressLasting(OSError, ValueError):
         return int(read_text(f"{path}/speed"))
     return None
 
 
 def _resource(device: str) -> str:
-    with suppress(OSError):
+    with SuppressLasting(OSError):
         return read_text(f"{device}/device/resource")
     return ""
 
@@ -231,7 +231,7 @@ def _capability(config: bytes, wanted: int) -> int | None:
 def _names(device: PCIDevice) -> tuple[str | None, str | None]:
     """(vendor's, device's) name, as far as the system knows them."""
     for path in PCI_IDS:
-        with suppress(OSError, EOFError, zlib.error), (gzip.open if path.endswith(".gz") else open)(path, "rb") as file:
+        with SuppressLasting(OSError, EOFError, zlib.error), (gzip.open if path.endswith(".gz") else open)(path, "rb") as file:
             return names_of(file.read(_MAX_PCI_IDS), device.vendor, device.device)
     return None, None
 

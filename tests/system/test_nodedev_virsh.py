@@ -5,6 +5,8 @@ The driver runs in a libvirtd of its own, with no other driver. Where sysfs is m
 
 from __future__ import annotations
 
+import builtins
+import errno
 import fcntl
 import gzip
 import json
@@ -32,6 +34,7 @@ from aiovirt.errors import NoSuchDevice, SystemFailure
 from aiovirt.model.details import PCIExpress
 from aiovirt.model.netdev import Netdev, OperState
 from aiovirt.model.pci import PCIDevice
+from aiovirt.system.again import is_passing
 from aiovirt.system.nodedev import DetailsReader, express_of, names_of
 from aiovirt.system.pci import PCIBus
 from tests.lab import sandbox
@@ -377,6 +380,36 @@ async def test_a_read_that_hangs_has_a_deadline(made_up: Sys) -> None:
     with pytest.raises(SystemFailure, match="did not answer in time"), anyio.fail_after(30):
         await DetailsReader(made_up.root, deadline=0.1).read(PCIDevice(address="0000:00:04.0"))
     path.open("wb").close()  # lets the thread go
+
+
+@pytest.mark.parametrize("part", ["subsystem", "resource", "infiniband", "speed", "pci.ids"])
+async def test_a_shortage_is_raised_and_says_nothing_of_what_a_device_has(made_up: Sys, monkeypatch: pytest.MonkeyPatch, part: str) -> None:
+    address = "0000:00:02.0"
+    folder = made_up.root / "devices/pci0000:00" / address / "net/eth0"
+    for there in (folder / "device", made_up.root / "class/infiniband/mlx5_0/device"):
+        there.mkdir(parents=True)
+        (there / "resource").write_text("0x1 0x2 0x3\n")
+    for name, text in (("ifindex", "1"), ("uevent", "INTERFACE=eth0"), ("speed", "1000")):
+        (folder / name).write_text(f"{text}\n")
+    made_up.link(made_up.root / "class/net/eth0", folder)
+    monkeypatch.setattr(socket, "if_indextoname", lambda _: "eth0")
+    device = PCIDevice(address=address) if part == "pci.ids" else Netdev(ifindex=1, name="eth0")
+    reader = DetailsReader(made_up.root)
+    assert await reader.read(device)
+
+    def short(real: Callable[..., object]) -> Callable[..., object]:
+        def call(path: object, *rest: object, **more: object) -> object:
+            if str(path).partition("/class/")[2].endswith(part) or str(path).endswith((f"/{part}", f"/{part}.gz")):
+                raise OSError(errno.EMFILE, "made up", str(path))
+            return real(path, *rest, **more)
+
+        return call
+
+    for module, name in ((os, "open"), (os, "listdir"), (os, "readlink"), (builtins, "open")):
+        monkeypatch.setattr(module, name, short(getattr(module, name)))
+    with pytest.raises(SystemFailure, match="made up") as raised:
+        await reader.read(device)
+    assert is_passing(raised.value)
 
 
 async def test_a_netdevs_parent_is_the_nearest_on_a_bus(made_up: Sys, monkeypatch: pytest.MonkeyPatch) -> None:
