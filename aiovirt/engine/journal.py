@@ -394,7 +394,7 @@ class Journal:
         self._appender.close()
         before = self._end_what_is_there()
         old = self._segments[-1]
-        number = max(int(path.stem) for path in (old.path, *self._folder.glob("*.journal")) if path.stem.isdecimal()) + 1
+        number = max(int(path.stem) for path in (old.path, *files.ending_in(".journal", self._folder)) if path.stem.isdecimal()) + 1
         appender = Appender.create(segments.path_of(self._folder, number))
         self._half_made = appender.path
         try:
@@ -408,7 +408,7 @@ class Journal:
     def _end_what_is_there(self) -> list[Segment]:
         """The segments before, where they are still there; files that took their place are moved away, whole."""
         if not files.is_folder(self._folder, self._folder_inode):
-            if any(self._folder.glob("*.journal")):
+            if files.ending_in(".journal", self._folder):
                 away = files.move_away(self._folder)
                 log.warning("another journal took the place of this one; it is moved away", folder=str(away))
             files.make_private(self._folder)

@@ -111,7 +111,7 @@ def _begin_late(whose: Whose, epoch: str) -> Begun:
 def _find(whose: Whose) -> list[Found]:
     folder = whose.folder
     files.make_private(folder)
-    found = [_look(path) for path in sorted(folder.glob("*.journal")) if path.stem.isdecimal()]
+    found = [_look(path) for path in files.ending_in(".journal", folder) if path.stem.isdecimal()]
     if any(segment.header and segment.header.host != whose.host for segment in found):
         return _set_aside(folder, found, whose.host)
     return found

@@ -120,7 +120,7 @@ class Store:
 
     async def names(self) -> set[str]:
         """The names of all that are files now."""
-        return await to_thread.run_sync(lambda: {path.stem for path in self.folder.glob("*.xml")})
+        return await to_thread.run_sync(lambda: {path.stem for path in files.ending_in(".xml", self.folder)})
 
     async def is_autostarted(self, name: str) -> bool:
         """Whether the definition of this name is marked to be started with the host."""
@@ -213,7 +213,7 @@ class Store:
         definitions = tuple(self._load_definitions(unreadable))
         unread: set[str] = set()
         runs = tuple(self._load_runs(unread))
-        autostart = frozenset(path.stem for path in self._folders.autostarts.glob("*.xml"))
+        autostart = frozenset(path.stem for path in files.ending_in(".xml", self._folders.autostarts))
         return Loaded(definitions, runs, frozenset(unreadable), frozenset(unread), autostart)
 
     def _load_definitions(self, unreadable: set[str]) -> Iterator[DomainSpec]:
@@ -235,7 +235,7 @@ class Store:
                 yield spec
 
     def _found_definitions(self, unreadable: set[str]) -> Iterator[tuple[Path, Definition]]:
-        for path in self._folders.definitions.glob("*.xml"):
+        for path in files.ending_in(".xml", self._folders.definitions):
             try:
                 if (definition := read_definition(path)) is not None:
                     yield path, definition
@@ -257,7 +257,7 @@ class Store:
         return again
 
     def _load_runs(self, unread: set[str]) -> Iterator[LoadedRun]:
-        for path in sorted(self._folders.runs.glob("*.json")):
+        for path in files.ending_in(".json", self._folders.runs):
             try:
                 data = files.read_bounded(path, LIMIT)
                 run = msgspec.json.decode(data, type=RunRecord)

@@ -20,6 +20,7 @@ from aiovirt.system.fork import not_for_children, whole
 __all__ = [
     "FileLock",
     "drop_lock",
+    "ending_in",
     "is_folder",
     "is_taken_away",
     "lock_for_good",
@@ -112,6 +113,18 @@ def remove(path: Path) -> None:
     with contextlib.suppress(FileNotFoundError):
         path.unlink()
         sync_folder(path.parent)
+
+
+def ending_in(suffix: str, folder: Path) -> list[Path]:
+    """What is in ``folder`` with such a name, in the order of names; nothing where that is gone. Raises OSError.
+
+    From Python 3.13 on, :meth:`pathlib.Path.glob` finds nothing where it fails, whatever the reason.
+    """
+    try:
+        names = os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return [folder / name for name in sorted(names) if name.endswith(suffix)]
 
 
 def is_taken_away(path: Path) -> bool:

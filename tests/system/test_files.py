@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from aiovirt.errors import AccessDenied, HostHeld, SystemFailure
-from aiovirt.system.files import FileLock, make_private, read_bounded, remove, rotate, shrink, write_whole
+from aiovirt.system.files import FileLock, ending_in, make_private, read_bounded, remove, rotate, shrink, write_whole
 
 
 def test_a_file_is_whole_private_and_leaves_nothing_beside(tmp_path: Path) -> None:
@@ -35,6 +36,21 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pyt
         write_whole(path, b"new")
     assert path.read_bytes() == b"old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_folder_that_cannot_be_listed_is_not_empty(tmp_path: Path) -> None:
+    for name in ("b.xml", "a.xml", "a.json"):
+        (tmp_path / name).touch()
+    assert ending_in(".xml", tmp_path) == [tmp_path / "a.xml", tmp_path / "b.xml"]
+    assert ending_in(".xml", tmp_path / "gone") == []
+    assert ending_in(".xml", tmp_path / "a.xml") == []
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, before[1]))
+    try:
+        with pytest.raises(OSError, match="Too many open files"):
+            ending_in(".xml", tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 def test_a_link_in_the_way_is_not_followed(tmp_path: Path) -> None:

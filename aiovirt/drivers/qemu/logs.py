@@ -61,7 +61,7 @@ def _make_anew(folder: Path) -> None:
 
 
 def _shrink(folder: Path, names: Collection[str]) -> None:
-    paths = folder.glob("*.log") if "" in names else (folder / name for name in names if name.endswith(".log"))
+    paths = files.ending_in(".log", folder) if "" in names else (folder / name for name in names if name.endswith(".log"))
     failure: OSError | None = None
     for path in paths:
         try:
