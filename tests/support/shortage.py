@@ -333,15 +333,21 @@ def _lowest_free() -> int:
 
 
 def _place(call: str) -> str | None:
-    """``file:function call`` of the nearest frame of the house; None where there is none, or tests come first."""
+    """``file:function call`` of the nearest frame of the house; None where there is none, or tests come first.
+
+    What asks for a thread counts only where nobody asks for it: in a task of its own, which is how a shield is made on asyncio.
+    """
+    place: str | None = None
     frame: FrameType | None = sys._getframe(2)
     while frame is not None:
         name = frame.f_code.co_filename
-        if name.startswith(OURS) and name != THREADS:
+        if name.startswith(OURS):
             if frame.f_code.co_name == "<module>":
                 return None  # Python loads it: then there is no engine yet
-            return f"{name.removeprefix(OURS)}:{frame.f_code.co_qualname} {call}"
-        if name.startswith(TESTS) and name != __file__:
-            return None
+            place = f"{name.removeprefix(OURS)}:{frame.f_code.co_qualname} {call}"
+            if name != THREADS:
+                return place
+        elif name.startswith(TESTS) and name != __file__:
+            return place
         frame = frame.f_back
-    return None
+    return place
