@@ -1,10 +1,11 @@
-"""libvirt's numbers for what happens to domains."""
+"""libvirt's numbers for its events, where events of ours stand for them."""
 
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import Final
 
-__all__ = ["DomainEventID", "named"]
+__all__ = ["DomainEventID", "NodeDeviceEventID", "named"]
 
 
 class DomainEventID(IntEnum):
@@ -40,6 +41,16 @@ class DomainEventID(IntEnum):
     NIC_MAC_CHANGE = 27
 
 
-def named(first: DomainEventID, *others: DomainEventID) -> str:
+class NodeDeviceEventID(IntEnum):
+    """``virNodeDeviceEventID`` (libvirt-nodedev.h)."""
+
+    LIFECYCLE = 0
+    UPDATE = 1
+
+
+_PREFIXES: Final = {DomainEventID: "VIR_DOMAIN_EVENT_ID_", NodeDeviceEventID: "VIR_NODE_DEVICE_EVENT_ID_"}
+
+
+def named(first: DomainEventID | NodeDeviceEventID, *others: DomainEventID | NodeDeviceEventID) -> str:
     """As documentation writes them: ``VIR_DOMAIN_EVENT_ID_BLOCK_JOB (8), BLOCK_JOB_2 (16)``."""
-    return "VIR_DOMAIN_EVENT_ID_" + ", ".join(f"{one.name} ({one.value})" for one in (first, *others))
+    return _PREFIXES[type(first)] + ", ".join(f"{one.name} ({one.value})" for one in (first, *others))

@@ -7,6 +7,7 @@ from typing import ClassVar
 from msgspec import field
 
 from aiovirt.events.event import Event
+from aiovirt.events.libvirt_ids import NodeDeviceEventID, named
 from aiovirt.events.words import changes, pci_portrait, portrait
 from aiovirt.model.busdevice import BusDevice
 from aiovirt.model.netdev import Netdev
@@ -76,7 +77,7 @@ class NetdevAdded(NetdevEvent, frozen=True, kw_only=True, gc=False, tag="netdev.
 
     device: Netdev  # pyright: ignore[reportIncompatibleMethodOverride] - read-only too: the struct is frozen
 
-    libvirt: ClassVar[str] = "VIR_NODE_DEVICE_EVENT_ID_LIFECYCLE (0): created"
+    libvirt: ClassVar[str] = f"{named(NodeDeviceEventID.LIFECYCLE)}: created"
     trigger: ClassVar[str] = "RTM_NEWLINK of a number that was not known; the first inventory"
 
     def describe(self) -> tuple[str, str, str]:
@@ -88,7 +89,7 @@ class NetdevRemoved(NetdevEvent, frozen=True, kw_only=True, gc=False, tag="netde
 
     device: Netdev  # pyright: ignore[reportIncompatibleMethodOverride] - as of NetdevAdded
 
-    libvirt: ClassVar[str] = "VIR_NODE_DEVICE_EVENT_ID_LIFECYCLE (0): deleted"
+    libvirt: ClassVar[str] = f"{named(NodeDeviceEventID.LIFECYCLE)}: deleted"
     trigger: ClassVar[str] = "RTM_DELLINK"
 
     def describe(self) -> tuple[str, str, str]:
@@ -131,7 +132,7 @@ class NetdevRenamed(NetdevEvent, frozen=True, kw_only=True, gc=False, tag="netde
     old: Netdev
     new: Netdev
 
-    libvirt: ClassVar[str] = "VIR_NODE_DEVICE_EVENT_ID_LIFECYCLE (0): deleted, then created"
+    libvirt: ClassVar[str] = f"{named(NodeDeviceEventID.LIFECYCLE)}: deleted, then created"
     trigger: ClassVar[str] = "RTM_NEWLINK with another name"
 
     @property
@@ -190,7 +191,7 @@ class PCIAdded(PCIEvent, frozen=True, kw_only=True, gc=False, tag="pci.added"):
 
     device: PCIDevice  # pyright: ignore[reportIncompatibleMethodOverride] - as of NetdevAdded
 
-    libvirt: ClassVar[str] = "VIR_NODE_DEVICE_EVENT_ID_LIFECYCLE (0): created"
+    libvirt: ClassVar[str] = f"{named(NodeDeviceEventID.LIFECYCLE)}: created"
     trigger: ClassVar[str] = "the kernel's uevent add; the first inventory"
 
     def describe(self) -> tuple[str, str, str]:
@@ -202,7 +203,7 @@ class PCIRemoved(PCIEvent, frozen=True, kw_only=True, gc=False, tag="pci.removed
 
     device: PCIDevice  # pyright: ignore[reportIncompatibleMethodOverride] - as of NetdevAdded
 
-    libvirt: ClassVar[str] = "VIR_NODE_DEVICE_EVENT_ID_LIFECYCLE (0): deleted"
+    libvirt: ClassVar[str] = f"{named(NodeDeviceEventID.LIFECYCLE)}: deleted"
     trigger: ClassVar[str] = "the kernel's uevent remove"
 
     def describe(self) -> tuple[str, str, str]:
@@ -218,7 +219,7 @@ class PCIChanged(PCIEvent, frozen=True, kw_only=True, gc=False, tag="pci.changed
     old: PCIDevice
     new: PCIDevice
 
-    libvirt: ClassVar[str] = "VIR_NODE_DEVICE_EVENT_ID_UPDATE (1)"
+    libvirt: ClassVar[str] = named(NodeDeviceEventID.UPDATE)
     trigger: ClassVar[str] = "the kernel's uevent change; virtual functions that come and go; any uevent after which it reads differently"
 
     @property
