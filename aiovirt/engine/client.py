@@ -71,9 +71,9 @@ Place = tuple[str, str]
 log = get_logger("engine")
 
 
-def news_frame(events: list[Event]) -> bytes:
-    """The message that tells of these events, which follow each other."""
-    return framed(encode(News([encode_event(event) for event in events])))
+def news_frame(payloads: list[bytes]) -> bytes:
+    """The message that tells of these encoded events, which follow each other."""
+    return framed(encode(News(payloads)))
 
 
 def refusal(why: Error) -> bytes:
@@ -297,8 +297,7 @@ class Client:
     async def _read_past(self, asked: SeekPast) -> Past:
         bus, position = self._bus, asked.position
         if bus.ring.first <= position <= bus.head:
-            kept = bus.ring.span(position, min(bus.head, position + BATCH - 1))
-            return Past(asked.number, [encode_event(event) for event in kept], bus.first)
+            return Past(asked.number, bus.payloads(position, min(bus.head, position + BATCH - 1)), bus.first)
         if bus.journal is None or position < bus.first:
             raise bus.gap(position)
         try:
@@ -398,7 +397,7 @@ class Client:
             self._say(Skipped(encode_block(events)))
         else:
             self._told += len(events)
-            self._send(news_frame(events))
+            self._send(news_frame([encode_event(event) for event in events]))
         self.push()
 
 

@@ -223,9 +223,9 @@ class Holder:
         """(up to which position, the message) of the next events; None where memory has lost them."""
         after, upto, message = self._batch
         if after != position:
-            events = self._tail.after(position, BATCH)
-            if events is None:
+            payloads = self._tail.after(position, BATCH)
+            if payloads is None:
                 return None
-            upto, message = position + len(events), news_frame(events)
+            upto, message = position + len(payloads), news_frame(payloads)
             self._batch = position, upto, message
         return upto, message

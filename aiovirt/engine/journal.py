@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import errno
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, TypeVar, TypeVarTuple
@@ -38,6 +39,7 @@ from aiovirt.events.segment import (
     encode_dropped,
     encode_header,
     encode_record,
+    payload_of,
 )
 from aiovirt.events.types import Event, JournalRestored
 from aiovirt.system import files, to_thread
@@ -58,6 +60,8 @@ LONGEST_PAUSE: Final = 30.0
 AT_ONCE: Final = 256
 """Events that are encoded and written on the loop's thread at the end of a restoration; the others are in a worker thread."""
 ROUNDS: Final = 16
+WRITES_KEPT: Final = 16
+"""Writes whose records are still in memory, for the clients that are told of them."""
 
 _SHORTAGES: Final = (OSError, SystemFailure, MemoryError)
 """What a disk, descriptors, threads or memory that are used up come as."""
@@ -122,6 +126,7 @@ class Journal:
         self._clock = clock
         self._waiting: list[bytes] = []
         self._waiting_bytes = 0
+        self._written: deque[tuple[int, list[bytes]]] = deque(maxlen=WRITES_KEPT)  # the newest records: the first one's position
         self._news = anyio.Event()
         self._is_noted = False
         self._is_unseen = False  # what others have seen could not be noted
@@ -164,6 +169,15 @@ class Journal:
             current.last -= len(waiting)
             raise
         current.end = self._appender.size
+        self._written.append((current.last + 1 - len(waiting), waiting))
+
+    def payloads(self, first: int, last: int) -> list[bytes] | None:
+        """What the file has of the events at ``first`` to ``last``, where all of it was written just now; see Journal in events.past."""
+        found: list[bytes] = []
+        for begin, records in self._written:
+            if begin <= last and first < begin + len(records):
+                found += records[max(first - begin, 0) : last + 1 - begin]
+        return [payload_of(record) for record in found] if len(found) == last + 1 - first else None
 
     def begin_epoch(self, first: Callable[[], Event]) -> None:
         """A new epoch is to begin soon, with the event that ``first()`` makes then."""

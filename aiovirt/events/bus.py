@@ -26,6 +26,7 @@ from aiovirt.events.filters import Filter
 from aiovirt.events.index import Index
 from aiovirt.events.past import Journal, Past
 from aiovirt.events.ring import Ring
+from aiovirt.events.segment import encode_event
 from aiovirt.events.state import FOLDS, HostState
 from aiovirt.events.types import Event, JournalDegraded
 from aiovirt.events.waiting import EventWaker, NewWaker
@@ -226,6 +227,11 @@ class Bus:
         raise RuntimeError("events are published on the loop's thread only")
 
     # -- reading ---------------------------------------------------------------------------
+
+    def payloads(self, first: int, last: int) -> list[bytes]:
+        """The events at ``first`` to ``last``, all of them in memory, encoded: as the journal wrote them, where it just did."""
+        written = None if self._writing is None else self._writing.payloads(first, last)
+        return [encode_event(event) for event in self.ring.span(first, last)] if written is None else written
 
     @property
     def state(self) -> HostState:

@@ -43,6 +43,10 @@ class Journal(Past, Protocol):
         """Takes a numbered event for the next :meth:`write`; returns how many bytes wait."""
         ...
 
+    def payloads(self, first: int, last: int) -> list[bytes] | None:
+        """The events at ``first`` to ``last`` as they were written, where they were written just now; else None."""
+        ...
+
     def note(self) -> None:
         """Something waits now, where nothing did; called behind those who wait for it, so that they come first."""
         ...

@@ -46,6 +46,7 @@ __all__ = [
     "encode_header",
     "encode_memo",
     "encode_record",
+    "payload_of",
     "walk",
 ]
 
@@ -208,6 +209,11 @@ def encode_record(seq: int, event: Event) -> bytes:
     if len(checked) - _SEQ.size > RECORD_LIMIT:
         raise ValueError(f"an event of {len(checked)} bytes is too large")
     return _LENGTH.pack(len(checked) - _SEQ.size, crc32(checked)) + checked
+
+
+def payload_of(record: bytes) -> bytes:
+    """The event of a record as :func:`encode_event` writes it."""
+    return record[_RECORD.size :]
 
 
 def encode_dropped(dropped: Dropped) -> bytes:

@@ -6,7 +6,6 @@ from typing import Final
 
 from aiovirt.events.bus import Bus
 from aiovirt.events.filters import make_filter
-from aiovirt.events.types import Event
 
 __all__ = ["Tail"]
 
@@ -33,11 +32,11 @@ class Tail:
                 bus.index.unpark(among, self._waker)
         self._seen = bus.ring.head
 
-    def after(self, position: int, most: int) -> list[Event] | None:
-        """Up to so many events that follow the one at ``position``, or None where memory has lost the first of them."""
+    def after(self, position: int, most: int) -> list[bytes] | None:
+        """Up to so many events that follow the one at ``position``, encoded, or None where memory has lost the first of them."""
         head, first = self._bus.head, position + 1
         if first > head:
             return []
         if first < self._bus.ring.first:
             return None
-        return self._bus.ring.span(first, min(head, position + most))
+        return self._bus.payloads(first, min(head, position + most))

@@ -20,9 +20,10 @@ from aiovirt.engine.opening import Opened, open_journal
 from aiovirt.engine.segments import Limits
 from aiovirt.errors import EventGap, SystemFailure, Unsupported
 from aiovirt.events import DomainQMP, Event, Events, JournalDegraded, NetdevAdded, NetdevEvent, WatcherLost
+from aiovirt.events import bus as buses
 from aiovirt.events.bus import Bus
 from aiovirt.events.cursor import parse_cursor
-from aiovirt.events.segment import HEADER_SIZE, Ending, decode_header, encode_record
+from aiovirt.events.segment import HEADER_SIZE, Ending, decode_header, encode_event, encode_record
 from aiovirt.system.appender import Appender
 from tests.crash.engines import HUGE, SMALL, Host, Told, drop, engine, fold, gap_after, open_engine, read_after, turn_over
 from tests.events import samples
@@ -483,6 +484,38 @@ def limited_files(size: int) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+async def test_an_event_is_encoded_once_for_the_journal_and_for_who_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with engine(folder, "boot") as (bus, _):
+        for number in range(12):
+            bus.publish(NetdevAdded(device=netdev(number + 1)))
+            if number % 5 == 0:
+                bus.write()
+        first, last = bus.head - 11, bus.head
+        expected = [encode_event(event) for event in bus.ring.span(first, last)]
+        monkeypatch.setattr(buses, "encode_event", None)  # nobody does it again
+        assert bus.payloads(first, last) == expected
+        assert bus.payloads(first + 4, last - 3) == expected[4:-3]
+        assert bus.payloads(last, last) == expected[-1:]
+
+
+async def test_what_was_written_a_while_ago_or_never_is_encoded_anew(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with engine(folder, "boot") as (bus, opened):
+        journal = opened.journal
+        assert journal is not None
+        first = bus.head + 1
+        for number in range(journals.WRITES_KEPT + 3):
+            bus.publish(started(number % 3))
+            bus.write()
+        assert journal.payloads(first, bus.head) is None
+        assert bus.payloads(first, bus.head) == [encode_event(event) for event in bus.ring.span(first, bus.head)]
+        refuse(monkeypatch, "write", 0)
+        bus.publish(started(0))
+        bus.write()
+        assert not bus.is_durable
+        assert journal.payloads(bus.head - 1, bus.head) is None
+        assert bus.payloads(first, bus.head) == [encode_event(event) for event in bus.ring.span(first, bus.head)]
 
 
 async def test_events_that_nobody_saw_take_new_numbers(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -188,6 +188,9 @@ class Kept:
         self.asked.append(f"append {int(event.cursor[-3:])}")
         return 100
 
+    def payloads(self, first: int, last: int) -> list[bytes] | None:
+        raise NotImplementedError
+
     def note(self) -> None:
         self.asked.append("note")
 

@@ -90,6 +90,9 @@ class FailingJournal:
     def append(self, event: Event) -> int:  # noqa: ARG002 - one of the door
         return 1
 
+    def payloads(self, first: int, last: int) -> list[bytes] | None:
+        raise NotImplementedError
+
     def note(self) -> None: ...
 
     def write(self) -> None:

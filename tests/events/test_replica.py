@@ -8,6 +8,7 @@ from aiovirt.events import DomainLifecycle, Event, Events
 from aiovirt.events.bus import Bus
 from aiovirt.events.past import PastReader
 from aiovirt.events.replica import Replica
+from aiovirt.events.segment import encode_event
 from aiovirt.events.state import HostState
 from aiovirt.events.tail import Tail
 from tests.events.samples import HOST, started
@@ -182,7 +183,7 @@ def test_a_tail_gives_what_memory_has() -> None:
     bus = Bus(host=HOST, capacity=64)
     tail, told = Tail(bus), published(bus, *range(400))
     assert tail.after(bus.head, 10) == []
-    assert tail.after(bus.head - 3, 10) == told[-3:]
-    assert tail.after(bus.head - 3, 2) == told[-3:-1]
+    assert tail.after(bus.head - 3, 10) == [encode_event(event) for event in told[-3:]]
+    assert tail.after(bus.head - 3, 2) == [encode_event(event) for event in told[-3:-1]]
     assert tail.after(0, 10) is None
-    assert tail.after(bus.ring.first - 1, 1) == [told[bus.ring.first - 1]]
+    assert tail.after(bus.ring.first - 1, 1) == [encode_event(told[bus.ring.first - 1])]
