@@ -10,43 +10,7 @@ from aiovirt.events.codec import decode, encode
 from aiovirt.events.feed import Events, Expectation
 from aiovirt.events.follow import Follow
 from aiovirt.events.reader import StreamStatistics, Subscription
-from aiovirt.events.types import (
-    ClockJumped,
-    DeviceEvent,
-    DeviceInitialized,
-    DomainChanged,
-    DomainEvent,
-    DomainLifecycle,
-    DomainQMP,
-    DomainReboot,
-    DriverBound,
-    DriverEvent,
-    DriverUnbound,
-    Event,
-    HostEvent,
-    HostStarted,
-    JournalDegraded,
-    JournalRestored,
-    MonitorEvent,
-    MonitorLost,
-    MonitorResumed,
-    MonitorStalled,
-    NetdevAdded,
-    NetdevChanged,
-    NetdevEvent,
-    NetdevLeft,
-    NetdevRemoved,
-    NetdevRenamed,
-    NetdevReturned,
-    PCIAdded,
-    PCIChanged,
-    PCIEvent,
-    PCIRemoved,
-    SourceMissing,
-    SourceResynced,
-    UnknownEvent,
-    WatcherLost,
-)
+from aiovirt.events.types import *
 from aiovirt.events.watch import Resync, Watch
 from aiovirt.model.busdevice import BusDevice
 from aiovirt.model.state import Detail, Lifecycle, MonitorHealth

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any, Final, Literal, Union, cast
 from uuid import UUID
 
@@ -17,7 +17,6 @@ import msgspec
 from msgspec import NODEFAULT, UNSET, Meta, UnsetType, structs
 
 from aiovirt.errors import InvalidArgument
-from aiovirt.events import types as kinds
 from aiovirt.events.cursor import parse_cursor
 from aiovirt.events.types import Event
 from aiovirt.events.unknown import UnknownEvent, remade
@@ -69,16 +68,22 @@ class _UnknownLine(_Outside, kw_only=True):
 
 def event_types() -> dict[str, type[Event]]:
     """topic -> class, for every event that can be published."""
-    return {str(kind.__struct_config__.tag): kind for kind in _classes() if kind.__struct_config__.tag}
+    return {str(kind.__struct_config__.tag): kind for kind in _CLASSES if kind.__struct_config__.tag}
 
 
 def event_families() -> dict[str, type[Event]]:
     """Name -> class of each family: ``domain``, ``device``, ``netdev`` (which are devices, too) and ``host``."""
-    return {kind.family: kind for kind in _classes() if "family" in vars(kind) and kind is not Event}
+    return {kind.family: kind for kind in _CLASSES if "family" in vars(kind) and kind is not Event}
 
 
-def _classes() -> list[type[Event]]:
-    return [getattr(kinds, name) for name in kinds.__all__]
+def _with_subclasses(kind: type[Event]) -> Iterator[type[Event]]:
+    yield kind
+    for narrower in kind.__subclasses__():
+        yield from _with_subclasses(narrower)
+
+
+_CLASSES: Final = sorted(_with_subclasses(Event), key=lambda kind: kind.__name__)
+"""All that :mod:`aiovirt.events.types` has."""
 
 
 def _outside(topic: str, kind: type[Event]) -> type[_Outside]:

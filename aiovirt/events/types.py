@@ -1,87 +1,16 @@
-"""Every event that the stream can carry: typed, frozen, numbered. They are all had from here."""
+"""Every event that the stream can carry: typed, frozen, numbered. They are all had from here.
+
+A class of an event stands in the ``__all__`` of its module, and nothing here lists it again.
+"""
 
 from __future__ import annotations
 
 from typing import TypeVar
 
-from aiovirt.events.event import Event
-from aiovirt.events.of_devices import (
-    DeviceEvent,
-    DeviceInitialized,
-    DriverBound,
-    DriverEvent,
-    DriverUnbound,
-    NetdevAdded,
-    NetdevChanged,
-    NetdevEvent,
-    NetdevLeft,
-    NetdevRemoved,
-    NetdevRenamed,
-    NetdevReturned,
-    PCIAdded,
-    PCIChanged,
-    PCIEvent,
-    PCIRemoved,
-)
-from aiovirt.events.of_domains import (
-    DomainChanged,
-    DomainEvent,
-    DomainLifecycle,
-    DomainQMP,
-    DomainReboot,
-    MonitorEvent,
-    MonitorLost,
-    MonitorResumed,
-    MonitorStalled,
-)
-from aiovirt.events.of_host import (
-    ClockJumped,
-    HostEvent,
-    HostStarted,
-    JournalDegraded,
-    JournalRestored,
-    SourceMissing,
-    SourceResynced,
-    WatcherLost,
-)
-from aiovirt.events.unknown import UnknownEvent
-
-__all__ = [
-    "ClockJumped",
-    "DeviceEvent",
-    "DeviceInitialized",
-    "DomainChanged",
-    "DomainEvent",
-    "DomainLifecycle",
-    "DomainQMP",
-    "DomainReboot",
-    "DriverBound",
-    "DriverEvent",
-    "DriverUnbound",
-    "Event",
-    "HostEvent",
-    "HostStarted",
-    "JournalDegraded",
-    "JournalRestored",
-    "MonitorEvent",
-    "MonitorLost",
-    "MonitorResumed",
-    "MonitorStalled",
-    "NetdevAdded",
-    "NetdevChanged",
-    "NetdevEvent",
-    "NetdevLeft",
-    "NetdevRemoved",
-    "NetdevRenamed",
-    "NetdevReturned",
-    "PCIAdded",
-    "PCIChanged",
-    "PCIEvent",
-    "PCIRemoved",
-    "SourceMissing",
-    "SourceResynced",
-    "UnknownEvent",
-    "WatcherLost",
-]
+from aiovirt.events.event import Event as Event
+from aiovirt.events.of_devices import *
+from aiovirt.events.of_domains import *
+from aiovirt.events.of_host import *
+from aiovirt.events.unknown import UnknownEvent as UnknownEvent
 
 E_co = TypeVar("E_co", bound=Event, covariant=True)
