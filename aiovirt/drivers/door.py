@@ -53,7 +53,7 @@ class Driver(Protocol):
         ...
 
     async def start(self, run: RunRecord, spec: DomainSpec, *, paused: bool, save: Save, timeout: float) -> None:
-        """Starts a guest: reports LAUNCHED and, unless ``paused``, RESUMED.
+        """Starts a guest: reports RESUMED, or LAUNCHED where it is to stay ``paused``.
 
         ``save`` is awaited before the process starts, and again when it is known. When it raises,
         nothing is left running.

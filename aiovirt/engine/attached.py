@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager, closing, suppress
 from pathlib import PurePath
-from typing import Final, Protocol, TypeVar, cast
+from typing import Final, Protocol, TypeVar
 from uuid import UUID
 
 import anyio
@@ -30,7 +30,7 @@ from aiovirt.events.replica import Replica
 from aiovirt.events.segment import DamagedError, decode_dropped, decode_event, decode_memo
 from aiovirt.events.state import HostState
 from aiovirt.events.types import Event
-from aiovirt.model.orders import DEFAULT_TIMEOUT, AnyRequest, Request
+from aiovirt.model.orders import DEFAULT_TIMEOUT, Request
 from aiovirt.system.carrier import ByteCarrier
 from aiovirt.system.log import get_logger
 from aiovirt.system.seam import new_waker
@@ -152,7 +152,7 @@ class AttachedEngine:
             raise OrderTimeout(f"{lane.total_tokens:g} others are under way", sent=False)
         try:
             left = max(until - anyio.current_time(), 0.001)
-            timed = cast("AnyRequest", structs.replace(request, timeout=left - WAY * min(left, 1)))
+            timed = structs.replace(request, timeout=left - WAY * min(left, 1))
             answer = await self._ask(lambda number: Ask.of(number, timed), left + GRACE * request.timeout, is_order=lane is self._orders)
         finally:
             lane.release_on_behalf_of(borrower)

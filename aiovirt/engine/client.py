@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 import anyio
@@ -21,7 +21,7 @@ from aiovirt.events.past import PastReader
 from aiovirt.events.segment import encode_block, encode_event, encode_memo
 from aiovirt.events.types import Event
 from aiovirt.model import orders
-from aiovirt.model.orders import AnyRequest
+from aiovirt.model.orders import Request
 from aiovirt.system.carrier import ByteCarrier
 from aiovirt.system.log import get_logger
 from aiovirt.wire.attach import VERSION, Frames, framed
@@ -259,7 +259,7 @@ class Client:
         if message.number > 0:
             self._reply(encode(failure_of(message.number, Unsupported(f"this engine does not know the message {message.kind!r}"))))
 
-    def _begin(self, number: int, request: AnyRequest | SeekPast) -> None:
+    def _begin(self, number: int, request: Request[Any] | SeekPast) -> None:
         self._taken = max(self._taken, number)
         reads = is_read(request)
         if number in self._calls or number < 1:
@@ -271,7 +271,7 @@ class Client:
         self._calls[number] = call = _Call(reads=reads, scope=anyio.CancelScope())
         self._tasks.start_soon(self._carry_out, number, request, call)
 
-    async def _carry_out(self, number: int, request: AnyRequest | SeekPast, call: _Call) -> None:
+    async def _carry_out(self, number: int, request: Request[Any] | SeekPast, call: _Call) -> None:
         """Answers once, whatever comes of it."""
         answer = encode(failure_of(number, Error("it was given up")))
         with call.scope:
@@ -286,7 +286,7 @@ class Client:
         self._under_way[call.reads] -= not call.scope.cancel_called
         self._reply(answer)
 
-    async def _do(self, number: int, request: AnyRequest) -> Answer:
+    async def _do(self, number: int, request: Request[Any]) -> Answer:
         value: object = await self._engine.call(request)
         if isinstance(request, orders.Create | orders.Start) and request.autodestroy:
             uuid = value if isinstance(value, UUID) else request.uuid if isinstance(request, orders.Start) else None

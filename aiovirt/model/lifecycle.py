@@ -9,38 +9,16 @@ Sources: QEMU's run-state.json; libvirt's qemu_process.c as seen through its eve
 
 from __future__ import annotations
 
-from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 from msgspec import Struct
 
-from aiovirt.model.orders import Create, Destroy, Request, Reset, Resume, Shutdown, Start, Suspend
+from aiovirt.model.fact import Fact
+from aiovirt.model.orders import Create, Destroy, Request, Start, Suspend
+from aiovirt.model.orders.rule import ACTIVE
 from aiovirt.model.state import Detail, DomainState, Lifecycle, Reason
 
 __all__ = ["Fact", "Step", "belongs", "step"]
-
-
-class Fact(StrEnum):
-    """What a hypervisor reports of a guest."""
-
-    LAUNCHED = "its process is up, its vCPUs are stopped"
-    PAUSED = "its vCPUs stopped"
-    STOPPED = "a command stopped its vCPUs"
-    PRELAUNCH = "its vCPUs have not run since it was started or reset"
-    MIGRATING = "its vCPUs stopped for a migration"
-    SAVING = "its vCPUs stopped to save its state"
-    RESTORING = "its vCPUs stopped to restore its state"
-    RESUMED = "its vCPUs run"
-    GUEST_POWEROFF = "the guest powered off"
-    HOST_POWEROFF = "the host powered it off"
-    RESET = "its machine was reset"
-    WATCHDOG = "its watchdog stopped it"
-    IO_ERROR = "an I/O error stopped it"
-    PANICKED = "the guest panicked"
-    PM_SUSPENDED = "suspended to memory"
-    PM_SUSPENDED_DISK = "suspended to disk"
-    WOKEN = "woke up"
-    EXITED = "its process ended"
 
 
 class Step(Struct, frozen=True):
@@ -54,7 +32,9 @@ class Step(Struct, frozen=True):
 
 S, L, D, R = DomainState, Lifecycle, Detail, Reason
 
-_STARTED: Final = Step(L.STARTED, D.BOOTED, S.RUNNING, R.BOOTED)
+Facts = dict[DomainState, dict[Fact, tuple[Step, ...]]]
+
+_STARTED: Final = (Step(L.STARTED, D.BOOTED, S.RUNNING, R.BOOTED),)
 _STARTED_PAUSED: Final = (Step(L.STARTED, D.BOOTED, S.PAUSED, R.USER), Step(L.SUSPENDED, D.PAUSED, S.PAUSED, R.USER))
 _DESTROYED: Final = Step(L.STOPPED, D.DESTROYED, S.SHUTOFF, R.DESTROYED)
 # What a hypervisor answers when it is asked: so it is, whatever it was before.
@@ -80,8 +60,8 @@ _POWEROFF: Final = {
 _PANIC: Final = {Fact.PANICKED: (Step(L.CRASHED, D.PANICKED, S.CRASHED, R.PANICKED),)}
 _DIED: Final = {Fact.EXITED: (Step(L.STOPPED, D.FAILED, S.SHUTOFF, R.CRASHED),)}
 
-# state -> fact -> what to publish
-_TABLE: Final[dict[DomainState, dict[Fact, tuple[Step, ...]]]] = {
+# state -> fact -> what to publish, whatever was ordered
+_BY_ITSELF: Final[Facts] = {
     S.RUNNING: {
         **_PAUSE,
         **_STOPS,
@@ -127,19 +107,15 @@ _TABLE: Final[dict[DomainState, dict[Fact, tuple[Step, ...]]]] = {
     S.SHUTOFF: {},
 }
 
-_BOOT: Final = frozenset({Fact.LAUNCHED, Fact.RESUMED})
-
-# order -> what it is meant to bring about; an order that is not here only changes what we know ourselves
-_MEANT: Final[dict[type[Request[object]], frozenset[Fact]]] = {
-    Start: _BOOT,
-    Create: _BOOT,
-    Suspend: frozenset({Fact.PAUSED, Fact.STOPPED}),
-    Resume: frozenset({Fact.RESUMED, Fact.WOKEN}),
-    Shutdown: frozenset({Fact.GUEST_POWEROFF, Fact.HOST_POWEROFF}),
-    # where the definition allows no reboot, QEMU makes a power-off by the host of it, and its process is ended then
-    Reset: frozenset({Fact.RESET, Fact.PRELAUNCH, Fact.HOST_POWEROFF, Fact.EXITED}),
-    # on SIGTERM and on ``quit`` QEMU says SHUTDOWN (by the host), no STOP, and ends
-    Destroy: frozenset({Fact.HOST_POWEROFF, Fact.EXITED}),
+# the same while an order is under way that gives some facts another meaning
+_BOOTS: Final[Facts] = {**_BY_ITSELF, S.SHUTOFF: {Fact.LAUNCHED: _STARTED_PAUSED, Fact.RESUMED: _STARTED}}
+_TABLE: Final[dict[type[Request[Any]] | None, Facts]] = {
+    None: _BY_ITSELF,
+    Start: _BOOTS,
+    Create: _BOOTS,
+    Suspend: {**_BY_ITSELF, S.RUNNING: {**_BY_ITSELF[S.RUNNING], Fact.PAUSED: _STOPS[Fact.STOPPED]}},
+    # whatever QEMU says meanwhile: what counts is that it has ended
+    Destroy: {state: {Fact.EXITED: (_DESTROYED,)} for state in ACTIVE},
 }
 
 
@@ -148,17 +124,10 @@ def belongs(fact: Fact, order: Request[object] | None) -> bool:
 
     What the guest does by itself meanwhile, and what befalls it, is no order's doing.
     """
-    return order is not None and fact in _MEANT.get(type(order), ())
+    return order is not None and fact in order.rule.leads_to
 
 
 def step(state: DomainState, fact: Fact, order: Request[object] | None) -> tuple[Step, ...]:
     """What to publish when ``fact`` meets a domain in ``state`` with ``order`` pending."""
-    if isinstance(order, Start | Create) and state is S.SHUTOFF:
-        if fact is Fact.LAUNCHED and order.paused:
-            return _STARTED_PAUSED
-        return (_STARTED,) if fact is Fact.RESUMED else ()
-    if isinstance(order, Destroy) and state is not S.SHUTOFF:
-        return (_DESTROYED,) if fact is Fact.EXITED else ()
-    if isinstance(order, Suspend) and fact is Fact.PAUSED and state is S.RUNNING:
-        return (Step(L.SUSPENDED, D.PAUSED, S.PAUSED, R.USER),)
-    return _TABLE.get(state, {}).get(fact, ())
+    facts = _TABLE.get(type(order) if order else None, _BY_ITSELF)
+    return facts.get(state, {}).get(fact, ())

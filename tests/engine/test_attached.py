@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
+from typing import Any
 from uuid import UUID, uuid4
 
 import anyio
@@ -146,7 +147,7 @@ async def test_what_the_one_that_leaves_has_taken_is_its_own_and_the_rest_is_ask
     doors = Next(second)
     done: list[str] = []
 
-    async def order(name: str, request: orders.AnyRequest) -> None:
+    async def order(name: str, request: orders.Request[Any]) -> None:
         try:
             await engine.call(request)
             done.append(name)

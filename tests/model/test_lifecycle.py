@@ -24,10 +24,12 @@ from aiovirt.model.orders import (
     Request,
     Reset,
     Resume,
+    Rule,
     SetAutostart,
     Shutdown,
     Start,
     Suspend,
+    Turn,
     Undefine,
 )
 from aiovirt.model.state import Detail, DomainState, Lifecycle, Reason, detail_number, reason_number
@@ -50,11 +52,11 @@ def walk(facts: list[Fact], order: Request[None] | None, state: DomainState = S.
     ("order", "state", "facts", "told"),
     [
         # a start is one event, when the vCPUs run
-        (START, S.SHUTOFF, [Fact.LAUNCHED, Fact.RESUMED], [("started", "booted", "running", "booted")]),
+        (START, S.SHUTOFF, [Fact.RESUMED], [("started", "booted", "running", "booted")]),
         # a paused start is libvirt's two
         (PAUSED_START, S.SHUTOFF, [Fact.LAUNCHED], [("started", "booted", "paused", "user"), ("suspended", "paused", "paused", "user")]),
         # one that failed half-way was never started
-        (START, S.SHUTOFF, [Fact.LAUNCHED, Fact.EXITED], []),
+        (START, S.SHUTOFF, [Fact.PRELAUNCH, Fact.EXITED], []),
         (SUSPEND, S.RUNNING, [Fact.PAUSED], [("suspended", "paused", "paused", "user")]),
         (None, S.RUNNING, [Fact.PAUSED], [("suspended", "paused", "paused", "unknown")]),
         (None, S.PAUSED, [Fact.RESUMED], [("resumed", "unpaused", "running", "unpaused")]),
@@ -198,4 +200,4 @@ def test_whose_doing_a_fact_is(fact: Fact) -> None:
 
 def test_the_table_of_doings_has_every_order() -> None:
     known = {getattr(every_order, name) for name in every_order.__all__ if isinstance(getattr(every_order, name), type)}
-    assert {type(order) for order in _ORDERS.values() if order is not None} == known - {Request, DomainOrder}
+    assert {type(order) for order in _ORDERS.values() if order is not None} == known - {Request, DomainOrder, Rule, Turn}

@@ -51,6 +51,8 @@ class PoolFilled(Event, frozen=True, kw_only=True, gc=False, tag="pool.filled"):
 class Sing(orders.DomainOrder, frozen=True, kw_only=True, tag=True):
     """An order that is not known today."""
 
+    rule = orders.Rule(verb="sing", turn=orders.Turn.CHANGE, permissions=())
+
 
 class LaterStart(orders.Start, frozen=True, kw_only=True, tag="Start"):
     """One that is known, with a field that is not."""

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import contextlib
 from itertools import pairwise
-from typing import Any, get_args
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -14,7 +14,7 @@ from aiovirt.errors import Error, InvalidArgument, ProtocolError, Unsupported
 from aiovirt.model import orders
 from aiovirt.model.busdevice import BusDevice
 from aiovirt.model.details import DeviceDetails
-from aiovirt.model.orders import AnyRequest, Request
+from aiovirt.model.orders import Request
 from aiovirt.wire.attach import Frames, TooLongError, framed
 from aiovirt.wire.attach.messages import (
     Answer,
@@ -42,7 +42,7 @@ from aiovirt.wire.attach.messages import (
 )
 
 ONE = UUID(int=1)
-REQUESTS: list[AnyRequest] = [
+REQUESTS: list[Request[Any]] = [
     orders.Define(xml="<domain/>"),
     orders.Create(xml="<domain/>", paused=True, autodestroy=True),
     orders.Undefine(uuid=ONE),
@@ -121,12 +121,18 @@ def test_what_an_engine_says_is_what_is_heard(message: FromEngine) -> None:
 
 
 def test_every_request_can_be_asked() -> None:
-    assert {type(request) for request in REQUESTS} == set(get_args(AnyRequest))
+    assert {type(request) for request in REQUESTS} == set(orders.REQUESTS.values())
     assert {kind for kind in vars(orders).values() if isinstance(kind, type) and issubclass(kind, Request)} == {
-        *get_args(AnyRequest),
+        *orders.REQUESTS.values(),
         Request,
         orders.DomainOrder,
     }
+
+
+@pytest.mark.parametrize("request_", REQUESTS, ids=lambda request: type(request).__name__)
+def test_what_only_reads_is_asked_apart_from_orders(request_: Request[Any]) -> None:
+    reads = {"AskXML", "AskLog", "AskAutostart", "AskDetails", "Enumerate", "Refresh", "ReadPhysPortId"}
+    assert is_read(request_) == (type(request_).__name__ in reads)
 
 
 @pytest.mark.parametrize(
@@ -158,7 +164,7 @@ def said(**members: object) -> bytes:
 
 
 @pytest.mark.parametrize("request_", REQUESTS, ids=lambda request: type(request).__name__)
-def test_a_request_is_heard_as_it_was_asked(request_: AnyRequest) -> None:
+def test_a_request_is_heard_as_it_was_asked(request_: Request[Any]) -> None:
     asked = decode_from_client(encode(Ask.of(7, request_)))
     assert isinstance(asked, Ask)
     assert request_of(asked) == request_

@@ -177,8 +177,9 @@ class QemuDriver:
             if guest.process.identity != guest.run.process:  # the emulator is a script, which has started QEMU
                 guest.run = replace(guest.run, process=guest.process.identity)
                 await save(guest.run)
-            self._sink.fact(guest.run.uuid, Fact.LAUNCHED)
-            if not paused:
+            if paused:
+                self._sink.fact(guest.run.uuid, Fact.LAUNCHED)
+            else:
                 await guest.execute(commands.cont, timeout)
             guest.look_again()
         if deadline.cancelled_caught:

@@ -48,12 +48,10 @@ class TestDriver:
         return replace(spec, type=VirtType.TEST)
 
     async def start(self, run: RunRecord, spec: DomainSpec, *, paused: bool, save: Save, timeout: float) -> None:
-        """LAUNCHED, then RESUMED."""
+        """LAUNCHED where it is to stay paused, else RESUMED."""
         await save(run)
         await self._turn(run.uuid, timeout)
-        self._sink.fact(run.uuid, Fact.LAUNCHED)
-        if not paused:
-            self._sink.fact(run.uuid, Fact.RESUMED)
+        self._sink.fact(run.uuid, Fact.LAUNCHED if paused else Fact.RESUMED)
         self._sink.machine(run.uuid, Machine(vcpus=spec.vcpus))
 
     async def find(self, runs: Sequence[tuple[RunRecord, DomainSpec]]) -> dict[UUID, RunRecord | Error]:

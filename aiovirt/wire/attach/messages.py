@@ -10,15 +10,14 @@ never fatal: it is answered with Unsupported under its own number, and the conve
 
 from __future__ import annotations
 
-from typing import Any, Final, TypeAlias, TypeVar, get_args
+from typing import Any, Final, TypeAlias, TypeVar, Union, get_args
 from uuid import UUID
 
 import msgspec
 from msgspec import Raw, Struct
 
 from aiovirt.errors import InvalidArgument, ProtocolError, Unsupported
-from aiovirt.model import orders
-from aiovirt.model.orders import AnyRequest, Request
+from aiovirt.model.orders import REQUESTS, Request, Turn
 from aiovirt.model.view import DomainView
 
 __all__ = [
@@ -99,7 +98,7 @@ class Ask(Struct, frozen=True, tag="ask"):
     request: Raw
 
     @classmethod
-    def of(cls, number: int, request: AnyRequest) -> Ask:
+    def of(cls, number: int, request: Request[Any]) -> Ask:
         """The message that asks this."""
         return cls(number, encode_value(request))
 
@@ -139,7 +138,7 @@ class Unknown(Struct, frozen=True):
 
 def is_read(asked: Request[Any] | SeekPast) -> bool:
     """Whether it goes in the lane of what only reads."""
-    return type(asked) in _READS
+    return isinstance(asked, SeekPast) or asked.rule.turn is Turn.READ
 
 
 # -- an engine's -------------------------------------------------------------------------------
@@ -229,22 +228,9 @@ class Past(Struct, frozen=True, tag="events"):
 FromClient: TypeAlias = Hello | Glance | Ask | Cancel | SeekPast | HandOver
 FromEngine: TypeAlias = Welcome | Seen | News | Skipped | Epochs | Leaving | Answer | Failure | Past
 
-_READS: Final = frozenset(
-    {
-        orders.AskXML,
-        orders.AskLog,
-        orders.AskAutostart,
-        orders.AskDetails,
-        orders.Enumerate,
-        orders.Refresh,
-        orders.ReadPhysPortId,
-        SeekPast,
-    }
-)
 _encoder: Final = msgspec.msgpack.Encoder()
 _UNREADABLE: Final = (msgspec.MsgspecError, RecursionError, UnicodeError)
-_REQUESTS: Final = {kind.__name__: kind for kind in get_args(AnyRequest)}
-_request_decoder: Final[msgspec.msgpack.Decoder[AnyRequest]] = msgspec.msgpack.Decoder(AnyRequest)
+_request_decoder: Final[msgspec.msgpack.Decoder[Request[Any]]] = msgspec.msgpack.Decoder(Union[tuple(REQUESTS.values())])  # noqa: UP007 - they are not known by name
 _fields_decoder: Final = msgspec.msgpack.Decoder(dict[str, Any])
 _client_decoder: Final[msgspec.msgpack.Decoder[FromClient]] = msgspec.msgpack.Decoder(FromClient)
 _engine_decoder: Final[msgspec.msgpack.Decoder[FromEngine]] = msgspec.msgpack.Decoder(FromEngine)
@@ -271,7 +257,7 @@ def decode_from_engine(data: bytes) -> FromEngine | Unknown:
         return _unknown(data, error)
 
 
-def request_of(asked: Ask) -> AnyRequest:
+def request_of(asked: Ask) -> Request[Any]:
     """What is asked.
 
     Raises Unsupported for a request that is not known here, or has a field that is not; InvalidArgument, with the
@@ -314,7 +300,7 @@ def _refuse_newer(request: Raw) -> None:
     except _UNREADABLE:
         return
     name = str(fields.pop("type", ""))
-    kind = _REQUESTS.get(name)
+    kind = REQUESTS.get(name)
     if kind is None:
         raise Unsupported(f"this engine does not know the request {name[:QUOTED]!r}")
     if unknown := sorted(fields.keys() - set(kind.__struct_fields__)):
@@ -348,5 +334,5 @@ def _answer_type(kind: type[Request[Any]]) -> Any:  # noqa: ANN401 - a type expr
 
 
 _decoders: Final[dict[type[Request[Any]], msgspec.msgpack.Decoder[Any]]] = {
-    kind: msgspec.msgpack.Decoder(_answer_type(kind)) for kind in get_args(AnyRequest)
+    kind: msgspec.msgpack.Decoder(_answer_type(kind)) for kind in REQUESTS.values()
 }
