@@ -32,7 +32,7 @@ from msgspec import Struct
 from aiovirt.drivers.qemu.commands import StatusInfo
 from aiovirt.drivers.qemu.monitor import Late, Listener, Monitor
 from aiovirt.errors import OrderTimeout
-from aiovirt.system.deadlines import Deadlines
+from aiovirt.system.deadlines import Deadline, Deadlines
 from benchmarks import harness
 from benchmarks.harness import ASYNC, Bench, Figures, Lane, aligned, positive_number, run_on
 from benchmarks.qmp_contenders import PATIENCE, open_monitor
@@ -104,7 +104,7 @@ class Guest(Listener):
         """How long it took to answer, or to be given up, in seconds."""
         start = time.perf_counter()
         with suppress(OrderTimeout):
-            await self.monitor.execute("query-status", returns=StatusInfo, timeout=deadline)
+            await self.monitor.execute("query-status", returns=StatusInfo, by=Deadline.after(deadline))
         return time.perf_counter() - start
 
     async def stop(self) -> None:

@@ -19,7 +19,7 @@ from qemu.qmp import QMPClient
 from aiovirt.drivers.qemu.commands import StatusInfo
 from aiovirt.drivers.qemu.monitor import Listener, Monitor
 from aiovirt.system.carrier import Carrier
-from aiovirt.system.deadlines import Deadlines
+from aiovirt.system.deadlines import Deadline, Deadlines
 from aiovirt.system.sockets import connect_now
 
 __all__ = [
@@ -55,7 +55,7 @@ async def open_monitor(path: str, listener: Listener, deadlines: Deadlines, stac
     carrier = await stack.enter_async_context(Carrier(await to_thread.run_sync(connect_now, path)))
     monitor = Monitor(carrier, listener, deadlines)
     tasks.start_soon(monitor.run)
-    await monitor.ready(PATIENCE)
+    await monitor.ready(Deadline.after(PATIENCE))
     return monitor
 
 
@@ -68,7 +68,7 @@ async def monitors(paths: Sequence[str]) -> AsyncIterator[list[Ask]]:
 
         async def join(path: str) -> None:
             monitor = await open_monitor(path, Listener(), deadlines, stack, tasks)
-            asks.append(partial(monitor.execute, "query-status", returns=StatusInfo, timeout=PATIENCE))
+            asks.append(partial(monitor.execute, "query-status", returns=StatusInfo, by=Deadline.after(PATIENCE)))
 
         await in_batches(join, paths)
         yield asks

@@ -21,6 +21,7 @@ from aiovirt.model.machine import Machine
 from aiovirt.model.record import RunRecord
 from aiovirt.model.spec import DomainSpec
 from aiovirt.model.state import MonitorHealth
+from aiovirt.system.deadlines import Deadline
 
 __all__ = ["DeviceSource", "Driver", "Save", "Sink"]
 
@@ -44,7 +45,7 @@ class Sink(Protocol):
 
 
 class Driver(Protocol):
-    """A hypervisor. Every order raises errors of :mod:`aiovirt.errors` only, and within ``timeout`` seconds."""
+    """A hypervisor. Every order raises errors of :mod:`aiovirt.errors` only, and by its deadline."""
 
     name: str
 
@@ -52,7 +53,7 @@ class Driver(Protocol):
         """``spec`` as this driver would run it, its choices filled in; raises ConfigUnsupported."""
         ...
 
-    async def start(self, run: RunRecord, spec: DomainSpec, *, paused: bool, save: Save, timeout: float) -> None:
+    async def start(self, run: RunRecord, spec: DomainSpec, *, paused: bool, save: Save, by: Deadline) -> None:
         """Starts a guest: reports RESUMED, or LAUNCHED where it is to stay ``paused``.
 
         ``save`` is awaited before the process starts, and again when it is known. When it raises,
@@ -69,25 +70,25 @@ class Driver(Protocol):
     async def reconnect(self, uuid: UUID) -> None:
         """Speaks again with a guest that was found: reports how it is now, or a DEGRADED monitor with why."""
 
-    async def settle(self, uuid: UUID, *, timeout: float) -> None:
+    async def settle(self, uuid: UUID, *, by: Deadline) -> None:
         """Learns the fate of orders whose deadline had passed when they were sent; raises OrderTimeout(sent=False)."""
 
-    async def suspend(self, uuid: UUID, *, timeout: float) -> None:
+    async def suspend(self, uuid: UUID, *, by: Deadline) -> None:
         """Asks for its vCPUs to stop; PAUSED follows."""
 
-    async def resume(self, uuid: UUID, *, timeout: float) -> None:
+    async def resume(self, uuid: UUID, *, by: Deadline) -> None:
         """Asks for its vCPUs to run; RESUMED follows."""
 
-    async def shutdown(self, uuid: UUID, *, timeout: float) -> None:
+    async def shutdown(self, uuid: UUID, *, by: Deadline) -> None:
         """Presses its power button; the guest decides what follows."""
 
-    async def reset(self, uuid: UUID, *, timeout: float) -> None:
+    async def reset(self, uuid: UUID, *, by: Deadline) -> None:
         """Resets its machine; RESET follows."""
 
-    async def destroy(self, uuid: UUID, *, timeout: float) -> None:
+    async def destroy(self, uuid: UUID, *, by: Deadline) -> None:
         """Ends its process; EXITED follows."""
 
-    async def qmp(self, uuid: UUID, command: str, arguments: bytes, *, timeout: float) -> bytes:
+    async def qmp(self, uuid: UUID, command: str, arguments: bytes, *, by: Deadline) -> bytes:
         """A raw QMP command; raises Unsupported where there is no QMP."""
         ...
 

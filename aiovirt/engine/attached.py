@@ -32,6 +32,7 @@ from aiovirt.events.state import HostState
 from aiovirt.events.types import Event
 from aiovirt.model.orders import DEFAULT_TIMEOUT, Request
 from aiovirt.system.carrier import ByteCarrier
+from aiovirt.system.deadlines import Deadline
 from aiovirt.system.log import get_logger
 from aiovirt.system.seam import new_waker
 from aiovirt.wire.attach import VERSION, Frames, framed
@@ -144,14 +145,14 @@ class AttachedEngine:
         """Asks the holder; raises what it raises, HostGone when it ends first. Cancelling gives the order up there."""
         if not request.timeout > 0:
             raise InvalidArgument(f"a timeout of {request.timeout:g} s is not possible")
-        until = anyio.current_time() + request.timeout
+        by = Deadline.after(request.timeout)
         borrower, lane = object(), self._reads if is_read(request) else self._orders
-        with anyio.move_on_after(request.timeout) as deadline:
+        with by.scope() as scope:
             await lane.acquire_on_behalf_of(borrower)
-        if deadline.cancelled_caught:
+        if scope.cancelled_caught:
             raise OrderTimeout(f"{lane.total_tokens:g} others are under way", sent=False)
         try:
-            left = max(until - anyio.current_time(), 0.001)
+            left = max(by.left, 0.001)  # none at all would be refused there
             timed = structs.replace(request, timeout=left - WAY * min(left, 1))
             answer = await self._ask(lambda number: Ask.of(number, timed), left + GRACE * request.timeout, is_order=lane is self._orders)
         finally:

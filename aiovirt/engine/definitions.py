@@ -20,6 +20,7 @@ from aiovirt.model.state import Detail, DomainState, Lifecycle, Reason
 from aiovirt.system import to_thread
 from aiovirt.system.again import is_passing
 from aiovirt.system.background import shielded
+from aiovirt.system.deadlines import Deadline
 from aiovirt.system.log import get_logger
 
 if TYPE_CHECKING:
@@ -38,13 +39,13 @@ class Definitions:
         self._store = store
         self._changing = anyio.Lock()
 
-    async def define(self, request: orders.Define) -> UUID:
+    async def define(self, request: orders.Define, by: Deadline) -> UUID:
         """Keeps a definition, once the domain's turn has come; raises XMLInvalid, ConfigUnsupported, DomainExists, SystemFailure."""
         spec = await self.read(request.xml)
         while True:
             entry = self._engine.entries.claim(spec)
             try:
-                async with entry.turn(request):
+                async with entry.turn(request, by):
                     if self._engine.entries.find(entry.uuid) is entry:
                         await shielded(self._keep(entry, spec, request.xml))
                         return entry.uuid
@@ -97,7 +98,7 @@ class Definitions:
         finally:
             self._engine.forget_unless_wanted(entry)
 
-    async def set_autostart(self, request: orders.SetAutostart) -> None:
+    async def set_autostart(self, request: orders.SetAutostart, _: Deadline) -> None:
         """Marks a definition, or no longer; raises OperationInvalid where there is none, SystemFailure."""
         await shielded(self._mark(self._engine.entries.get(request.uuid), enabled=request.enabled))
 
@@ -109,15 +110,15 @@ class Definitions:
                 await self._store.set_autostart(entry.name, enabled=enabled)
             entry.autostart = enabled
 
-    async def ask_autostart(self, request: orders.AskAutostart) -> bool:
+    async def ask_autostart(self, request: orders.AskAutostart, _: Deadline) -> bool:
         """Whether it is marked."""
         await checkpoint()
         return self._engine.entries.get(request.uuid).autostart
 
-    async def undefine(self, request: orders.Undefine) -> None:
+    async def undefine(self, request: orders.Undefine, by: Deadline) -> None:
         """Forgets a definition; raises OperationInvalid where there is none, SystemFailure."""
         entry = self._engine.entries.get(request.uuid)
-        async with entry.turn(request):
+        async with entry.turn(request, by):
             self._engine.entries.check(entry)
             if not entry.is_persistent:
                 raise OperationInvalid("a transient domain has no definition to forget", subject=entry.subject)

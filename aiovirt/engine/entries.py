@@ -17,8 +17,9 @@ from aiovirt.errors import DomainExists, NoSuchDomain, OrderTimeout
 from aiovirt.model.orders import Destroy, Request
 from aiovirt.model.record import RunRecord
 from aiovirt.model.spec import DomainSpec
+from aiovirt.system.deadlines import Deadline
 
-__all__ = ["Entries", "Entry", "Turn"]
+__all__ = ["Entries", "Entry"]
 
 
 class Entry:
@@ -63,19 +64,18 @@ class Entry:
         return current[1] if current else None
 
     @asynccontextmanager
-    async def turn(self, request: Request[Any]) -> AsyncIterator[Turn]:
+    async def turn(self, request: Request[Any], by: Deadline) -> AsyncIterator[None]:
         """One changing order at a time; raises OrderTimeout(sent=False) when its turn does not come.
 
         The domain may be another one, or gone, by then: see :meth:`Entries.check`.
         """
-        turn = Turn(request)
-        with anyio.move_on_after(request.timeout) as deadline:
+        with by.scope() as scope:
             await self._turn.acquire()
-        if deadline.cancelled_caught:
+        if scope.cancelled_caught:
             raise OrderTimeout(f"another order on {self.name} has not ended", sent=False, subject=self.subject)
         self._pending = (request, _order_id())
         try:
-            yield turn
+            yield
         finally:
             self._pending = None
             self._turn.release()
@@ -87,18 +87,6 @@ class Entry:
     def ended(self) -> None:
         """Its process is gone, or a destroy found none."""
         self._ending = None
-
-
-class Turn:
-    """An order's time: its deadline counts from when it was asked, however long its turn took to come."""
-
-    def __init__(self, request: Request[Any]) -> None:
-        self._until = anyio.current_time() + request.timeout
-
-    @property
-    def left(self) -> float:
-        """Seconds that are left, never quite none: what is asked with them fails in its own words."""
-        return max(self._until - anyio.current_time(), 0.001)
 
 
 class Entries:

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from aiovirt.drivers.door import DeviceSource, Driver
 from aiovirt.engine.definitions import Definitions, render_xml
-from aiovirt.engine.entries import Entries, Entry, Turn
+from aiovirt.engine.entries import Entries, Entry
 from aiovirt.engine.store import Loaded, LoadedRun, Store
 from aiovirt.errors import Error, HostGone, InvalidArgument, OperationInvalid, OrderTimeout
 from aiovirt.events.bus import Bus
@@ -45,6 +45,7 @@ from aiovirt.model.state import Detail, DomainState, Lifecycle, MonitorHealth, R
 from aiovirt.model.view import DomainView
 from aiovirt.system import to_thread
 from aiovirt.system.again import is_passing, refusal
+from aiovirt.system.deadlines import Deadline
 from aiovirt.system.log import get_logger
 from aiovirt.system.reserve import RESERVE
 
@@ -75,7 +76,7 @@ class LocalEngine:
         """Guests that could not be held for want of something, and may be found yet."""
         self._calls: set[anyio.CancelScope] = set()
         self._call_ended = anyio.Event()
-        self._handlers: dict[type[Request[Any]], Callable[[Any], Awaitable[Any]]] = {
+        self._handlers: dict[type[Request[Any]], Callable[[Any, Deadline], Awaitable[Any]]] = {
             orders.Define: self.definitions.define,
             orders.Create: self._create,
             orders.Undefine: self.definitions.undefine,
@@ -107,11 +108,11 @@ class LocalEngine:
             raise InvalidArgument(f"a timeout of {request.timeout:g} s is not possible")
         if self._closing:
             raise HostGone(self.bus.cursor)
-        scope = anyio.CancelScope()
+        by, scope = Deadline.after(request.timeout), anyio.CancelScope()
         self._calls.add(scope)
         try:
             with scope:
-                answer: R = await self._handlers[type(request)](request)
+                answer: R = await self._handlers[type(request)](request, by)
                 return answer
         except Error:
             raise
@@ -291,33 +292,33 @@ class LocalEngine:
 
     # -- running -----------------------------------------------------------------------------
 
-    async def _start(self, request: orders.Start) -> None:
+    async def _start(self, request: orders.Start, by: Deadline) -> None:
         RESERVE.check("no guest can be started")
         entry = self.entries.get(request.uuid)
         try:
-            async with entry.turn(request) as turn:
+            async with entry.turn(request, by):
                 self.entries.check(entry)
                 if self.state_of(entry.uuid).is_active:
                     raise OperationInvalid("the domain is already running", subject=entry.subject)
                 if entry.config is None:
                     raise OperationInvalid("its definition cannot be read by this version of aiovirt", subject=entry.subject)
-                await self._boot(entry, entry.config, request, turn)
+                await self._boot(entry, entry.config, request, by)
         finally:
             self.forget_unless_wanted(entry)  # its definition may have been taken away meanwhile
 
-    async def _create(self, request: orders.Create) -> UUID:
+    async def _create(self, request: orders.Create, by: Deadline) -> UUID:
         RESERVE.check("no guest can be started")
         spec = await self.definitions.read(request.xml)
         entry = self.entries.claim_new(spec)
         try:
-            async with entry.turn(request) as turn:
+            async with entry.turn(request, by):
                 self.entries.check(entry)
-                await self._boot(entry, spec, request, turn)
+                await self._boot(entry, spec, request, by)
         finally:
             self.forget_unless_wanted(entry)
         return entry.uuid
 
-    async def _boot(self, entry: Entry, spec: DomainSpec, request: orders.Start | orders.Create, turn: Turn) -> None:
+    async def _boot(self, entry: Entry, spec: DomainSpec, request: orders.Start | orders.Create, by: Deadline) -> None:
         live = self.driver.check(spec)
         entry.live, entry.id = live, self._next_id()
         entry.run = RunRecord(
@@ -335,43 +336,42 @@ class LocalEngine:
                 await self._store.save_run(run)
 
         try:
-            start = self.driver.start(entry.run, live, paused=request.paused, save=save, timeout=turn.left)
-            await self._until(entry, turn, start, _STARTED)
+            start = self.driver.start(entry.run, live, paused=request.paused, save=save, by=by)
+            await self._until(entry, by, start, _STARTED)
         except BaseException:
             if not self.state_of(entry.uuid).is_active:
                 self._ended(entry)
             raise
 
-    async def _suspend(self, request: orders.Suspend) -> None:
-        async with self._running(request) as (entry, turn):
+    async def _suspend(self, request: orders.Suspend, by: Deadline) -> None:
+        async with self._running(request, by) as entry:
             if self._expect_state(entry, DomainState.RUNNING, DomainState.PAUSED) is DomainState.RUNNING:
-                await self._until(entry, turn, self.driver.suspend(entry.uuid, timeout=turn.left), _SUSPENDED)
+                await self._until(entry, by, self.driver.suspend(entry.uuid, by=by), _SUSPENDED)
 
-    async def _resume(self, request: orders.Resume) -> None:
-        async with self._running(request) as (entry, turn):
+    async def _resume(self, request: orders.Resume, by: Deadline) -> None:
+        async with self._running(request, by) as entry:
             self._expect_state(entry, DomainState.PAUSED, DomainState.SHUTDOWN, DomainState.CRASHED)
-            await self._until(entry, turn, self.driver.resume(entry.uuid, timeout=turn.left), _RESUMED)
+            await self._until(entry, by, self.driver.resume(entry.uuid, by=by), _RESUMED)
 
-    async def _shutdown(self, request: orders.Shutdown) -> None:
-        async with self._running(request) as (entry, turn):
+    async def _shutdown(self, request: orders.Shutdown, by: Deadline) -> None:
+        async with self._running(request, by) as entry:
             if self.state_of(entry.uuid) is not DomainState.RUNNING:
                 raise OperationInvalid("the domain is not running", subject=entry.subject)
-            await self.driver.shutdown(entry.uuid, timeout=turn.left)
+            await self.driver.shutdown(entry.uuid, by=by)
 
-    async def _reset(self, request: orders.Reset) -> None:
-        async with self._running(request) as (entry, turn):
-            await self._until(entry, turn, self.driver.reset(entry.uuid, timeout=turn.left), _RESET)
+    async def _reset(self, request: orders.Reset, by: Deadline) -> None:
+        async with self._running(request, by) as entry:
+            await self._until(entry, by, self.driver.reset(entry.uuid, by=by), _RESET)
             try:
-                await self.driver.settle(entry.uuid, timeout=turn.left)  # how it is now is asked
+                await self.driver.settle(entry.uuid, by=by)  # how it is now is asked
             except OrderTimeout as late:
                 raise OrderTimeout("it was reset; how it is now was not seen in time", sent=True, subject=entry.subject) from late
 
-    async def _destroy(self, request: orders.Destroy) -> None:
+    async def _destroy(self, request: orders.Destroy, by: Deadline) -> None:
         entry = self._active(request)
-        turn = Turn(request)
         entry.ending_by(request)
         try:
-            await self._until(entry, turn, self.driver.destroy(entry.uuid, timeout=turn.left), _STOPPED)
+            await self._until(entry, by, self.driver.destroy(entry.uuid, by=by), _STOPPED)
         except OperationInvalid:
             entry.ended()  # there was nothing to end: what comes next is not this order's doing
             raise
@@ -379,7 +379,7 @@ class LocalEngine:
     async def destroy_owned(self, uuid: UUID) -> None:
         """Ends a guest that lives for its connection alone; one that has ended, or cannot, keeps nobody."""
         try:
-            await self._destroy(orders.Destroy(uuid=uuid, timeout=CLOSING_TIMEOUT))
+            await self._destroy(orders.Destroy(uuid=uuid), Deadline.after(CLOSING_TIMEOUT))
         except Error as error:
             log.info("a guest was not ended", domain=str(uuid), error=str(error))
 
@@ -407,7 +407,7 @@ class LocalEngine:
 
     # -- questions ---------------------------------------------------------------------------
 
-    async def _ask_xml(self, request: orders.AskXML) -> str:
+    async def _ask_xml(self, request: orders.AskXML, _: Deadline) -> str:
         entry = self.entries.get(request.uuid)
         if entry.live_xml is not None and not request.inactive:
             return entry.live_xml
@@ -417,26 +417,26 @@ class LocalEngine:
             raise OperationInvalid(why, subject=entry.subject)
         return await to_thread.run_sync(render_xml, spec, None if request.inactive else entry.id)
 
-    async def _ask_qmp(self, request: orders.AskQMP) -> bytes:
+    async def _ask_qmp(self, request: orders.AskQMP, by: Deadline) -> bytes:
         entry = self._active(request)
-        return await self.driver.qmp(entry.uuid, request.command, request.arguments, timeout=request.timeout)
+        return await self.driver.qmp(entry.uuid, request.command, request.arguments, by=by)
 
-    async def _ask_log(self, request: orders.AskLog) -> str:
+    async def _ask_log(self, request: orders.AskLog, _: Deadline) -> str:
         return await self.driver.log(self.entries.get(request.uuid).name)
 
-    async def _read_phys_port_id(self, request: orders.ReadPhysPortId) -> str | None:
+    async def _read_phys_port_id(self, request: orders.ReadPhysPortId, _: Deadline) -> str | None:
         return await self.devices.read_phys_port_id(request.name)
 
-    async def _refresh(self, request: orders.Refresh) -> None:
-        with anyio.move_on_after(request.timeout) as scope:
+    async def _refresh(self, request: orders.Refresh, by: Deadline) -> None:
+        with by.scope() as scope:
             await self.devices.refresh(request.subject)
         if scope.cancelled_caught:
             raise OrderTimeout(f"no answer within {request.timeout:g} s", sent=True, subject=request.subject)
 
-    async def _ask_details(self, request: orders.AskDetails) -> DeviceDetails:
+    async def _ask_details(self, request: orders.AskDetails, _: Deadline) -> DeviceDetails:
         return await self.devices.details(request.subject)
 
-    async def _enumerate(self, request: orders.Enumerate) -> list[BusDevice]:
+    async def _enumerate(self, request: orders.Enumerate, _: Deadline) -> list[BusDevice]:
         return await self.devices.enumerate(request.subsystem)
 
     # -- inside ------------------------------------------------------------------------------
@@ -453,14 +453,14 @@ class LocalEngine:
         return state
 
     @asynccontextmanager
-    async def _running(self, request: DomainOrder) -> AsyncIterator[tuple[Entry, Turn]]:
+    async def _running(self, request: DomainOrder, by: Deadline) -> AsyncIterator[Entry]:
         """The turn of an order that is for running domains; raises OperationInvalid when it does not run, before or by then."""
         entry = self._active(request)
-        async with entry.turn(request) as turn:
-            await self.driver.settle(entry.uuid, timeout=turn.left)
+        async with entry.turn(request, by):
+            await self.driver.settle(entry.uuid, by=by)
             self.entries.check(entry)
             self._still_active(entry)
-            yield entry, turn
+            yield entry
 
     def _expect_state(self, entry: Entry, *possible: DomainState) -> DomainState:
         state = self._still_active(entry)
@@ -469,14 +469,14 @@ class LocalEngine:
             raise OperationInvalid(f"the domain is {already}{state}", subject=entry.subject)
         return state
 
-    async def _until(self, entry: Entry, turn: Turn, order: Awaitable[None], done: Callable[[DomainEvent], bool]) -> None:
+    async def _until(self, entry: Entry, by: Deadline, order: Awaitable[None], done: Callable[[DomainEvent], bool]) -> None:
         """Gives ``order`` and waits for the news that it is done, armed before it is given.
 
         Raises OperationInvalid when the domain ended instead, OrderTimeout(sent=True) when nothing is heard in time.
         """
         async with self._events.subscribe(DomainEvent, subject=entry.subject) as news:
             await order
-            with anyio.move_on_after(turn.left):
+            with by.scope():
                 while not done(event := await news.receive()):
                     if _STOPPED(event):
                         raise OperationInvalid("the domain ended first", subject=entry.subject)

@@ -1,4 +1,4 @@
-"""Deadlines for all who have one, however many: one heap, and one timer for the first of them.
+"""Deadlines: what one is, and one heap with one timer for all who have some.
 
 Who has many deadlines itself (a session with its commands) sets the first only, and looks again then.
 """
@@ -11,16 +11,41 @@ import math
 from collections.abc import Callable
 
 import anyio
+from msgspec import Struct
 
 from aiovirt.system.log import get_logger
 from aiovirt.system.seam import here
 
-__all__ = ["Deadline", "Deadlines"]
+__all__ = ["Deadline", "Deadlines", "Timer"]
 
 log = get_logger("system")
 
 
-class Deadline:
+class Deadline(Struct, frozen=True, gc=False):
+    """When something that is asked is too late: ``at`` on the loop's clock, which was ``timeout`` seconds after it was asked.
+
+    The same value goes down to whoever waits last, so that what each of them has waited for is counted once.
+    """
+
+    at: float
+    timeout: float
+
+    @classmethod
+    def after(cls, timeout: float) -> Deadline:
+        """So many seconds from now."""
+        return cls(here().now() + timeout, timeout)
+
+    @property
+    def left(self) -> float:
+        """Seconds that are left, below zero once it has passed."""
+        return self.at - here().now()
+
+    def scope(self) -> anyio.CancelScope:
+        """A scope that is cancelled then, as that of ``anyio.move_on_after``."""
+        return anyio.CancelScope(deadline=self.at)
+
+
+class Timer:
     """When ``due`` is to be called; :meth:`cancel` if it is not to be any more."""
 
     __slots__ = ("_due", "when")
@@ -43,18 +68,18 @@ class Deadlines:
     """The heap. Deadlines pass while :meth:`run` runs; those set before wait for it."""
 
     def __init__(self) -> None:
-        self._heap: list[tuple[float, int, Deadline]] = []
+        self._heap: list[tuple[float, int, Timer]] = []
         self._count = itertools.count()
         self._timer: anyio.CancelScope | None = None
         self._now = here().now
 
-    def at(self, when: float, due: Callable[[], None]) -> Deadline:
+    def at(self, when: float, due: Callable[[], None]) -> Timer:
         """Calls ``due`` on the loop's thread at ``when``, on the clock of :meth:`aiovirt.system.seam.Seam.now`."""
-        deadline = Deadline(when, due)
-        heapq.heappush(self._heap, (when, next(self._count), deadline))
+        timer = Timer(when, due)
+        heapq.heappush(self._heap, (when, next(self._count), timer))
         if self._timer is not None and when < self._timer.deadline:
             self._timer.deadline = when
-        return deadline
+        return timer
 
     async def run(self) -> None:
         """Lets deadlines pass, until cancelled."""

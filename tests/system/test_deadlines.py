@@ -12,7 +12,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from aiovirt.system.deadlines import Deadline, Deadlines
+from aiovirt.system.deadlines import Deadline, Deadlines, Timer
 from aiovirt.testing.clock import run_virtual
 from tests.blocking import BlockingCalls
 
@@ -119,7 +119,7 @@ async def test_a_cancelled_one_is_not_called_and_keeps_nothing_alive() -> None:
 async def test_one_may_cancel_another_of_the_same_moment() -> None:
     async with passing() as (deadlines, told, teller):
         when = anyio.current_time() + 1
-        kept: list[Deadline] = []
+        kept: list[Timer] = []
 
         def cancel() -> None:
             kept[0].cancel()
@@ -274,3 +274,16 @@ async def test_what_fails_when_it_is_due_keeps_no_other_from_its_own(
         assert told == at(("with it", begun + 1), ("after it", begun + 2))
     assert "MemoryError" in caplog.text
     blocking_calls.take()
+
+
+async def test_a_deadline_is_when_it_was_made_whoever_waits_for_it() -> None:
+    by, start = Deadline.after(5), anyio.current_time()
+    assert by.timeout == 5
+    assert 4 < by.left <= 5
+    with by.scope() as first:
+        await anyio.sleep(2)
+    with by.scope() as second:
+        await anyio.sleep_forever()
+    assert (first.cancelled_caught, second.cancelled_caught) == (False, True)
+    assert anyio.current_time() - start >= 5
+    assert by.left <= 0

@@ -27,7 +27,7 @@ from aiovirt.drivers.qemu.monitor import Lane, Late, Listener, Monitor
 from aiovirt.drivers.qemu.window import WINDOW
 from aiovirt.errors import CommandFailed, ConnectionLost, Error, InvalidArgument, OrderTimeout, ProtocolError, ReplyTooLong
 from aiovirt.system.carrier import Carrier, connect_unix
-from aiovirt.system.deadlines import Deadlines
+from aiovirt.system.deadlines import Deadline, Deadlines
 from aiovirt.system.sockets import listen_unix
 from aiovirt.wire.qmp import QMPEvent
 from aiovirt.wire.qmp.messages import LINE_LIMIT
@@ -145,7 +145,7 @@ class Session(Listener):
             await self.ended.wait()
 
     async def ask(self, command: str, arguments: object = None, *, timeout: float = PATIENCE, lane: Lane = Lane.PLAIN) -> object:
-        return await self.monitor.execute(command, arguments, returns=object, timeout=timeout, lane=lane)
+        return await self.monitor.execute(command, arguments, returns=object, by=Deadline.after(timeout), lane=lane)
 
     async def is_well(self) -> bool:
         """Whether it is answered, and rightly."""
@@ -163,7 +163,7 @@ async def session(path: str, *, ready: bool = True, limit: int = DEFAULT_LIMIT) 
             one.tasks.start_soon(deadlines.run)
             one.tasks.start_soon(one.run)
             if ready:
-                await one.monitor.ready(PATIENCE)
+                await one.monitor.ready(Deadline.after(PATIENCE))
             yield one
             one.tasks.cancel_scope.cancel()
 
@@ -205,23 +205,23 @@ async def test_every_command_of_ours_means_what_it_says() -> None:
     uuid = str(uuid4())
     async with qemu(*PC, "-uuid", uuid) as pc, session(pc.path) as one:
         monitor = one.monitor
-        assert await commands.query_uuid(monitor, timeout=PATIENCE) == commands.UuidInfo(UUID=uuid)
-        version = (await commands.query_version(monitor, timeout=PATIENCE)).qemu
+        assert await commands.query_uuid(monitor, by=Deadline.after(PATIENCE)) == commands.UuidInfo(UUID=uuid)
+        version = (await commands.query_version(monitor, by=Deadline.after(PATIENCE))).qemu
         assert monitor.greeting is not None
         assert (version.major, version.minor, version.micro) == monitor.greeting.version
         assert version.major >= 7
 
-        status = await commands.query_status(monitor, timeout=PATIENCE)
+        status = await commands.query_status(monitor, by=Deadline.after(PATIENCE))
         assert (status.status, status.running) == ("prelaunch", False)
-        await commands.cont(monitor, timeout=PATIENCE)
-        status = await commands.query_status(monitor, timeout=PATIENCE)
+        await commands.cont(monitor, by=Deadline.after(PATIENCE))
+        status = await commands.query_status(monitor, by=Deadline.after(PATIENCE))
         assert (status.status, status.running) == ("running", True)
-        await commands.stop(monitor, timeout=PATIENCE)
-        status = await commands.query_status(monitor, timeout=PATIENCE)
+        await commands.stop(monitor, by=Deadline.after(PATIENCE))
+        status = await commands.query_status(monitor, by=Deadline.after(PATIENCE))
         assert (status.status, status.running) == ("paused", False)
-        await commands.system_reset(monitor, timeout=PATIENCE)
-        await commands.cont(monitor, timeout=PATIENCE)
-        await commands.system_powerdown(monitor, timeout=PATIENCE)
+        await commands.system_reset(monitor, by=Deadline.after(PATIENCE))
+        await commands.cont(monitor, by=Deadline.after(PATIENCE))
+        await commands.system_powerdown(monitor, by=Deadline.after(PATIENCE))
         await one.until(lambda: {"RESET", "POWERDOWN"} <= {event.name for event in one.events})
         said = [event.name for event in one.events if event.name != "RESET"]
         assert said == ["RESUME", "STOP", "RESUME", "POWERDOWN"]
@@ -244,7 +244,7 @@ async def test_orders_and_questions_that_cannot_be_carried_out_are_refused(one: 
 
 async def test_an_answer_of_another_type_costs_that_command_only(one: Session) -> None:
     with pytest.raises(ProtocolError):
-        await one.monitor.execute("query-status", returns=list[int], timeout=PATIENCE)
+        await one.monitor.execute("query-status", returns=list[int], by=Deadline.after(PATIENCE))
     assert await one.is_well()
 
 
@@ -332,7 +332,7 @@ async def test_twenty_descriptors_among_two_hundred_commands(machineless: Qemu, 
     outcomes = Outcomes()
 
     async def give(name: str) -> object:
-        return await one.monitor.execute("getfd", {"fdname": name}, returns=Nothing, timeout=PATIENCE, descriptor=descriptor)
+        return await one.monitor.execute("getfd", {"fdname": name}, returns=Nothing, by=Deadline.after(PATIENCE), descriptor=descriptor)
 
     machineless.stop()
     async with anyio.create_task_group() as tasks:
@@ -358,7 +358,7 @@ async def test_twenty_descriptors_among_two_hundred_commands(machineless: Qemu, 
 async def test_a_descriptor_that_came_is_the_one_that_was_given(machineless: Qemu, one: Session) -> None:
     inner, outer = os.pipe2(os.O_CLOEXEC)
     target = Path(f"/proc/self/fd/{outer}").readlink()
-    await one.monitor.execute("getfd", {"fdname": "pipe"}, returns=Nothing, timeout=PATIENCE, descriptor=outer)
+    await one.monitor.execute("getfd", {"fdname": "pipe"}, returns=Nothing, by=Deadline.after(PATIENCE), descriptor=outer)
     assert target in {link.readlink() for link in Path(f"/proc/{machineless.process.pid}/fd").iterdir()}
     os.close(outer)
     assert select.select([inner], [], [], 0)[0] == []  # QEMU holds it open
@@ -371,10 +371,10 @@ async def test_a_descriptor_that_is_none_costs_that_command_only(one: Session, d
     closed = os.dup(descriptor)
     os.close(closed)
     with pytest.raises(Error):
-        await one.monitor.execute("getfd", {"fdname": "closed"}, returns=Nothing, timeout=PATIENCE, descriptor=closed)
+        await one.monitor.execute("getfd", {"fdname": "closed"}, returns=Nothing, by=Deadline.after(PATIENCE), descriptor=closed)
     assert not one.ended.is_set()
     assert await one.is_well()
-    await one.monitor.execute("getfd", {"fdname": "open"}, returns=Nothing, timeout=PATIENCE, descriptor=descriptor)
+    await one.monitor.execute("getfd", {"fdname": "open"}, returns=Nothing, by=Deadline.after(PATIENCE), descriptor=descriptor)
 
 
 # -- what is too much --------------------------------------------------------------------------
@@ -395,7 +395,7 @@ async def test_a_reply_over_the_limit_costs_that_command_only(machineless: Qemu)
 
 
 async def test_a_reply_under_the_limit_is_whole(one: Session) -> None:
-    schema = await one.monitor.execute(SCHEMA, returns=list[dict[str, object]], timeout=PATIENCE)
+    schema = await one.monitor.execute(SCHEMA, returns=list[dict[str, object]], by=Deadline.after(PATIENCE))
     assert {"command", "event", "object", "enum"} <= {entry["meta-type"] for entry in schema}
 
 
@@ -478,15 +478,15 @@ async def test_what_qemu_cannot_read_out_of_band_costs_that_command_only(machine
 async def test_a_second_client_is_told_and_served_when_the_first_has_left(machineless: Qemu) -> None:
     async with session(machineless.path), session(machineless.path, ready=False) as second:
         with pytest.raises(OrderTimeout, match="held by another client"):
-            await second.monitor.ready(SOON)
+            await second.monitor.ready(Deadline.after(SOON))
         assert second.monitor.greeting is None
     async with session(machineless.path) as first, session(machineless.path, ready=False) as second:
         with pytest.raises(OrderTimeout):
-            await second.monitor.ready(SOON)
+            await second.monitor.ready(Deadline.after(SOON))
         first.carrier.close()
         await first.wait_ended()
         first.carrier._socket.close()
-        await second.monitor.ready(PATIENCE)
+        await second.monitor.ready(Deadline.after(PATIENCE))
         assert await second.is_well()
 
 
@@ -520,11 +520,11 @@ async def begun(first: Session) -> AsyncIterator[Session]:
 async def test_stopped_before_it_is_ready_it_is_too_late_and_goes_on(machineless: Qemu, step: Callable[[Qemu], Awaitable[Session]]) -> None:
     async with begun(await step(machineless)) as one:
         with pytest.raises(OrderTimeout) as late:
-            await one.monitor.ready(SOON)
+            await one.monitor.ready(Deadline.after(SOON))
         assert late.value.sent
         assert (one.monitor.greeting is not None) is (step is greeted)
         machineless.go_on()
-        await one.monitor.ready(PATIENCE)
+        await one.monitor.ready(Deadline.after(PATIENCE))
         assert await one.is_well()
 
 
@@ -533,7 +533,7 @@ async def test_killed_before_it_is_ready_it_is_lost(machineless: Qemu, step: Cal
     async with begun(await step(machineless)) as one:
         machineless.kill()
         with pytest.raises(ConnectionLost) as lost:
-            await one.monitor.ready(PATIENCE)
+            await one.monitor.ready(Deadline.after(PATIENCE))
         assert isinstance(lost.value, ExecInterruptedError)
         await one.wait_ended()
         assert one.why
@@ -542,8 +542,8 @@ async def test_killed_before_it_is_ready_it_is_lost(machineless: Qemu, step: Cal
 async def test_killed_while_somebody_waits_for_it_to_be_ready(machineless: Qemu) -> None:
     outcomes = Outcomes()
     async with begun(await connected(machineless)) as one, anyio.create_task_group() as tasks:
-        tasks.start_soon(outcomes.note, "first", partial(one.monitor.ready, PATIENCE))
-        tasks.start_soon(outcomes.note, "second", partial(one.monitor.ready, math.inf))
+        tasks.start_soon(outcomes.note, "first", partial(one.monitor.ready, Deadline.after(PATIENCE)))
+        tasks.start_soon(outcomes.note, "second", partial(one.monitor.ready, Deadline.after(math.inf)))
         await anyio.wait_all_tasks_blocked()
         machineless.kill()
     assert {name: type(error).__mro__[1] for name, error in outcomes.errors.items()} == {"first": ConnectionLost, "second": ConnectionLost}
@@ -629,7 +629,7 @@ async def test_stopped_while_some_are_unanswered_and_some_not_sent(machineless: 
         *[("query-name", False, True)] * 4,
         ("query-yank", False, True),
     ]
-    assert (await commands.query_status(one.monitor, timeout=PATIENCE)).status == "prelaunch"
+    assert (await commands.query_status(one.monitor, by=Deadline.after(PATIENCE))).status == "prelaunch"
     assert await one.is_well()
     assert one.lates[WINDOW + 1 :] == []
 
@@ -677,4 +677,4 @@ async def test_stopped_with_a_socket_that_is_full_it_goes_on(machineless: Qemu, 
         machineless.go_on()
     assert outcomes.errors == {}
     assert outcomes.answers == {str(number): f"{number}\r\n" for number in range(8)}
-    assert (await commands.query_status(one.monitor, timeout=PATIENCE)).status == "prelaunch"
+    assert (await commands.query_status(one.monitor, by=Deadline.after(PATIENCE))).status == "prelaunch"

@@ -10,6 +10,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from aiovirt.drivers.qemu.monitor import Lane, Monitor
+from aiovirt.system.deadlines import Deadline
 
 __all__ = [
     "BalloonInfo",
@@ -115,69 +116,69 @@ class _Nothing(Struct):
 class Order(Protocol):
     """A command that takes nothing but its time, and whose answer says nothing."""
 
-    async def __call__(self, monitor: Monitor, *, timeout: float) -> None: ...
+    async def __call__(self, monitor: Monitor, *, by: Deadline) -> None: ...
 
 
-async def stop(monitor: Monitor, *, timeout: float) -> None:
+async def stop(monitor: Monitor, *, by: Deadline) -> None:
     """Stops its vCPUs; STOP follows."""
-    await monitor.execute("stop", returns=_Nothing, timeout=timeout, lane=Lane.URGENT)
+    await monitor.execute("stop", returns=_Nothing, by=by, lane=Lane.URGENT)
 
 
-async def cont(monitor: Monitor, *, timeout: float) -> None:
+async def cont(monitor: Monitor, *, by: Deadline) -> None:
     """Lets its vCPUs run; RESUME follows."""
-    await monitor.execute("cont", returns=_Nothing, timeout=timeout, lane=Lane.URGENT)
+    await monitor.execute("cont", returns=_Nothing, by=by, lane=Lane.URGENT)
 
 
-async def system_powerdown(monitor: Monitor, *, timeout: float) -> None:
+async def system_powerdown(monitor: Monitor, *, by: Deadline) -> None:
     """Presses its power button; POWERDOWN follows."""
-    await monitor.execute("system_powerdown", returns=_Nothing, timeout=timeout, lane=Lane.URGENT)
+    await monitor.execute("system_powerdown", returns=_Nothing, by=by, lane=Lane.URGENT)
 
 
-async def system_reset(monitor: Monitor, *, timeout: float) -> None:
+async def system_reset(monitor: Monitor, *, by: Deadline) -> None:
     """Resets its machine; RESET follows."""
-    await monitor.execute("system_reset", returns=_Nothing, timeout=timeout, lane=Lane.URGENT)
+    await monitor.execute("system_reset", returns=_Nothing, by=by, lane=Lane.URGENT)
 
 
-async def query_status(monitor: Monitor, *, timeout: float) -> StatusInfo:
+async def query_status(monitor: Monitor, *, by: Deadline) -> StatusInfo:
     """How it runs."""
-    return await monitor.execute("query-status", returns=StatusInfo, timeout=timeout, lane=Lane.URGENT)
+    return await monitor.execute("query-status", returns=StatusInfo, by=by, lane=Lane.URGENT)
 
 
-async def query_uuid(monitor: Monitor, *, timeout: float) -> UuidInfo:
+async def query_uuid(monitor: Monitor, *, by: Deadline) -> UuidInfo:
     """Who it is."""
-    return await monitor.execute("query-uuid", returns=UuidInfo, timeout=timeout, lane=Lane.URGENT)
+    return await monitor.execute("query-uuid", returns=UuidInfo, by=by, lane=Lane.URGENT)
 
 
-async def query_version(monitor: Monitor, *, timeout: float) -> VersionInfo:
+async def query_version(monitor: Monitor, *, by: Deadline) -> VersionInfo:
     """Which QEMU it is."""
-    return await monitor.execute("query-version", returns=VersionInfo, timeout=timeout, lane=Lane.URGENT)
+    return await monitor.execute("query-version", returns=VersionInfo, by=by, lane=Lane.URGENT)
 
 
-async def query_balloon(monitor: Monitor, *, timeout: float) -> BalloonInfo:
+async def query_balloon(monitor: Monitor, *, by: Deadline) -> BalloonInfo:
     """How much memory the guest has; CommandFailed of class DeviceNotActive without a balloon device."""
-    return await monitor.execute("query-balloon", returns=BalloonInfo, timeout=timeout)
+    return await monitor.execute("query-balloon", returns=BalloonInfo, by=by)
 
 
-async def query_virtio(monitor: Monitor, *, timeout: float) -> list[VirtioInfo]:
+async def query_virtio(monitor: Monitor, *, by: Deadline) -> list[VirtioInfo]:
     """Its virtio devices; CommandFailed of class CommandNotFound before QEMU 7.2."""
-    return await monitor.execute("x-query-virtio", returns=list[VirtioInfo], timeout=timeout)
+    return await monitor.execute("x-query-virtio", returns=list[VirtioInfo], by=by)
 
 
-async def query_virtio_status(monitor: Monitor, path: str, *, timeout: float) -> VirtioStatus:
+async def query_virtio_status(monitor: Monitor, path: str, *, by: Deadline) -> VirtioStatus:
     """How the virtio device at ``path`` is."""
-    return await monitor.execute("x-query-virtio-status", {"path": path}, returns=VirtioStatus, timeout=timeout)
+    return await monitor.execute("x-query-virtio-status", {"path": path}, returns=VirtioStatus, by=by)
 
 
-async def query_cpus_fast(monitor: Monitor, *, timeout: float) -> list[CpuInfoFast]:
+async def query_cpus_fast(monitor: Monitor, *, by: Deadline) -> list[CpuInfoFast]:
     """Its vCPUs, without stopping them."""
-    return await monitor.execute("query-cpus-fast", returns=list[CpuInfoFast], timeout=timeout)
+    return await monitor.execute("query-cpus-fast", returns=list[CpuInfoFast], by=by)
 
 
-async def query_jobs(monitor: Monitor, *, timeout: float) -> list[JobInfo]:
+async def query_jobs(monitor: Monitor, *, by: Deadline) -> list[JobInfo]:
     """Jobs that were not dismissed, block jobs among them."""
-    return await monitor.execute("query-jobs", returns=list[JobInfo], timeout=timeout)
+    return await monitor.execute("query-jobs", returns=list[JobInfo], by=by)
 
 
-async def qom_list(monitor: Monitor, path: str, *, timeout: float) -> list[ObjectPropertyInfo]:
+async def qom_list(monitor: Monitor, path: str, *, by: Deadline) -> list[ObjectPropertyInfo]:
     """What the object at ``path`` has."""
-    return await monitor.execute("qom-list", {"path": path}, returns=list[ObjectPropertyInfo], timeout=timeout)
+    return await monitor.execute("qom-list", {"path": path}, returns=list[ObjectPropertyInfo], by=by)

@@ -46,7 +46,7 @@ from aiovirt.system import files, process, to_thread
 from aiovirt.system.again import is_passing, tell
 from aiovirt.system.background import shielded
 from aiovirt.system.carrier import connect_unix
-from aiovirt.system.deadlines import Deadlines
+from aiovirt.system.deadlines import Deadline, Deadlines
 from aiovirt.system.log import get_logger
 from aiovirt.system.sockets import listen_unix
 from aiovirt.wire.qmp.protocol import DEFAULT_LIMIT
@@ -103,7 +103,7 @@ class QemuDriver:
 
     # -- starting --------------------------------------------------------------------------
 
-    async def start(self, run: RunRecord, spec: DomainSpec, *, paused: bool, save: Save, timeout: float) -> None:
+    async def start(self, run: RunRecord, spec: DomainSpec, *, paused: bool, save: Save, by: Deadline) -> None:
         """Raises GuestFailed with its log's last lines when QEMU ends first, OrderTimeout when it does not get ready."""
         emulator = await to_thread.run_sync(find_emulator, spec)
         async with self._locked(run) as lock:
@@ -118,7 +118,7 @@ class QemuDriver:
             try:
                 guest = await shielded(self._launch(run, spec, emulator, log, lock))
                 await save(guest.run)
-                await self._bring_up(guest, paused=paused, save=save, timeout=timeout)
+                await self._bring_up(guest, paused=paused, save=save, by=by)
             except BaseException as error:
                 # A launch that was held off from being cancelled has left its guest here all the same.
                 guest = guest or self._guests.get(run.uuid)
@@ -171,19 +171,19 @@ class QemuDriver:
         await self._tasks.start(guest.watch)
         return guest
 
-    async def _bring_up(self, guest: Guest, *, paused: bool, save: Save, timeout: float) -> None:
-        with anyio.move_on_after(timeout) as deadline:
-            await guest.begin(await connect_unix(guest.run.monitor, signed=True), timeout)
+    async def _bring_up(self, guest: Guest, *, paused: bool, save: Save, by: Deadline) -> None:
+        with by.scope() as scope:
+            await guest.begin(await connect_unix(guest.run.monitor, signed=True), by)
             if guest.process.identity != guest.run.process:  # the emulator is a script, which has started QEMU
                 guest.run = replace(guest.run, process=guest.process.identity)
                 await save(guest.run)
             if paused:
                 self._sink.fact(guest.run.uuid, Fact.LAUNCHED)
             else:
-                await guest.execute(commands.cont, timeout)
+                await guest.execute(commands.cont, by)
             guest.look_again()
-        if deadline.cancelled_caught:
-            raise OrderTimeout(f"QEMU was not ready within {timeout:g} s", sent=True)
+        if scope.cancelled_caught:
+            raise OrderTimeout(f"QEMU was not ready within {by.timeout:g} s", sent=True)
 
     async def _abandon(self, guest: Guest) -> None:
         """Ends a guest that did not get ready, unless it is just ending by itself."""
@@ -192,7 +192,7 @@ class QemuDriver:
                 await guest.exited.wait()
         guest.ended_by_itself = guest.exited.is_set()
         try:
-            await guest.kill(ADOPT_TIMEOUT)
+            await guest.kill(Deadline.after(ADOPT_TIMEOUT))
         except OrderTimeout:
             return  # it is watched on: EXITED follows when it does end
         await self._sweep(guest.run)
@@ -254,7 +254,7 @@ class QemuDriver:
                 if guest.exited.is_set():
                     async with carrier:
                         return
-                await guest.meet_again(carrier, ADOPT_TIMEOUT)
+                await guest.meet_again(carrier, Deadline.after(ADOPT_TIMEOUT))
             except Exception as error:  # noqa: BLE001 - whatever it is: it is this guest's
                 if isinstance(error, ConnectionLost) and await guest.ends():
                     return
@@ -271,55 +271,51 @@ class QemuDriver:
             if guest.is_unreached and ("" in names or f"{uuid}.monitor" in names):
                 self._tasks.start_soon(self.reconnect, uuid)
 
-    async def _reached(self, uuid: UUID, timeout: float) -> Guest:
+    async def _reached(self, uuid: UUID, by: Deadline) -> Guest:
         """The guest, with which speaking was tried once more where it could not be done."""
         guest = self._guest(uuid)
         if guest.is_unreached:
-            with anyio.move_on_after(timeout):
+            with by.scope():
                 await self.reconnect(uuid)
         return guest
 
     # -- orders ----------------------------------------------------------------------------
 
-    async def settle(self, uuid: UUID, *, timeout: float) -> None:
+    async def settle(self, uuid: UUID, *, by: Deadline) -> None:
         """Waits for the late answers to orders that were given up, and asks how the guest is then."""
         if (guest := self._guests.get(uuid)) is not None:
-            await guest.settle(timeout)
+            await guest.settle(by)
 
-    async def suspend(self, uuid: UUID, *, timeout: float) -> None:
+    async def suspend(self, uuid: UUID, *, by: Deadline) -> None:
         """QMP ``stop``."""
-        await self._execute(uuid, commands.stop, timeout)
+        await self._execute(uuid, commands.stop, by)
 
-    async def resume(self, uuid: UUID, *, timeout: float) -> None:
+    async def resume(self, uuid: UUID, *, by: Deadline) -> None:
         """QMP ``cont``."""
-        await self._execute(uuid, commands.cont, timeout)
+        await self._execute(uuid, commands.cont, by)
 
-    async def shutdown(self, uuid: UUID, *, timeout: float) -> None:
+    async def shutdown(self, uuid: UUID, *, by: Deadline) -> None:
         """QMP ``system_powerdown``: the ACPI power button."""
-        await self._execute(uuid, commands.system_powerdown, timeout)
+        await self._execute(uuid, commands.system_powerdown, by)
 
-    async def reset(self, uuid: UUID, *, timeout: float) -> None:
+    async def reset(self, uuid: UUID, *, by: Deadline) -> None:
         """QMP ``system_reset``."""
-        await self._execute(uuid, commands.system_reset, timeout)
+        await self._execute(uuid, commands.system_reset, by)
 
-    async def _execute(self, uuid: UUID, order: commands.Order, timeout: float) -> None:
-        until = anyio.current_time() + timeout
-        guest = await self._reached(uuid, timeout)
-        await guest.execute(order, max(until - anyio.current_time(), 0.001))
+    async def _execute(self, uuid: UUID, order: commands.Order, by: Deadline) -> None:
+        await (await self._reached(uuid, by)).execute(order, by)
 
-    async def destroy(self, uuid: UUID, *, timeout: float) -> None:
+    async def destroy(self, uuid: UUID, *, by: Deadline) -> None:
         """Ends the process, politely first; it needs no monitor."""
         guest = self._guest(uuid)
-        await guest.destroy(timeout)
+        await guest.destroy(by)
         await self._sweep(guest.run)
 
-    async def qmp(self, uuid: UUID, command: str, arguments: bytes, *, timeout: float) -> bytes:
+    async def qmp(self, uuid: UUID, command: str, arguments: bytes, *, by: Deadline) -> bytes:
         """Any command; the answer is its ``return`` as JSON."""
-        until = anyio.current_time() + timeout
-        guest = await self._reached(uuid, timeout)
-        monitor = await guest.usable_monitor(timeout)
-        left = until - anyio.current_time()
-        answer = await monitor.execute(command, _plain(arguments), returns=msgspec.Raw, timeout=left)
+        guest = await self._reached(uuid, by)
+        monitor = await guest.usable_monitor(by)
+        answer = await monitor.execute(command, _plain(arguments), returns=msgspec.Raw, by=by)
         if command in CHANGED_BY_COMMANDS:
             guest.look_again()
         return bytes(answer)

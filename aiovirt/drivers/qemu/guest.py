@@ -29,7 +29,7 @@ from aiovirt.model.spec import Action, DomainSpec
 from aiovirt.model.state import MonitorHealth
 from aiovirt.system.again import FIRST_PAUSE, contained, is_passing, keep_on, tell, words_of
 from aiovirt.system.carrier import Carrier
-from aiovirt.system.deadlines import Deadlines
+from aiovirt.system.deadlines import Deadline, Deadlines
 from aiovirt.system.log import get_logger
 from aiovirt.system.process import ExitStatus
 from aiovirt.wire.qmp import QMPEvent
@@ -41,7 +41,7 @@ logger = get_logger("qemu")
 
 LAST_WORDS: Final = 1.0  # how long an ended process's socket is still read, and a lost monitor's process awaited
 GRACE: Final = 3.0  # between SIGTERM and SIGKILL
-POLICY_TIMEOUT: Final = 30.0
+QUESTION_TIMEOUT: Final = 30.0  # for what we ask of our own accord
 
 
 class Guest:
@@ -111,15 +111,15 @@ class Guest:
         works()
         self.status = await self.process.wait()
 
-    async def begin(self, carrier: Carrier, timeout: float) -> None:
+    async def begin(self, carrier: Carrier, by: Deadline) -> None:
         """The first session, with a QEMU that we started; raises as :meth:`Monitor.ready` and :meth:`Held.spoken_by`."""
         monitor = self._open(carrier)
-        await monitor.ready(timeout)
+        await monitor.ready(by)
         await self.process.spoken_by(carrier.speaker)
         self.monitor = monitor
         self.tried.set()
 
-    async def meet_again(self, carrier: Carrier, timeout: float) -> None:
+    async def meet_again(self, carrier: Carrier, by: Deadline) -> None:
         """A session with a QEMU that was found: asks who and how it is, and reports that.
 
         One that does not greet in time is DEGRADED, and is heard whenever it does greet. Raises
@@ -128,10 +128,10 @@ class Guest:
         monitor = self._open(carrier)
         try:
             try:
-                await monitor.ready(timeout)
+                await monitor.ready(by)
             except OrderTimeout as late:
                 self.give_up(late)
-                await monitor.ready(math.inf)
+                await monitor.ready(Deadline.after(math.inf))
             await self._adopt(monitor, carrier.speaker)
         except BaseException:
             self.monitor = None
@@ -154,7 +154,7 @@ class Guest:
         return self.tried.is_set() and not self.is_met and not self.exited.is_set() and (self.monitor is None or self.monitor_ended)
 
     async def _adopt(self, monitor: Monitor, speaker: tuple[int, int] | None) -> None:
-        answer = await commands.query_uuid(monitor, timeout=POLICY_TIMEOUT)
+        answer = await commands.query_uuid(monitor, by=Deadline.after(QUESTION_TIMEOUT))
         if answer.UUID.lower() != str(self.run.uuid):
             raise ConnectionLost(f"another guest answers at the monitor: {answer.UUID}")
         await self.process.spoken_by(speaker)
@@ -165,7 +165,7 @@ class Guest:
             await self._look(monitor)
         finally:
             self._is_looking = False
-        status = await commands.query_status(monitor, timeout=POLICY_TIMEOUT)
+        status = await commands.query_status(monitor, by=Deadline.after(QUESTION_TIMEOUT))
         self.tried.set()
         self._sink.monitor(self.run.uuid, MonitorHealth.CONNECTED, "found again")
         self._report_found(status)
@@ -322,7 +322,7 @@ class Guest:
             self._settled.set()
 
     async def _ask_how_it_is(self, monitor: Monitor) -> None:
-        self._report_found(await commands.query_status(monitor, timeout=POLICY_TIMEOUT))
+        self._report_found(await commands.query_status(monitor, by=Deadline.after(QUESTION_TIMEOUT)))
 
     async def _ask_whether_it_sleeps(self, monitor: Monitor, time: int | None) -> None:
         """RESUME was said: QEMU 10 does so, too, of a guest that was stopped in its sleep and sleeps on.
@@ -330,7 +330,7 @@ class Guest:
         Where it cannot be asked, the event is believed.
         """
         try:
-            status = await commands.query_status(monitor, timeout=POLICY_TIMEOUT)
+            status = await commands.query_status(monitor, by=Deadline.after(QUESTION_TIMEOUT))
         except Error:
             self.report(Heard(Fact.RESUMED), source_time=time)
             raise
@@ -362,9 +362,9 @@ class Guest:
         """Whether it can be asked again now, if need be: one that says nothing is asked when it is heard again."""
         self._may_differ = False
         try:
-            machine = await ask_machine(monitor, timeout=POLICY_TIMEOUT)
+            machine = await ask_machine(monitor, by=Deadline.after(QUESTION_TIMEOUT))
             if self._balloon.is_doubtful(machine):
-                self._balloon.learn(driven=await is_balloon_driven(monitor, timeout=POLICY_TIMEOUT))
+                self._balloon.learn(driven=await is_balloon_driven(monitor, by=Deadline.after(QUESTION_TIMEOUT)))
         except OrderTimeout:
             self._may_differ = True
             return not monitor.is_silent
@@ -388,8 +388,9 @@ class Guest:
     async def _restart(self) -> None:
         try:
             with self._using(self.monitor):
-                await self.execute(commands.system_reset, POLICY_TIMEOUT)
-                await self.execute(commands.cont, POLICY_TIMEOUT)
+                by = Deadline.after(QUESTION_TIMEOUT)
+                await self.execute(commands.system_reset, by)
+                await self.execute(commands.cont, by)
         except Error as error:
             self._sink.monitor(self.run.uuid, MonitorHealth.DEGRADED, f"could not be restarted: {error}")
         finally:
@@ -397,16 +398,20 @@ class Guest:
 
     # -- orders ----------------------------------------------------------------------------
 
-    async def execute(self, order: commands.Order, timeout: float) -> None:
+    async def execute(self, order: commands.Order, by: Deadline) -> None:
         """A command whose answer says nothing."""
-        until = anyio.current_time() + timeout
-        monitor = await self.usable_monitor(timeout)
-        await order(monitor, timeout=until - anyio.current_time())
+        await order(await self.usable_monitor(by), by=by)
 
-    async def settle(self, timeout: float) -> None:
-        """Returns when the fate of every order that had been given up is known; raises OrderTimeout(sent=False)."""
-        with anyio.move_on_after(timeout):
-            while self.monitor is not None and not (self.monitor.is_settled and not self._asking):
+    def is_settled(self) -> bool:
+        """Whether the fate of every order that had been given up is known, and how the guest is then."""
+        return self.monitor is None or (self.monitor.is_settled and not self._asking)
+
+    async def settle(self, by: Deadline) -> None:
+        """Returns when it is so; raises OrderTimeout(sent=False)."""
+        if self.is_settled():
+            return
+        with by.scope():
+            while not self.is_settled():
                 self._settled = anyio.Event()
                 await self._settled.wait()
             return
@@ -414,28 +419,29 @@ class Guest:
             f"{self.run.name} has not yet answered an order that was given up", sent=False, subject=f"domain/{self.run.uuid}"
         )
 
-    async def usable_monitor(self, timeout: float) -> Monitor:
+    async def usable_monitor(self, by: Deadline) -> Monitor:
         """The session, once it is there; raises OrderTimeout(sent=False), and ConnectionLost where there is none."""
-        with anyio.move_on_after(timeout):
-            await self.tried.wait()
+        if not self.tried.is_set():
+            with by.scope():
+                await self.tried.wait()
         if not self.tried.is_set():
             raise OrderTimeout(f"the monitor of {self.run.name} is not heard yet", sent=False, subject=f"domain/{self.run.uuid}")
         if self.monitor is None:
             raise ConnectionLost(f"the monitor of {self.run.name} is not connected", subject=f"domain/{self.run.uuid}")
         return self.monitor
 
-    async def destroy(self, timeout: float) -> None:
+    async def destroy(self, by: Deadline) -> None:
         """SIGTERM, so that QEMU flushes its disks; SIGKILL when it has not ended in time."""
         self.process.send_signal(signal.SIGTERM)
-        with anyio.move_on_after(min(GRACE, timeout / 2)):
+        with anyio.move_on_after(min(GRACE, by.left / 2)):
             await self.exited.wait()
         if not self.exited.is_set():
-            await self.kill(timeout / 2)
+            await self.kill(by)
 
-    async def kill(self, timeout: float) -> None:
+    async def kill(self, by: Deadline) -> None:
         """SIGKILL; raises OrderTimeout when even that does not end it (a device that never lets go)."""
         self.process.send_signal(signal.SIGKILL)
-        with anyio.move_on_after(timeout):
+        with by.scope():
             await self.exited.wait()
         if not self.exited.is_set():
             raise OrderTimeout(f"process {self.process.pid} of {self.run.name} does not end", sent=True)

@@ -10,6 +10,7 @@ from aiovirt.drivers.qemu import commands
 from aiovirt.drivers.qemu.monitor import Monitor
 from aiovirt.errors import CommandFailed
 from aiovirt.model.machine import Job, Machine
+from aiovirt.system.deadlines import Deadline
 from aiovirt.system.log import get_logger
 
 __all__ = ["CHANGED_BY_COMMANDS", "CHANGED_BY_EVENTS", "Balloon", "ask_machine", "is_balloon_driven"]
@@ -59,33 +60,33 @@ class Balloon:
         return replace(machine, balloon=None) if self._is_old and machine.balloon != self._memory else machine
 
 
-async def is_balloon_driven(monitor: Monitor, *, timeout: float) -> bool:
+async def is_balloon_driven(monitor: Monitor, *, by: Deadline) -> bool:
     """Whether the guest's driver for the balloon is loaded; False where QEMU cannot say (before 7.2). Raises as :meth:`Monitor.execute`."""
     try:
-        for device in await commands.query_virtio(monitor, timeout=timeout):
+        for device in await commands.query_virtio(monitor, by=by):
             if device.name == "virtio-balloon":
-                return (await commands.query_virtio_status(monitor, device.path, timeout=timeout)).started
+                return (await commands.query_virtio_status(monitor, device.path, by=by)).started
     except CommandFailed as refused:
         logger.info("it could not be asked for its balloon's driver", error=str(refused))
     return False
 
 
-async def ask_machine(monitor: Monitor, *, timeout: float) -> Machine:
-    """How it is now; each of its four questions has ``timeout`` seconds. Raises as :meth:`Monitor.execute`."""
-    cpus = await commands.query_cpus_fast(monitor, timeout=timeout)
-    members = await commands.qom_list(monitor, _PERIPHERAL, timeout=timeout)
-    jobs = await commands.query_jobs(monitor, timeout=timeout)
+async def ask_machine(monitor: Monitor, *, by: Deadline) -> Machine:
+    """How it is now; its four questions have until ``by``. Raises as :meth:`Monitor.execute`."""
+    cpus = await commands.query_cpus_fast(monitor, by=by)
+    members = await commands.qom_list(monitor, _PERIPHERAL, by=by)
+    jobs = await commands.query_jobs(monitor, by=by)
     return Machine(
-        balloon=await _balloon(monitor, timeout),
+        balloon=await _balloon(monitor, by),
         vcpus=len(cpus),
         devices=tuple(sorted(member.name for member in members if member.type.startswith("child<"))),
         jobs=tuple(sorted((Job(job.id, job.type, job.status, job.error) for job in jobs), key=lambda job: job.id)),
     )
 
 
-async def _balloon(monitor: Monitor, timeout: float) -> int | None:
+async def _balloon(monitor: Monitor, by: Deadline) -> int | None:
     try:
-        return (await commands.query_balloon(monitor, timeout=timeout)).actual
+        return (await commands.query_balloon(monitor, by=by)).actual
     except CommandFailed as refused:
         if refused.error_class in _HAS_NONE:
             return None

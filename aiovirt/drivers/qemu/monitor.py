@@ -17,7 +17,7 @@ from aiovirt.drivers.qemu.window import Answer, Call, Lane, Stage, Window
 from aiovirt.errors import OrderTimeout, ProtocolError, ReplyTooLong, SystemFailure, Unsupported
 from aiovirt.system.again import is_passing, words_of
 from aiovirt.system.carrier import ByteCarrier
-from aiovirt.system.deadlines import Deadline, Deadlines
+from aiovirt.system.deadlines import Deadline, Deadlines, Timer
 from aiovirt.system.log import get_logger
 from aiovirt.system.seam import here
 from aiovirt.wire.qmp import Breach, Failure, Greeting, Message, Phase, QMPEvent, QMPProtocol, Reply, TooLong
@@ -72,7 +72,7 @@ class Monitor:
         self._failure: Exception | None = None
         self._received = 0
         self._silent = False
-        self._check: Deadline | None = None
+        self._check: Timer | None = None
         self._check_at = math.inf
 
     # -- life ------------------------------------------------------------------------------
@@ -107,14 +107,14 @@ class Monitor:
         self._failure = error
         self._carrier.close()
 
-    async def ready(self, timeout: float) -> None:
+    async def ready(self, by: Deadline) -> None:
         """Returns when QEMU has greeted and capabilities are negotiated.
 
         Raises OrderTimeout when QEMU does not greet in time (it serves one client at a time),
         ConnectionLost when the session ends first.
         """
         if self._begun is not None:
-            with anyio.move_on_after(timeout):
+            with by.scope():
                 await self._begun.wait()
         if self._ended is not None:
             raise session_lost(self._ended)
@@ -144,13 +144,13 @@ class Monitor:
         arguments: object = None,
         *,
         returns: type[T],
-        timeout: float,
+        by: Deadline,
         lane: Lane = Lane.PLAIN,
         descriptor: int | None = None,
     ) -> T:
         """The reply to ``command`` as ``returns``, any type that msgspec decodes.
 
-        ``timeout`` is in seconds; ``descriptor`` goes with the command, for ``getfd`` and ``add-fd``. At most
+        ``by`` is its deadline; ``descriptor`` goes with the command, for ``getfd`` and ``add-fd``. At most
         seven commands are with QEMU at a time: those in the lane URGENT go first, OUT_OF_BAND ones (QAPI:
         ``allow-oob``) at once.
 
@@ -164,7 +164,7 @@ class Monitor:
         if self._ended is not None:
             raise session_lost(self._ended)
         waker = self._seam.new_waker()
-        call = self._call(command, arguments, timeout, lane, descriptor)
+        call = self._call(command, arguments, by, lane, descriptor)
         call.wake = waker.wake
         try:
             if not (self._window.is_free_for(call) and self._send(call)):
@@ -184,14 +184,14 @@ class Monitor:
                 return decode_body(answer.body, returns)
             except ProtocolError as error:
                 raise unexpected_reply(command, str(error)) from error
-        raise self._trouble(call, timeout)
+        raise self._trouble(call, by.timeout)
 
-    def _call(self, command: str, arguments: object, timeout: float, lane: Lane, descriptor: int | None) -> Call:
+    def _call(self, command: str, arguments: object, by: Deadline, lane: Lane, descriptor: int | None) -> Call:
         oob = lane is Lane.OUT_OF_BAND
         if oob and (self.greeting is None or "oob" not in self.greeting.capabilities):
             raise Unsupported("this QEMU has no out-of-band commands")
         number, line = self._protocol.command(command, arguments, out_of_band=oob)
-        return Call(number, command, line, self._seam.now() + timeout, lane, descriptor, self._received)
+        return Call(number, command, line, by.at, lane, descriptor, self._received)
 
     def _trouble(self, call: Call, timeout: float) -> Exception:
         """What to raise in place of a reply."""

@@ -16,6 +16,7 @@ from aiovirt.model.record import RunRecord
 from aiovirt.model.spec import DomainSpec, VirtType
 from aiovirt.model.state import MonitorHealth
 from aiovirt.model.units import GiB
+from aiovirt.system.deadlines import Deadline
 
 __all__ = ["TestDriver", "first_domain"]
 
@@ -47,10 +48,10 @@ class TestDriver:
             raise ConfigUnsupported(f"test:///default runs domains of type 'test', not {str(spec.type)!r}")
         return replace(spec, type=VirtType.TEST)
 
-    async def start(self, run: RunRecord, spec: DomainSpec, *, paused: bool, save: Save, timeout: float) -> None:
+    async def start(self, run: RunRecord, spec: DomainSpec, *, paused: bool, save: Save, by: Deadline) -> None:
         """LAUNCHED where it is to stay paused, else RESUMED."""
         await save(run)
-        await self._turn(run.uuid, timeout)
+        await self._turn(run.uuid, by)
         self._sink.fact(run.uuid, Fact.LAUNCHED if paused else Fact.RESUMED)
         self._sink.machine(run.uuid, Machine(vcpus=spec.vcpus))
 
@@ -61,36 +62,36 @@ class TestDriver:
     async def reconnect(self, uuid: UUID) -> None:
         """There is never one to speak with again."""
 
-    async def settle(self, uuid: UUID, *, timeout: float) -> None:
+    async def settle(self, uuid: UUID, *, by: Deadline) -> None:
         """An order that was given up here did not happen."""
 
-    async def suspend(self, uuid: UUID, *, timeout: float) -> None:
+    async def suspend(self, uuid: UUID, *, by: Deadline) -> None:
         """PAUSED."""
-        await self._turn(uuid, timeout)
+        await self._turn(uuid, by)
         self._sink.fact(uuid, Fact.PAUSED)
 
-    async def resume(self, uuid: UUID, *, timeout: float) -> None:
+    async def resume(self, uuid: UUID, *, by: Deadline) -> None:
         """RESUMED."""
-        await self._turn(uuid, timeout)
+        await self._turn(uuid, by)
         self._sink.fact(uuid, Fact.RESUMED)
 
-    async def shutdown(self, uuid: UUID, *, timeout: float) -> None:
+    async def shutdown(self, uuid: UUID, *, by: Deadline) -> None:
         """The guest obeys at once: it powers off and its process ends."""
-        await self._turn(uuid, timeout)
+        await self._turn(uuid, by)
         self._sink.fact(uuid, Fact.GUEST_POWEROFF, by_guest=True)
         self._end(uuid)
 
-    async def reset(self, uuid: UUID, *, timeout: float) -> None:
+    async def reset(self, uuid: UUID, *, by: Deadline) -> None:
         """RESET."""
-        await self._turn(uuid, timeout)
+        await self._turn(uuid, by)
         self._sink.fact(uuid, Fact.RESET)
 
-    async def destroy(self, uuid: UUID, *, timeout: float) -> None:
+    async def destroy(self, uuid: UUID, *, by: Deadline) -> None:
         """EXITED; it needs no monitor."""
         await anyio.lowlevel.checkpoint()
         self._end(uuid)
 
-    async def qmp(self, uuid: UUID, command: str, arguments: bytes, *, timeout: float) -> bytes:
+    async def qmp(self, uuid: UUID, command: str, arguments: bytes, *, by: Deadline) -> bytes:
         """There is no QMP here."""
         raise Unsupported("a domain of test:///default has no QMP monitor")
 
@@ -113,14 +114,14 @@ class TestDriver:
         self._health.pop(uuid, None)
         self._sink.fact(uuid, Fact.EXITED)
 
-    async def _turn(self, uuid: UUID, timeout: float) -> None:
+    async def _turn(self, uuid: UUID, by: Deadline) -> None:
         """One turn of the loop, or what a monitor in bad health makes of it."""
         match self._health.get(uuid):
             case MonitorHealth.LOST | MonitorHealth.DEGRADED:
                 raise ConnectionLost("the monitor is not connected", subject=f"domain/{uuid}")
             case MonitorHealth.STALLED:
-                with anyio.move_on_after(timeout):
+                with by.scope():
                     await anyio.sleep_forever()
-                raise OrderTimeout(f"no answer within {timeout:g} s", sent=True, subject=f"domain/{uuid}")
+                raise OrderTimeout(f"no answer within {by.timeout:g} s", sent=True, subject=f"domain/{uuid}")
             case _:
                 await anyio.lowlevel.checkpoint()

@@ -26,7 +26,7 @@ from aiovirt.model.record import ProcessId, RunRecord
 from aiovirt.model.spec import Action
 from aiovirt.model.state import MonitorHealth
 from aiovirt.system.carrier import Carrier
-from aiovirt.system.deadlines import Deadlines
+from aiovirt.system.deadlines import Deadline, Deadlines
 from aiovirt.system.process import ExitStatus, Process
 from aiovirt.testing.qmp_peer import Command, QMPPeer
 from tests.blocking import BlockingCalls
@@ -123,10 +123,10 @@ class Scene:
         self.guest = Guest(run, spec, self.process, self.ears, lambda _: None, deadlines=self.deadlines)
 
     async def begin(self) -> None:
-        await self.guest.begin(self.peer.carrier, 5)
+        await self.guest.begin(self.peer.carrier, Deadline.after(5))
 
     async def meet_again(self) -> None:
-        await self.guest.meet_again(self.peer.carrier, 5)
+        await self.guest.meet_again(self.peer.carrier, Deadline.after(5))
 
 
 @asynccontextmanager
@@ -185,7 +185,7 @@ async def test_an_odd_body_costs_neither_its_event_nor_the_session(body: bytes) 
         for name in (b"RTC_CHANGE", b"STOP"):
             one.peer.send_bytes(b'{"event": "' + name + b'", "data": ' + body + b"}\r\n")
         one.peer.answers["cont"] = {}
-        await one.guest.execute(commands.cont, 5)
+        await one.guest.execute(commands.cont, Deadline.after(5))
         assert one.ears.names == ["RTC_CHANGE", "STOP", "PAUSED"]
         assert [(event.data, event.omitted) for event in one.ears.said] == [({}, len(body))] * 2
 
@@ -196,7 +196,7 @@ async def test_a_body_that_decides_and_cannot_be_read_is_told_and_ends_the_sessi
         one.peer.send({"event": "SHUTDOWN", "data": 3})
         await anyio.wait_all_tasks_blocked()
         with pytest.raises(ConnectionLost, match="unexpected body"):
-            await one.guest.execute(commands.cont, 5)
+            await one.guest.execute(commands.cont, Deadline.after(5))
         assert [(event.event, event.omitted) for event in one.ears.said] == [("SHUTDOWN", 1)]
 
 
@@ -218,7 +218,7 @@ async def given_up(one: Scene) -> Command:
     """A ``stop`` whose caller has gone, and that the peer has not answered."""
     await one.begin()
     with pytest.raises(OrderTimeout) as late:
-        await one.guest.execute(commands.stop, 1)
+        await one.guest.execute(commands.stop, Deadline.after(1))
     assert late.value.sent
     assert one.ears.names == ["STALLED"]
     return await one.peer.next_command()
@@ -237,7 +237,7 @@ async def test_a_question_that_was_given_up_is_no_news() -> None:
     async with scene() as one:
         await one.begin()
         with anyio.move_on_after(1):
-            await one.guest.monitor.execute("query-block", returns=object, timeout=60)  # type: ignore[union-attr]
+            await one.guest.monitor.execute("query-block", returns=object, by=Deadline.after(60))  # type: ignore[union-attr]
         one.peer.reply(await one.peer.next_command(), [])
         await anyio.wait_all_tasks_blocked()
         assert one.ears.names == []
@@ -250,7 +250,7 @@ async def test_the_next_order_first_learns_its_fate() -> None:
         learned = anyio.Event()
 
         async def settle() -> None:
-            await one.guest.settle(60)
+            await one.guest.settle(Deadline.after(60))
             learned.set()
 
         async with anyio.create_task_group() as tasks:
@@ -270,7 +270,7 @@ async def test_a_fate_that_is_not_learned_in_time() -> None:
         await given_up(one)
         before = anyio.current_time()
         with pytest.raises(OrderTimeout) as late:
-            await one.guest.settle(7)
+            await one.guest.settle(Deadline.after(7))
         assert not late.value.sent
         assert anyio.current_time() - before == pytest.approx(7)
 
@@ -278,7 +278,7 @@ async def test_a_fate_that_is_not_learned_in_time() -> None:
 async def test_when_the_session_ends_nobody_waits_for_a_fate() -> None:
     async with scene() as one, anyio.create_task_group() as tasks:
         await given_up(one)
-        tasks.start_soon(one.guest.settle, 60)
+        tasks.start_soon(one.guest.settle, Deadline.after(60))
         await anyio.wait_all_tasks_blocked()
         before = anyio.current_time()
         one.peer.close()
@@ -375,9 +375,9 @@ async def test_a_device_that_comes_late_is_told() -> None:
         await one.begin()
         one.peer.answers.update(MACHINE)
         one.peer.answers["query-status"] = {"status": "running", "running": True}
-        monitor = await one.guest.usable_monitor(1)
+        monitor = await one.guest.usable_monitor(Deadline.after(1))
         with pytest.raises(OrderTimeout):
-            await monitor.execute("device_add", {"driver": "e1000"}, returns=object, timeout=1)
+            await monitor.execute("device_add", {"driver": "e1000"}, returns=object, by=Deadline.after(1))
         assert one.ears.machines == []
         one.peer.reply(await one.peer.next_command())
         await anyio.wait_all_tasks_blocked()

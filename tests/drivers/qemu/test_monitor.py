@@ -27,7 +27,7 @@ from aiovirt.errors import (
     Unsupported,
 )
 from aiovirt.system.carrier import Carrier
-from aiovirt.system.deadlines import Deadlines
+from aiovirt.system.deadlines import Deadline, Deadlines
 from aiovirt.testing.qmp_peer import Command, QMPPeer
 from aiovirt.wire.qmp import QMPEvent
 from aiovirt.wire.qmp.messages import LINE_LIMIT
@@ -59,7 +59,7 @@ class Session:
     async def ask(self, command: str, lane: Lane = Lane.PLAIN, timeout: float = 60, descriptor: int | None = None) -> None:
         """What comes of it is noted, with the moment; nothing if cancelled."""
         try:
-            answer = await self.monitor.execute(command, returns=str, timeout=timeout, lane=lane, descriptor=descriptor)
+            answer = await self.monitor.execute(command, returns=str, by=Deadline.after(timeout), lane=lane, descriptor=descriptor)
         except OrderTimeout as error:
             self.timeouts[command] = error.sent, anyio.current_time()
         except ConnectionLost:
@@ -107,7 +107,7 @@ async def session(*, obliging: bool = True) -> AsyncIterator[Session]:
             tasks.start_soon(one.deadlines.run)
             tasks.start_soon(one.run)
             if obliging:
-                await one.monitor.ready(1)
+                await one.monitor.ready(Deadline.after(1))
             yield one
             tasks.cancel_scope.cancel()
 
@@ -117,7 +117,7 @@ async def test_commands_are_answered_in_any_order() -> None:
         answers: dict[str, object] = {}
 
         async def ask(command: str) -> None:
-            answers[command] = await one.monitor.execute(command, returns=str, timeout=5)
+            answers[command] = await one.monitor.execute(command, returns=str, by=Deadline.after(5))
 
         for name in ("a", "b", "c"):
             tasks.start_soon(ask, name)
@@ -136,7 +136,7 @@ async def test_a_refusal_is_ours_and_qemu_qmps() -> None:
 
         tasks.start_soon(refuse)
         with pytest.raises(CommandFailed) as failed:
-            await one.monitor.execute("device_del", {"id": "x"}, returns=object, timeout=5)
+            await one.monitor.execute("device_del", {"id": "x"}, returns=object, by=Deadline.after(5))
         assert isinstance(failed.value, ExecuteError)
         assert failed.value.error_class == "DeviceNotFound"
         assert failed.value.description == "no such thing"
@@ -148,7 +148,7 @@ async def test_a_silent_peer_costs_the_deadline_and_is_told_once() -> None:
         for _ in range(2):
             before = anyio.current_time()
             with pytest.raises(OrderTimeout) as late:
-                await one.monitor.execute("query-status", returns=object, timeout=7)
+                await one.monitor.execute("query-status", returns=object, by=Deadline.after(7))
             assert anyio.current_time() - before == pytest.approx(7)
             assert late.value.sent
         assert one.heard == [False]
@@ -160,7 +160,7 @@ async def test_a_silent_peer_costs_the_deadline_and_is_told_once() -> None:
 async def test_a_late_answer_disturbs_nobody() -> None:
     async with session() as one, anyio.create_task_group() as tasks:
         with pytest.raises(OrderTimeout):
-            await one.monitor.execute("slow", returns=object, timeout=1)
+            await one.monitor.execute("slow", returns=object, by=Deadline.after(1))
         slow = await one.peer.next_command()
 
         async def answer() -> None:
@@ -169,7 +169,7 @@ async def test_a_late_answer_disturbs_nobody() -> None:
             one.peer.reply(command, "in time")
 
         tasks.start_soon(answer)
-        assert await one.monitor.execute("quick", returns=str, timeout=1) == "in time"
+        assert await one.monitor.execute("quick", returns=str, by=Deadline.after(1)) == "in time"
 
 
 async def test_a_peer_that_talks_is_not_silent() -> None:
@@ -181,7 +181,7 @@ async def test_a_peer_that_talks_is_not_silent() -> None:
 
         tasks.start_soon(chatter)
         with pytest.raises(OrderTimeout):
-            await one.monitor.execute("slow", returns=object, timeout=3)
+            await one.monitor.execute("slow", returns=object, by=Deadline.after(3))
         assert one.heard == []
 
 
@@ -189,8 +189,8 @@ async def test_a_cancelled_command_leaves_the_session_usable() -> None:
     async with session() as one:
         one.peer.answers["query-name"] = "web"
         with anyio.move_on_after(1):
-            await one.monitor.execute("slow", returns=object, timeout=60)
-        assert await one.monitor.execute("query-name", returns=str, timeout=1) == "web"
+            await one.monitor.execute("slow", returns=object, by=Deadline.after(60))
+        assert await one.monitor.execute("query-name", returns=str, by=Deadline.after(1)) == "web"
 
 
 async def test_when_the_peer_hangs_up_every_waiter_is_told() -> None:
@@ -199,7 +199,7 @@ async def test_when_the_peer_hangs_up_every_waiter_is_told() -> None:
 
         async def ask() -> None:
             with pytest.raises(ConnectionLost) as gone:
-                await one.monitor.execute("slow", returns=object, timeout=60)
+                await one.monitor.execute("slow", returns=object, by=Deadline.after(60))
             lost.append(str(gone.value))
 
         async with anyio.create_task_group() as tasks:
@@ -210,7 +210,7 @@ async def test_when_the_peer_hangs_up_every_waiter_is_told() -> None:
         assert len(lost) == 3
         assert one.why == "QEMU closed its monitor"
         with pytest.raises(ConnectionLost, match="closed its monitor"):
-            await one.monitor.execute("query-status", returns=object, timeout=1)
+            await one.monitor.execute("query-status", returns=object, by=Deadline.after(1))
 
 
 @pytest.mark.parametrize(
@@ -222,7 +222,7 @@ async def test_garbage_ends_the_session_with_its_reason(garbage: bytes) -> None:
         one.peer.send_bytes(garbage)
         await anyio.wait_all_tasks_blocked()
         with pytest.raises(ConnectionLost):
-            await one.monitor.execute("query-status", returns=object, timeout=1)
+            await one.monitor.execute("query-status", returns=object, by=Deadline.after(1))
         assert one.why
 
 
@@ -240,33 +240,33 @@ async def test_events_may_come_before_the_greeting() -> None:
         one.peer.event("RESUME")
         one.peer.greet()
         one.peer.reply(await one.peer.next_command())
-        await one.monitor.ready(1)
+        await one.monitor.ready(Deadline.after(1))
         assert [event.name for event in one.events] == ["RESUME"]
 
 
 async def test_a_peer_that_never_greets() -> None:
     async with session(obliging=False) as one:
         with pytest.raises(OrderTimeout, match="another client"):
-            await one.monitor.ready(5)
+            await one.monitor.ready(Deadline.after(5))
 
 
 async def test_an_answer_of_another_type() -> None:
     async with session() as one:
         one.peer.answers["query-status"] = ["what"]
         with pytest.raises(ProtocolError):
-            await one.monitor.execute("query-status", returns=dict[str, str], timeout=1)
+            await one.monitor.execute("query-status", returns=dict[str, str], by=Deadline.after(1))
 
 
 async def test_an_answer_of_another_type_is_qemu_qmps_too() -> None:
     async with session() as one:
         one.peer.answers["query-status"] = 3
         with pytest.raises(BadReplyError) as odd:
-            await one.monitor.execute("query-status", returns=str, timeout=1)
+            await one.monitor.execute("query-status", returns=str, by=Deadline.after(1))
         assert isinstance(odd.value, ProtocolError)
         assert odd.value.sent["execute"] == "query-status"
         assert str(odd.value) == odd.value.error_message != ""
         one.peer.answers["query-status"] = "running"
-        assert await one.monitor.execute("query-status", returns=str, timeout=1) == "running"
+        assert await one.monitor.execute("query-status", returns=str, by=Deadline.after(1)) == "running"
 
 
 async def test_an_end_is_qemu_qmps_too() -> None:
@@ -274,7 +274,7 @@ async def test_an_end_is_qemu_qmps_too() -> None:
         one.peer.close()
         await anyio.wait_all_tasks_blocked()
         with pytest.raises(ExecInterruptedError) as lost:
-            await one.monitor.execute("query-status", returns=str, timeout=1)
+            await one.monitor.execute("query-status", returns=str, by=Deadline.after(1))
         assert isinstance(lost.value, ConnectionLost)
         assert one.received == []
 
@@ -283,7 +283,7 @@ async def test_an_end_before_the_greeting_is_told_at_once() -> None:
     async with session(obliging=False) as one:
         one.peer.close()
         with pytest.raises(ConnectionLost, match="closed its monitor"):
-            await one.monitor.ready(5)
+            await one.monitor.ready(Deadline.after(5))
         assert anyio.current_time() < 1
 
 
@@ -292,7 +292,7 @@ async def test_a_refused_negotiation_ends_it() -> None:
         one.peer.greet()
         one.peer.fail(await one.peer.next_command(), "no")
         with pytest.raises(ConnectionLost, match="negotiating"):
-            await one.monitor.ready(5)
+            await one.monitor.ready(Deadline.after(5))
 
 
 # -- the window --------------------------------------------------------------------------------
@@ -332,9 +332,9 @@ async def test_where_nothing_is_out_of_band() -> None:
         agreed = await one.peer.next_command()
         assert agreed.arguments == {}
         one.peer.reply(agreed)
-        await one.monitor.ready(1)
+        await one.monitor.ready(Deadline.after(1))
         with pytest.raises(Unsupported):
-            await one.monitor.execute("migrate-pause", returns=str, timeout=1, lane=Lane.OUT_OF_BAND)
+            await one.monitor.execute("migrate-pause", returns=str, by=Deadline.after(1), lane=Lane.OUT_OF_BAND)
         assert one.received == []
 
 
@@ -363,10 +363,10 @@ async def test_descriptors_go_one_at_a_time_each_with_its_command(tmp_path: Path
 async def test_a_command_that_is_too_large_is_not_sent() -> None:
     async with session() as one:
         with pytest.raises(InvalidArgument, match="human-monitor-command"):
-            await one.monitor.execute("human-monitor-command", {"command-line": "x" * LINE_LIMIT}, returns=str, timeout=1)
+            await one.monitor.execute("human-monitor-command", {"command-line": "x" * LINE_LIMIT}, returns=str, by=Deadline.after(1))
         one.peer.answers["human-monitor-command"] = "done"
         fits = {"command-line": "x" * (LINE_LIMIT - 1000)}
-        assert await one.monitor.execute("human-monitor-command", fits, returns=str, timeout=1) == "done"
+        assert await one.monitor.execute("human-monitor-command", fits, returns=str, by=Deadline.after(1)) == "done"
         assert len(one.received) == 1
 
 
@@ -393,7 +393,7 @@ async def test_what_was_cancelled_before_it_was_sent_never_runs() -> None:
     async with session() as one, anyio.create_task_group() as tasks:
         await one.begin(tasks, *SEVEN)
         with anyio.move_on_after(1):
-            await one.monitor.execute("eighth", returns=str, timeout=60)
+            await one.monitor.execute("eighth", returns=str, by=Deadline.after(60))
         for command in list(one.peer.received[1:]):
             one.peer.reply(command, "done")
         await anyio.wait_all_tasks_blocked()
@@ -435,7 +435,7 @@ async def test_a_late_answer_is_told_once() -> None:
     async with session() as one, anyio.create_task_group() as tasks:
         await one.begin(tasks, "stop", "query-status", "cont", "system_reset", timeout=5)
         with anyio.move_on_after(1):
-            await one.monitor.execute("system_powerdown", returns=str, timeout=60)
+            await one.monitor.execute("system_powerdown", returns=str, by=Deadline.after(60))
         settled = [one.monitor.is_settled]
         await anyio.sleep(10)
         stop, status, cont, reset, powerdown = one.peer.received[1:]
@@ -499,9 +499,9 @@ async def test_a_reply_over_the_limit_costs_its_caller_only() -> None:
     async with session() as one:
         one.peer.answers["query-qmp-schema"] = "x" * LIMIT
         with pytest.raises(ReplyTooLong, match="query-qmp-schema"):
-            await one.monitor.execute("query-qmp-schema", returns=str, timeout=1)
+            await one.monitor.execute("query-qmp-schema", returns=str, by=Deadline.after(1))
         one.peer.answers["query-name"] = "web"
-        assert await one.monitor.execute("query-name", returns=str, timeout=1) == "web"
+        assert await one.monitor.execute("query-name", returns=str, by=Deadline.after(1)) == "web"
         assert one.overlooked == []
 
 
@@ -522,7 +522,7 @@ async def test_an_answer_that_nobody_asked_for_is_logged(caplog: pytest.LogCaptu
         one.peer.send({"error": {"class": "GenericError", "desc": "no"}})
         await anyio.wait_all_tasks_blocked()
         one.peer.answers["query-name"] = "web"
-        assert await one.monitor.execute("query-name", returns=str, timeout=1) == "web"
+        assert await one.monitor.execute("query-name", returns=str, by=Deadline.after(1)) == "web"
         assert [record.levelname for record in caplog.records] == ["WARNING"] * 2
         assert "4711" in caplog.records[0].getMessage()
         assert one.late == []
@@ -534,7 +534,7 @@ async def test_a_refusal_without_an_id_is_the_oldest_ones() -> None:
         tasks.start_soon(one.begin, tasks, "younger")
         one.peer.send({"error": {"class": "GenericError", "desc": "JSON parse error"}})
         with pytest.raises(CommandFailed, match="JSON parse error"):
-            await one.monitor.execute("device_add", returns=str, timeout=5)
+            await one.monitor.execute("device_add", returns=str, by=Deadline.after(5))
         await anyio.wait_all_tasks_blocked()
         assert one.outcomes == {}
         one.peer.close()
@@ -566,7 +566,7 @@ async def over_a_socket() -> AsyncIterator[tuple[Session, Monitor, socket.socket
             tasks.start_soon(one.deadlines.run)
             tasks.start_soon(monitor.run)
             far.sendall(b'{"QMP": {"version": {"qemu": {"major": 7, "minor": 2, "micro": 22}}}}\r\n{"return": {}, "id": 1}\r\n')
-            await monitor.ready(1)
+            await monitor.ready(Deadline.after(1))
             far.recv(1000)
             yield one, monitor, near, far
             tasks.cancel_scope.cancel()
@@ -578,7 +578,7 @@ async def test_last_words_are_heard_though_a_write_failed() -> None:
         far.sendall(b'{"timestamp": {"seconds": 1, "microseconds": 2}, "event": "SHUTDOWN", "data": {"guest": true}}\r\n')
         far.close()
         with pytest.raises(ConnectionLost):
-            await monitor.execute("query-status", returns=str, timeout=5)
+            await monitor.execute("query-status", returns=str, by=Deadline.after(5))
         await anyio.sleep(0.1)
         assert [event.name for event in one.events] == ["SHUTDOWN"]
 
@@ -586,7 +586,7 @@ async def test_last_words_are_heard_though_a_write_failed() -> None:
 async def test_a_descriptor_that_cannot_be_sent_costs_its_caller_only() -> None:
     async with over_a_socket() as (_, monitor, _, far), anyio.create_task_group() as tasks:
         with pytest.raises(SystemFailure, match="getfd"):
-            await monitor.execute("getfd", returns=str, timeout=5, descriptor=9999)
+            await monitor.execute("getfd", returns=str, by=Deadline.after(5), descriptor=9999)
 
         async def answer() -> None:
             await anyio.sleep(0.1)
@@ -594,7 +594,7 @@ async def test_a_descriptor_that_cannot_be_sent_costs_its_caller_only() -> None:
             far.sendall(msgspec.json.encode({"return": asked.execute, "id": asked.id}) + b"\r\n")
 
         tasks.start_soon(answer)
-        assert await monitor.execute("add-fd", returns=str, timeout=5, descriptor=far.fileno()) == "add-fd"
+        assert await monitor.execute("add-fd", returns=str, by=Deadline.after(5), descriptor=far.fileno()) == "add-fd"
         assert monitor.is_settled
 
 
@@ -606,7 +606,7 @@ async def test_several_may_wait_for_a_full_socket() -> None:
         answers: list[str] = []
 
         async def ask(command: str) -> None:
-            answers.append(await monitor.execute(command, returns=str, timeout=3600))
+            answers.append(await monitor.execute(command, returns=str, by=Deadline.after(3600)))
 
         for command in ("first", "second"):
             tasks.start_soon(ask, command)

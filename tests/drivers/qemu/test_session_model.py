@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from aiovirt.drivers.qemu.monitor import Lane, Late, Listener, Monitor
 from aiovirt.errors import CommandFailed, ConnectionLost, OrderTimeout, ProtocolError, ReplyTooLong
-from aiovirt.system.deadlines import Deadlines
+from aiovirt.system.deadlines import Deadline, Deadlines
 from aiovirt.testing.clock import run_virtual
 from aiovirt.testing.qmp_peer import QMPPeer
 from aiovirt.wire.qmp import QMPEvent
@@ -337,7 +337,9 @@ class Play:
     async def _outcome(self, name: str, wish: Wish) -> Outcome:
         descriptor = self._descriptor if wish.with_descriptor else None
         try:
-            return "value", await self.monitor.execute(name, returns=str, timeout=wish.timeout, lane=wish.lane, descriptor=descriptor)
+            return "value", await self.monitor.execute(
+                name, returns=str, by=Deadline.after(wish.timeout), lane=wish.lane, descriptor=descriptor
+            )
         except CommandFailed as error:
             return "refused", error.description
         except ReplyTooLong:
@@ -409,7 +411,7 @@ async def play(program: list[Step], descriptor: int) -> None:
 
             tasks.start_soon(one.deadlines.run)
             tasks.start_soon(run)
-            await one.monitor.ready(1)
+            await one.monitor.ready(Deadline.after(1))
             for step in program:
                 one.do(step)
                 await anyio.sleep(step.seconds if isinstance(step, Pass) else 1)
