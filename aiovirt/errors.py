@@ -16,7 +16,7 @@
     ├── NoSuchDevice       53  LookupError
     ├── AmbiguousDevice    59  LookupError      more than one could be meant; carries the candidates
     ├── OperationInvalid   55                   not in this state
-    ├── Unsupported         3
+    ├── Unsupported         3                   carries order, driver and reason
     │   └── ConfigUnsupported 67                understood, but not available here
     ├── OrderTimeout       68  TimeoutError     carries sent
     ├── ProtocolError      39                   a peer that does not speak its protocol
@@ -256,9 +256,22 @@ class OperationInvalid(Error):
 
 
 class Unsupported(Error):
-    """aiovirt, this driver or this host cannot do it."""
+    """aiovirt, this driver or this host cannot do it.
+
+    Where it is an order that a driver cannot carry out, ``order`` is its name (as ``Suspend``), ``driver`` the driver's and
+    ``reason`` why; else they are empty.
+    """
 
     code = ErrorCode.NO_SUPPORT
+    order: str = ""
+    driver: str = ""
+    reason: str = ""
+
+    def __init__(self, message: str, *, order: str = "", driver: str = "", reason: str = "", subject: str | None = None) -> None:
+        super().__init__(message, subject=subject)
+        self.order = order
+        self.driver = driver
+        self.reason = reason
 
 
 class ConfigUnsupported(Unsupported):

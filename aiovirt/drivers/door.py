@@ -7,7 +7,7 @@ decides what a state is and never publishes: it says what happened, and the engi
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
 from anyio.abc import TaskStatus
@@ -18,12 +18,15 @@ from aiovirt.model.busdevice import BusDevice
 from aiovirt.model.details import DeviceDetails
 from aiovirt.model.lifecycle import Fact
 from aiovirt.model.machine import Machine
+from aiovirt.model.orders import Request
 from aiovirt.model.record import RunRecord
 from aiovirt.model.spec import DomainSpec
 from aiovirt.model.state import MonitorHealth
 from aiovirt.system.deadlines import Deadline
 
-__all__ = ["DeviceSource", "Driver", "Save", "Sink"]
+__all__ = ["DeviceSource", "Driver", "Save", "Sink", "Target"]
+
+R = TypeVar("R")
 
 Save = Callable[[RunRecord], Awaitable[None]]
 
@@ -44,6 +47,18 @@ class Sink(Protocol):
         """A device's event, complete but for its number."""
 
 
+class Target(Protocol):
+    """The domain that an order is about: ``live`` is what it runs with, or is to; ``run`` is the record of that run."""
+
+    uuid: UUID
+    name: str
+    live: DomainSpec | None
+    run: RunRecord | None
+
+    async def save(self, run: RunRecord) -> None:
+        """Keeps the record: it is on disk when this returns."""
+
+
 class Driver(Protocol):
     """A hypervisor. Every order raises errors of :mod:`aiovirt.errors` only, and by its deadline."""
 
@@ -53,12 +68,16 @@ class Driver(Protocol):
         """``spec`` as this driver would run it, its choices filled in; raises ConfigUnsupported."""
         ...
 
-    async def start(self, run: RunRecord, spec: DomainSpec, *, paused: bool, save: Save, by: Deadline) -> None:
-        """Starts a guest: reports RESUMED, or LAUNCHED where it is to stay ``paused``.
+    def can(self, order: type[Request[Any]]) -> str | None:
+        """Why orders of this kind cannot be carried out here, or None when they can."""
 
-        ``save`` is awaited before the process starts, and again when it is known. When it raises,
-        nothing is left running.
+    async def perform(self, order: Request[R], domain: Target, by: Deadline) -> R:
+        """Carries out one that it can; what comes of it is seen as facts. Raises OrderTimeout with whether it was sent.
+
+        One that starts a guest awaits ``domain.save`` before its process starts, and again when that is known; it reports
+        RESUMED, or LAUNCHED where the guest is to stay paused. When it raises, nothing is left running.
         """
+        ...
 
     async def find(self, runs: Sequence[tuple[RunRecord, DomainSpec]]) -> dict[UUID, RunRecord | Error]:
         """Takes hold of the processes of guests that were left running; asks the kernel only.
@@ -70,31 +89,8 @@ class Driver(Protocol):
     async def reconnect(self, uuid: UUID) -> None:
         """Speaks again with a guest that was found: reports how it is now, or a DEGRADED monitor with why."""
 
-    async def settle(self, uuid: UUID, *, by: Deadline) -> None:
+    async def settle(self, uuid: UUID, by: Deadline) -> None:
         """Learns the fate of orders whose deadline had passed when they were sent; raises OrderTimeout(sent=False)."""
-
-    async def suspend(self, uuid: UUID, *, by: Deadline) -> None:
-        """Asks for its vCPUs to stop; PAUSED follows."""
-
-    async def resume(self, uuid: UUID, *, by: Deadline) -> None:
-        """Asks for its vCPUs to run; RESUMED follows."""
-
-    async def shutdown(self, uuid: UUID, *, by: Deadline) -> None:
-        """Presses its power button; the guest decides what follows."""
-
-    async def reset(self, uuid: UUID, *, by: Deadline) -> None:
-        """Resets its machine; RESET follows."""
-
-    async def destroy(self, uuid: UUID, *, by: Deadline) -> None:
-        """Ends its process; EXITED follows."""
-
-    async def qmp(self, uuid: UUID, command: str, arguments: bytes, *, by: Deadline) -> bytes:
-        """A raw QMP command; raises Unsupported where there is no QMP."""
-        ...
-
-    async def log(self, name: str) -> str:
-        """The last that the hypervisor has said of the domain of this name; empty where there is nothing. Raises SystemFailure."""
-        ...
 
 
 class DeviceSource(Protocol):

@@ -21,6 +21,7 @@ from aiovirt.events.past import PastReader
 from aiovirt.events.segment import encode_block, encode_event, encode_memo
 from aiovirt.events.types import Event
 from aiovirt.model import orders
+from aiovirt.model.caller import Caller
 from aiovirt.model.orders import Request
 from aiovirt.system.carrier import ByteCarrier
 from aiovirt.system.log import get_logger
@@ -82,7 +83,7 @@ def refusal(why: Error) -> bytes:
 
 
 class Client:
-    """The process ``pid`` at the far side of ``carrier``, attached to ``engine`` at ``place``.
+    """The process ``pid`` of the user ``uid`` at the far side of ``carrier``, attached to ``engine`` at ``place``.
 
     ``news_after(position)`` gives what follows an event: up to which position, and the message; None where memory has lost it.
     ``hand_over(self, asked)`` begins to leave the host to it, or raises Error where it stays.
@@ -97,8 +98,10 @@ class Client:
         *,
         hand_over: Callable[[Client, HandOver], None],
         pid: int,
+        uid: int,
     ) -> None:
         self.pid = pid
+        self._uid = uid
         self.program = ""
         self._engine = engine
         self._place = place
@@ -143,7 +146,7 @@ class Client:
         with anyio.CancelScope(shield=True):
             async with anyio.create_task_group() as tasks:
                 for uuid in self.owned:
-                    tasks.start_soon(self._engine.destroy_owned, uuid)
+                    tasks.start_soon(self._engine.admission.destroy_owned, uuid)
 
     # -- what it says ----------------------------------------------------------------------
 
@@ -234,7 +237,7 @@ class Client:
     @property
     def owned(self) -> list[UUID]:
         """Guests that run, and end with it."""
-        entries = self._engine.entries
+        entries = self._engine.records.entries
         return [uuid for uuid, number in self._owned.items() if (entry := entries.find(uuid)) is not None and entry.id == number]
 
     def refuse(self, why: Error) -> None:
@@ -287,10 +290,11 @@ class Client:
         self._reply(answer)
 
     async def _do(self, number: int, request: Request[Any]) -> Answer:
-        value: object = await self._engine.call(request)
+        caller = Caller(origin="attached", pid=self.pid, uid=self._uid, program=self.program)
+        value: object = await self._engine.call(request, caller)
         if isinstance(request, orders.Create | orders.Start) and request.autodestroy:
             uuid = value if isinstance(value, UUID) else request.uuid if isinstance(request, orders.Start) else None
-            if uuid is not None and (entry := self._engine.entries.find(uuid)) is not None:
+            if uuid is not None and (entry := self._engine.records.entries.find(uuid)) is not None:
                 self._owned[uuid] = entry.id
         return Answer(number, encode_value(value))
 

@@ -26,7 +26,7 @@ from aiovirt.errors import AccessDenied, SystemFailure, Unsupported
 from aiovirt.events.bus import Bus
 from aiovirt.events.types import HostStarted, JournalDegraded
 from aiovirt.system import to_thread
-from aiovirt.system.again import contained, keep_on, refused_by_system
+from aiovirt.system.again import refused_by_system
 from aiovirt.system.background import Background
 from aiovirt.system.fork import not_for_children
 from aiovirt.system.identity import boot_id, host_uuid, net_namespace
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from aiovirt.engine.local import LocalEngine
     from aiovirt.engine.opening import Opened
     from aiovirt.engine.store import Store
-    from aiovirt.model.record import RunRecord
     from aiovirt.system.listener import Listener
 
 __all__ = ["Connection", "connect", "free"]
@@ -165,12 +164,17 @@ async def _open_test(address: Address, stack: AsyncExitStack) -> LocalEngine:
     from aiovirt.drivers.test.devices import TestDevices
     from aiovirt.drivers.test.driver import TestDriver, first_domain
     from aiovirt.engine.local import LocalEngine
+    from aiovirt.engine.records import Records
+    from aiovirt.engine.sink import EngineSink
 
-    engine = LocalEngine(address.uri, Bus(host=uuid4(), new_waker=new_waker), None)
-    tasks = await _enter(stack, engine)
-    engine.driver, engine.devices = TestDriver(engine), TestDevices(engine.publish)
-    engine.publish(HostStarted(uri=engine.uri, boot_id=await to_thread.run_sync(boot_id)))
-    engine.seed(first_domain())
+    bus = Bus(host=uuid4(), new_waker=new_waker)
+    records = Records(bus, None)
+    sink = EngineSink(records)
+    tasks = await _enter(stack, bus)
+    engine = LocalEngine(address.uri, records, sink=sink, driver=TestDriver(sink), devices=TestDevices(bus.publish), store=None)
+    stack.push_async_callback(_end_owned, engine)
+    bus.publish(HostStarted(uri=engine.uri, boot_id=await to_thread.run_sync(boot_id)))
+    engine.recovery.seed(first_domain())
     await tasks.start(_watch_devices, engine)
     return engine
 
@@ -181,6 +185,8 @@ async def _hold(address: Address, folders: Folders, stack: AsyncExitStack) -> Lo
     from aiovirt.engine import upkeep
     from aiovirt.engine.local import LocalEngine
     from aiovirt.engine.opening import open_journal
+    from aiovirt.engine.records import Records
+    from aiovirt.engine.sink import EngineSink
     from aiovirt.engine.store import Store
     from aiovirt.engine.timekeeping import watch_clock
     from aiovirt.hostdev.source import HostDevices
@@ -197,20 +203,20 @@ async def _hold(address: Address, folders: Folders, stack: AsyncExitStack) -> Lo
     journal = opened.journal or opened.later
     assert journal is not None
     stack.push_async_callback(journal.close, bus)
-    engine = LocalEngine(address.uri, bus, store)
     stack.push_async_callback(_flush_last, store)
-    tasks = await _enter(stack, engine)
+    tasks = await _enter(stack, bus)
     tasks.start_soon(store.write_runs)
     tasks.start_soon(journal.keep, bus)
     tasks.start_soon(watch_clock, bus, journal)
-    driver = QemuDriver(engine, tasks, run_dir=folders.sockets, log_dir=folders.logs, lock_dir=folders.guests)
+    records = Records(bus, store)
+    sink = EngineSink(records)
+    driver = QemuDriver(sink, tasks, run_dir=folders.sockets, log_dir=folders.logs, lock_dir=folders.guests)
     await driver.open()
     tasks.start_soon(driver.bound_logs)
     tasks.start_soon(driver.watch_monitors)
     goes_on = opened.started.resumed and opened.state.boot_id == boot != ""
     begins = None if goes_on else _why_anew(opened.started)
-    engine.driver = driver
-    engine.devices = HostDevices(
+    devices = HostDevices(
         bus.publish,
         known=opened.state.netdevs.values() if goes_on else (),
         known_pci=opened.state.pci.values() if goes_on else (),
@@ -218,12 +224,15 @@ async def _hold(address: Address, folders: Folders, stack: AsyncExitStack) -> Lo
         begins=begins,
         netns=netns,
     )
-    _tell_start(engine, opened)
-    engine.take_up(loaded)
+    engine = LocalEngine(address.uri, records, sink=sink, driver=driver, devices=devices, store=store)
+    stack.push_async_callback(_end_owned, engine)
+    _tell_start(bus, opened)
+    recovery = engine.recovery
+    recovery.take_up(loaded)
     await tasks.start(_watch_devices, engine)
-    for run in await engine.meet_again(loaded.runs):
-        tasks.start_soon(_go_on, engine, run)
-    tasks.start_soon(_find_left_out, engine, tasks)
+    for run in await recovery.meet_again(loaded.runs):
+        tasks.start_soon(recovery.go_on, run)
+    tasks.start_soon(recovery.find_left_out, tasks)
     tasks.start_soon(upkeep.follow_edits, engine, store)
     tasks.start_soon(upkeep.autostart, engine, store, boot)
     return engine
@@ -249,10 +258,10 @@ def _bus(host: UUID, opened: Opened) -> Bus:
     )
 
 
-def _tell_start(engine: LocalEngine, opened: Opened) -> None:
-    engine.publish(opened.started)
+def _tell_start(bus: Bus, opened: Opened) -> None:
+    bus.publish(opened.started)
     if opened.failure:
-        engine.publish(JournalDegraded(why=opened.failure.encode(errors="backslashreplace").decode()))
+        bus.publish(JournalDegraded(why=opened.failure.encode(errors="backslashreplace").decode()))
 
 
 def _why_anew(started: HostStarted) -> str | None:
@@ -262,47 +271,22 @@ def _why_anew(started: HostStarted) -> str | None:
     return "the host was booted since" if started.resumed else "what was known before is lost"
 
 
-async def _enter(stack: AsyncExitStack, engine: LocalEngine) -> TaskGroup:
-    """The tasks of the engine; when the block is left: owned guests end, then the tasks, then the streams."""
-    stack.callback(engine.bus.close)
-    background = await stack.enter_async_context(Background())
+async def _enter(stack: AsyncExitStack, bus: Bus) -> TaskGroup:
+    """The tasks of an engine; when the block is left they end, and then the streams."""
+    stack.callback(bus.close)
+    return (await stack.enter_async_context(Background())).group
 
-    async def end_owned() -> None:
-        with anyio.move_on_after(CLOSING_TIMEOUT, shield=True):
-            await engine.close()
 
-    stack.push_async_callback(end_owned)
-    return background.group
+async def _end_owned(engine: LocalEngine) -> None:
+    """The engine takes no more calls, and the guests that live for it alone end."""
+    with anyio.move_on_after(CLOSING_TIMEOUT, shield=True):
+        await engine.close()
 
 
 async def _flush_last(store: Store) -> None:
     """What is still only noted of the runs goes to disk."""
     with anyio.move_on_after(CLOSING_TIMEOUT, shield=True):
         await store.try_flush()
-
-
-async def _go_on(engine: LocalEngine, run: RunRecord) -> None:
-    """A guest that was left running goes on; one that lived for its connection alone ends."""
-    with contained(_log, "a guest that was found could not be taken on", domain=run.name):
-        if run.autodestroy:
-            await engine.destroy_owned(run.uuid)
-        else:
-            await engine.driver.reconnect(run.uuid)
-    engine.is_back(run.uuid)
-
-
-async def _find_left_out(engine: LocalEngine, tasks: TaskGroup) -> None:
-    """Looks again for guests that there was too little left to hold."""
-
-    async def find(works: Callable[[], None]) -> None:
-        while engine.left_out:
-            for run in await engine.meet_again(engine.left_out):
-                tasks.start_soon(_go_on, engine, run)
-            if engine.left_out:
-                raise SystemFailure(f"{len(engine.left_out)} guests cannot be held")
-        works()
-
-    await keep_on(find, _log, lost="guests that run cannot be held for now", back="all guests that run are held")
 
 
 async def _watch_devices(engine: LocalEngine, *, task_status: TaskStatus[None]) -> None:

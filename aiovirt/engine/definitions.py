@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 from uuid import UUID, uuid4
 
 import anyio
@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from aiovirt.engine.entries import Entry
 from aiovirt.engine.filled import Definition
+from aiovirt.engine.records import Records
 from aiovirt.engine.store import Store
 from aiovirt.errors import Error, OperationInvalid
 from aiovirt.model import orders
@@ -23,19 +24,17 @@ from aiovirt.system.background import shielded
 from aiovirt.system.deadlines import Deadline
 from aiovirt.system.log import get_logger
 
-if TYPE_CHECKING:
-    from aiovirt.engine.local import LocalEngine
-
 __all__ = ["Definitions", "parse_xml", "render_xml"]
 
 log = get_logger("engine")
 
 
 class Definitions:
-    """Those of ``engine``; ``store`` is None where nothing is kept."""
+    """Those of the domains in ``records``, as the driver's ``check`` lets them be; ``store`` is None where nothing is kept."""
 
-    def __init__(self, engine: LocalEngine, store: Store | None) -> None:
-        self._engine = engine
+    def __init__(self, records: Records, check: Callable[[DomainSpec], DomainSpec], store: Store | None) -> None:
+        self._records = records
+        self._check = check
         self._store = store
         self._changing = anyio.Lock()
 
@@ -43,14 +42,14 @@ class Definitions:
         """Keeps a definition, once the domain's turn has come; raises XMLInvalid, ConfigUnsupported, DomainExists, SystemFailure."""
         spec = await self.read(request.xml)
         while True:
-            entry = self._engine.entries.claim(spec)
+            entry = self._records.entries.claim(spec)
             try:
                 async with entry.turn(request, by):
-                    if self._engine.entries.find(entry.uuid) is entry:
+                    if self._records.entries.find(entry.uuid) is entry:
                         await shielded(self._keep(entry, spec, request.xml))
                         return entry.uuid
             finally:
-                self._engine.forget_unless_wanted(entry)
+                self._records.forget_unless_wanted(entry)
 
     async def _keep(self, entry: Entry, spec: DomainSpec, xml: str) -> None:
         """The files and the state, one with the other."""
@@ -62,19 +61,19 @@ class Definitions:
     def _defined(self, entry: Entry, spec: DomainSpec) -> None:
         detail = Detail.UPDATED if entry.is_persistent else Detail.ADDED
         entry.config, entry.is_unread = spec, False
-        view = self._engine.bus.folded.domains.get(entry.uuid)
+        view = self._records.bus.folded.domains.get(entry.uuid)
         state, reason = (view.state, view.reason) if view else (DomainState.SHUTOFF, Reason.UNKNOWN)
-        self._engine.publish_step(entry, Step(Lifecycle.DEFINED, detail, state, reason), cause=entry.cause)
-        self._engine.note_run(entry)
+        self._records.publish_step(entry, Step(Lifecycle.DEFINED, detail, state, reason), cause=entry.cause)
+        self._records.note_run(entry)
 
     async def edited(self, name: str) -> None:
         """The file of this definition may have been written or taken away by somebody else; what cannot be used is left alone."""
         assert self._store is not None
         async with self._changing:
             try:
-                others = {entry.uuid for entry in self._engine.entries if entry.name != name}
+                others = {entry.uuid for entry in self._records.entries if entry.name != name}
                 definition = await self._store.read_definition(name, others)
-                entry = self._engine.entries.named(name)
+                entry = self._records.entries.named(name)
                 if definition is not None:
                     await self._take_in(definition, self._store)
                 elif entry is not None and entry.is_persistent and await self._store.is_taken_away(name):
@@ -87,8 +86,8 @@ class Definitions:
 
     async def _take_in(self, definition: Definition, store: Store) -> None:
         spec = definition.spec
-        self._engine.driver.check(spec)
-        entry = self._engine.entries.claim(spec)  # what is refused is not filled in: its text may yet be mended
+        self._check(spec)
+        entry = self._records.entries.claim(spec)  # what is refused is not filled in: its text may yet be mended
         try:
             if definition.is_new:
                 await store.put_filled(definition)
@@ -96,11 +95,11 @@ class Definitions:
                 entry.autostart = await store.is_autostarted(spec.name)
                 self._defined(entry, spec)
         finally:
-            self._engine.forget_unless_wanted(entry)
+            self._records.forget_unless_wanted(entry)
 
     async def set_autostart(self, request: orders.SetAutostart, _: Deadline) -> None:
         """Marks a definition, or no longer; raises OperationInvalid where there is none, SystemFailure."""
-        await shielded(self._mark(self._engine.entries.get(request.uuid), enabled=request.enabled))
+        await shielded(self._mark(self._records.entries.get(request.uuid), enabled=request.enabled))
 
     async def _mark(self, entry: Entry, *, enabled: bool) -> None:
         async with self._changing:
@@ -113,13 +112,13 @@ class Definitions:
     async def ask_autostart(self, request: orders.AskAutostart, _: Deadline) -> bool:
         """Whether it is marked."""
         await checkpoint()
-        return self._engine.entries.get(request.uuid).autostart
+        return self._records.entries.get(request.uuid).autostart
 
     async def undefine(self, request: orders.Undefine, by: Deadline) -> None:
         """Forgets a definition; raises OperationInvalid where there is none, SystemFailure."""
-        entry = self._engine.entries.get(request.uuid)
+        entry = self._records.entries.get(request.uuid)
         async with entry.turn(request, by):
-            self._engine.entries.check(entry)
+            self._records.entries.check(entry)
             if not entry.is_persistent:
                 raise OperationInvalid("a transient domain has no definition to forget", subject=entry.subject)
             await shielded(self._forget(entry))
@@ -132,16 +131,16 @@ class Definitions:
 
     def _undefined(self, entry: Entry) -> None:
         entry.config, entry.is_unread, entry.autostart = None, False, False
-        view = self._engine.bus.folded.domains[entry.uuid]
-        self._engine.publish_step(entry, Step(Lifecycle.UNDEFINED, Detail.REMOVED, view.state, view.reason), cause=entry.cause)
-        self._engine.note_run(entry)
-        self._engine.forget_unless_wanted(entry)
+        view = self._records.bus.folded.domains[entry.uuid]
+        self._records.publish_step(entry, Step(Lifecycle.UNDEFINED, Detail.REMOVED, view.state, view.reason), cause=entry.cause)
+        self._records.note_run(entry)
+        self._records.forget_unless_wanted(entry)
 
     async def read(self, xml: str) -> DomainSpec:
         """The spec, with its uuid; raises XMLInvalid, ConfigUnsupported."""
         spec = await to_thread.run_sync(parse_xml, xml)
         spec = spec if spec.uuid else replace(spec, uuid=uuid4())
-        self._engine.driver.check(spec)
+        self._check(spec)
         return spec
 
 

@@ -13,8 +13,11 @@ from uuid import UUID
 
 import anyio
 
+from aiovirt.drivers.door import Save
 from aiovirt.errors import DomainExists, NoSuchDomain, OrderTimeout
-from aiovirt.model.orders import Destroy, Request
+from aiovirt.model.fact import Fact
+from aiovirt.model.lifecycle import belongs
+from aiovirt.model.orders import Destroy, Request, Turn
 from aiovirt.model.record import RunRecord
 from aiovirt.model.spec import DomainSpec
 from aiovirt.system.deadlines import Deadline
@@ -25,7 +28,8 @@ __all__ = ["Entries", "Entry"]
 class Entry:
     """One domain. ``config`` is what it is defined as, ``live`` what it runs with, ``run`` its record."""
 
-    def __init__(self, uuid: UUID, name: str, *, config: DomainSpec | None = None) -> None:
+    def __init__(self, uuid: UUID, name: str, *, config: DomainSpec | None = None, keep: Save | None = None) -> None:
+        self._keep = keep
         self.uuid = uuid
         self.name = name
         self.config = config
@@ -37,8 +41,10 @@ class Entry:
         self.autostart = False  # it is started with the host
         self.is_absent = False  # what is learned of it happened while no engine was there
         self.is_held = False  # it was left running, and its process was found alive
-        self._turn = anyio.Lock()
+        self._change = anyio.Lock(fast_acquire=True)  # a change has it, a job once it begins
+        self._job = anyio.Lock(fast_acquire=True)  # a job has it, and each change that is not urgent
         self._pending: tuple[Request[Any], str] | None = None
+        self._long: tuple[Request[Any], str] | None = None
         self._ending: tuple[Destroy, str] | None = None
 
     @property
@@ -53,32 +59,53 @@ class Entry:
 
     @property
     def order(self) -> Request[Any] | None:
-        """The order that is being carried out; destroy before all others."""
-        current = self._ending or self._pending
+        """The order that is being carried out; destroy before all others, a change before a job."""
+        current = self._ending or self._pending or self._long
         return current[0] if current else None
 
     @property
     def cause(self) -> str | None:
         """That order's id."""
-        current = self._ending or self._pending
+        current = self._ending or self._pending or self._long
         return current[1] if current else None
+
+    def cause_of(self, fact: Fact) -> str | None:
+        """The id of the order whose doing this is, or None."""
+        under_way = (self._ending, self._pending, self._long)
+        return next((each[1] for each in under_way if each is not None and belongs(fact, each[0])), None)
+
+    async def save(self, run: RunRecord) -> None:
+        """See :class:`aiovirt.drivers.door.Target`."""
+        self.run = run
+        if self._keep is not None:
+            await self._keep(run)
 
     @asynccontextmanager
     async def turn(self, request: Request[Any], by: Deadline) -> AsyncIterator[None]:
-        """One changing order at a time; raises OrderTimeout(sent=False) when its turn does not come.
+        """One changing order at a time, and one job; what is urgent goes on beside a job.
 
-        The domain may be another one, or gone, by then: see :meth:`Entries.check`.
+        Raises OrderTimeout(sent=False) when its turn does not come. The domain may be another one, or gone, by then: see
+        :meth:`Entries.check`.
         """
-        with by.scope() as scope:
-            await self._turn.acquire()
-        if scope.cancelled_caught:
-            raise OrderTimeout(f"another order on {self.name} has not ended", sent=False, subject=self.subject)
-        self._pending = (request, _order_id())
+        doing, taken = (request, _order_id()), list[anyio.Lock]()
         try:
+            with by.scope() as scope:
+                for lock in (self._change,) if request.rule.urgent else (self._job, self._change):
+                    await lock.acquire()
+                    taken.append(lock)
+            if scope.cancelled_caught:
+                raise OrderTimeout(f"another order on {self.name} has not ended", sent=False, subject=self.subject)
+            if request.rule.turn is Turn.JOB:
+                taken.pop().release()
+                self._long = doing
+            else:
+                self._pending = doing
             yield
         finally:
-            self._pending = None
-            self._turn.release()
+            self._long = None if self._long is doing else self._long
+            self._pending = None if self._pending is doing else self._pending
+            for lock in taken:
+                lock.release()
 
     def ending_by(self, request: Destroy) -> None:
         """A destroy is under way, whatever else is; what follows up to the end of the process is its doing."""
@@ -90,9 +117,10 @@ class Entry:
 
 
 class Entries:
-    """All of them, by uuid."""
+    """All of them, by uuid. ``keep`` is what keeps the record of a run, None where nothing is kept."""
 
-    def __init__(self) -> None:
+    def __init__(self, keep: Save | None = None) -> None:
+        self._keep = keep
         self._all: dict[UUID, Entry] = {}
 
     def __iter__(self) -> Iterator[Entry]:
@@ -112,6 +140,10 @@ class Entries:
     def named(self, name: str) -> Entry | None:
         """The entry of this name, or None."""
         return next((entry for entry in self._all.values() if entry.name == name), None)
+
+    def new(self, uuid: UUID, name: str, config: DomainSpec | None = None) -> Entry:
+        """One more."""
+        return self.add(Entry(uuid, name, config=config, keep=self._keep))
 
     def add(self, entry: Entry) -> Entry:
         """Takes it in."""
@@ -137,7 +169,7 @@ class Entries:
         known = self._all.get(spec.uuid)
         if known is not None and known.name != spec.name:
             raise DomainExists(f"domain {known.name!r} is already defined with uuid {spec.uuid}", subject=known.subject)
-        return known or self.add(Entry(spec.uuid, spec.name))
+        return known or self.new(spec.uuid, spec.name)
 
     def claim_new(self, spec: DomainSpec) -> Entry:
         """An entry for a transient domain; raises DomainExists when there is one already."""

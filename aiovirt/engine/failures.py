@@ -15,6 +15,8 @@ _CARRIED: Final[dict[str, tuple[str, ...]]] = {
     "HostHeld": ("pid",),
     "GuestFailed": ("log",),
     "CommandFailed": ("command", "error_class", "description"),
+    "Unsupported": ("order", "driver", "reason"),
+    "ConfigUnsupported": ("order", "driver", "reason"),
     "XMLInvalid": ("path", "line"),
     "AmbiguousDevice": ("candidates",),
     "OrderTimeout": ("sent",),
@@ -52,6 +54,8 @@ def error_of(failure: Failure) -> Error:
     else:
         error = kind.__new__(kind)
         for name, value in more.items():
+            if value is None and hasattr(kind, name):
+                continue  # one of an earlier version, which does not carry it
             setattr(error, name, tuple(cast("list[object]", value)) if isinstance(value, list) else value)
     Error.__init__(error, failure.message, code=_code(failure.code), domain=_domain(failure.domain), subject=failure.subject)
     return error

@@ -130,7 +130,7 @@ class Holder:
 
     async def _serve_one(self, carrier: Carrier) -> None:
         pid, uid = carrier.peer
-        client = Client(self._engine, self._place, carrier, self.news_after, hand_over=self._hand_over, pid=pid)
+        client = Client(self._engine, self._place, carrier, self.news_after, hand_over=self._hand_over, pid=pid, uid=uid)
         if uid not in {0, os.geteuid()}:
             client.refuse(AccessDenied(f"user {uid} may not attach to this host"))
             log.warning("a client was refused", pid=pid, uid=uid)
@@ -164,7 +164,7 @@ class Holder:
             raise HostHeld(f"this host is held by process {pid}: --take-over asks it to hand over, --wait waits for its end", pid=pid)
         for client in self.clients:
             if client.owned:
-                name = self._engine.entries.get(client.owned[0]).name
+                name = self._engine.records.entries.get(client.owned[0]).name
                 raise HostHeld(f"process {pid} keeps this host: the domain {name!r} lives as long as process {client.pid}", pid=pid)
         log.info("the host is handed over", to=who)
         self.has_successor = True
@@ -198,7 +198,7 @@ class Holder:
     def _is_needed(self) -> bool:
         """Whether a guest runs, or is to be started with the host."""
         views = self._engine.bus.state.domains.values()
-        return any(view.is_active for view in views) or any(entry.autostart for entry in self._engine.entries)
+        return any(view.is_active for view in views) or any(entry.autostart for entry in self._engine.records.entries)
 
     async def _watch_guests(self) -> None:
         async with Events(self._engine.bus).subscribe(DomainLifecycle) as news:

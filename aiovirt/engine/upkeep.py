@@ -13,6 +13,7 @@ from aiovirt.engine.local import LocalEngine
 from aiovirt.engine.store import Store
 from aiovirt.errors import Error
 from aiovirt.model import orders
+from aiovirt.model.caller import ENGINE
 from aiovirt.system import to_thread
 from aiovirt.system.again import contained, keep_on
 from aiovirt.system.inotify import IN_CLOSE_WRITE, IN_DELETE, IN_MOVED_FROM, IN_MOVED_TO, FolderWatch
@@ -28,7 +29,7 @@ log = get_logger("engine")
 
 async def autostart(engine: LocalEngine, store: Store, boot_id: str) -> None:
     """Once in each boot, starts the domains that are to be; what fails is reported, one by one, and keeps no other from starting."""
-    due = [entry for entry in engine.entries if entry.autostart]
+    due = [entry for entry in engine.records.entries if entry.autostart]
     try:
         if not await store.first_in_this_boot(boot_id):
             return
@@ -43,10 +44,10 @@ async def autostart(engine: LocalEngine, store: Store, boot_id: str) -> None:
 
 async def _start(engine: LocalEngine, entry: Entry, limit: anyio.CapacityLimiter) -> None:
     async with limit:
-        if engine.state_of(entry.uuid).is_active:
+        if engine.records.state_of(entry.uuid).is_active:
             return
         with contained(log, "a domain could not be started with the host", domain=entry.name):
-            await engine.call(orders.Start(uuid=entry.uuid))
+            await engine.call(orders.Start(uuid=entry.uuid), ENGINE)
 
 
 async def follow_edits(engine: LocalEngine, store: Store) -> None:
@@ -72,7 +73,7 @@ async def _follow(engine: LocalEngine, store: Store, looked_at: set[str], works:
 
 def _every(engine: LocalEngine) -> set[str]:
     """What is known: the kernel may have had to leave some out."""
-    return {entry.name for entry in engine.entries if entry.config is not None}
+    return {entry.name for entry in engine.records.entries if entry.config is not None}
 
 
 def _is_definition(name: str) -> bool:

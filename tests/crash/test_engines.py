@@ -193,7 +193,7 @@ def nothing(_: Place, __: dict[str, int]) -> set[str]:
 def test_no_guest_is_killed_for_what_is_wrong_around_it(
     backend: str, mischief: Callable[[Place, dict[str, int]], set[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("aiovirt.drivers.qemu.driver.ADOPT_TIMEOUT", 0.5)
+    monkeypatch.setattr("aiovirt.drivers.qemu.guests.ADOPT_TIMEOUT", 0.5)
 
     async def program() -> None:
         pids = await left_behind(place)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import anyio
 import pytest
@@ -43,7 +43,7 @@ def driver(host: aiovirt.Host) -> TestDriver:
 
 def consistent(host: aiovirt.Host) -> bool:
     """Whether what is listed is what the engine answers for."""
-    entries = {entry.uuid for entry in getattr(host.engine, "entries")}  # noqa: B009
+    entries = {entry.uuid for entry in getattr(host.engine, "records").entries}  # noqa: B009
     return entries == {domain.uuid for domain in host.domains()}
 
 
@@ -163,7 +163,7 @@ async def test_a_destroy_that_was_given_up_still_says_whose_doing_it_was(host: a
     async def slow(*_: object, **__: object) -> None:
         raise aiovirt.OrderTimeout("it does not end", sent=True)
 
-    monkeypatch.setattr(driver(host), "destroy", slow)
+    monkeypatch.setattr(driver(host), "perform", slow)
     with pytest.raises(aiovirt.OrderTimeout):
         await domain.destroy(timeout=1)
     control(host).crash(domain)
@@ -173,13 +173,13 @@ async def test_a_destroy_that_was_given_up_still_says_whose_doing_it_was(host: a
 async def test_an_order_is_done_when_its_event_was_seen_whatever_came_after(host: aiovirt.Host, monkeypatch: pytest.MonkeyPatch) -> None:
     domain = host.domain("test")
     await domain.suspend()
-    sink = getattr(host.engine, "fact")  # noqa: B009
+    report = driver(host).report
 
-    async def resume_and_fail(uuid: UUID, **_: object) -> None:
-        sink(uuid, Fact.RESUMED)
-        sink(uuid, Fact.IO_ERROR)
+    async def resume_and_fail(*_: object) -> None:
+        report(domain.uuid, Fact.RESUMED)
+        report(domain.uuid, Fact.IO_ERROR)
 
-    monkeypatch.setattr(driver(host), "resume", resume_and_fail)
+    monkeypatch.setattr(driver(host), "perform", resume_and_fail)
     await domain.resume(timeout=5)
     assert domain.state is aiovirt.DomainState.PAUSED
 
@@ -190,7 +190,7 @@ async def test_an_order_whose_domain_ends_first_says_so(host: aiovirt.Host, worl
     async def end(*_: object, **__: object) -> None:
         world.crash(domain)
 
-    monkeypatch.setattr(driver(host), "suspend", end)
+    monkeypatch.setattr(driver(host), "perform", end)
     before = anyio.current_time()
     with pytest.raises(aiovirt.OperationInvalid, match="ended first"):
         await domain.suspend(timeout=50)
@@ -244,4 +244,4 @@ async def test_a_guest_that_ends_as_its_connection_does_disturbs_nobody(monkeypa
             control(host).crash(domain)
             raise aiovirt.OperationInvalid("the domain is not running")
 
-        monkeypatch.setattr(driver(host), "destroy", gone)
+        monkeypatch.setattr(driver(host), "perform", gone)

@@ -21,10 +21,12 @@ import aiovirt
 from aiovirt import Domain, DomainState, Host
 from aiovirt.engine.attached import AttachedEngine
 from aiovirt.engine.connect import Connection
+from aiovirt.engine.local import LocalEngine
 from aiovirt.errors import HostGone, HostHeld, NoConnect, OrderTimeout
 from aiovirt.events import DomainEvent, DomainLifecycle, Event, MonitorHealth, NetdevAdded
 from aiovirt.events.cursor import parse_cursor
 from aiovirt.events.segment import decode_event
+from aiovirt.model.caller import Caller
 from aiovirt.model.netdev import Netdev
 from aiovirt.model.orders import AskXML
 from aiovirt.wire.attach import Frames, framed
@@ -274,12 +276,32 @@ async def test_the_end_of_the_holder_is_told_and_gone_on_from(place: Place) -> N
 @asynccontextmanager
 async def stopped(domain: Domain, holder: Host) -> AsyncIterator[None]:
     """Its QEMU does not answer meanwhile."""
-    run = holder.engine.entries.get(domain.uuid).run  # type: ignore[attr-defined]
+    run = holder.engine.records.entries.get(domain.uuid).run  # type: ignore[attr-defined]
     os.kill(run.process.pid, signal.SIGSTOP)
     try:
         yield
     finally:
         os.kill(run.process.pid, signal.SIGCONT)
+
+
+async def test_the_engine_knows_who_asks(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with aiovirt.connect(place.uri) as holder, place.attach() as host:
+        engine = holder.engine
+        assert isinstance(engine, LocalEngine)
+        asked: list[Caller] = []
+
+        def check(_: object, caller: Caller) -> None:
+            asked.append(caller)
+            raise aiovirt.AccessDenied("not today")
+
+        monkeypatch.setattr(engine.admission, "check", check)
+        for each in (host, holder):
+            with pytest.raises(aiovirt.AccessDenied, match="not today"):
+                await each.define(place.spec())
+    (attached, here) = asked
+    assert (attached.origin, attached.uid, attached.pid) == ("attached", os.geteuid(), os.getpid())
+    assert attached.program
+    assert here == Caller(origin="process")
 
 
 async def test_cancelling_an_order_gives_it_up_there(place: Place) -> None:

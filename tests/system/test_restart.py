@@ -316,7 +316,7 @@ async def test_a_guest_that_was_found_in_a_shortage_is_spoken_to_when_that_is_ov
             raise failures.pop()
         return await real(path, **keys)
 
-    monkeypatch.setattr("aiovirt.drivers.qemu.driver.connect_unix", short)
+    monkeypatch.setattr("aiovirt.drivers.qemu.guests.connect_unix", short)
     async with aiovirt.connect(place.uri) as host:
         domain = await heard(host, "found", MonitorHealth.CONNECTED)
         assert domain.state is DomainState.RUNNING

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from aiovirt.drivers.qemu import driver
+from aiovirt.drivers.qemu import guests
 from aiovirt.drivers.qemu.emulator import find_emulator
 from aiovirt.model.spec import DomainSpec
 from aiovirt.model.units import MiB
@@ -51,6 +51,6 @@ def test_a_shortage_says_nothing_of_kvm(monkeypatch: pytest.MonkeyPatch, number:
     monkeypatch.setattr(Path, "open", fail)
     if passes:
         with pytest.raises(OSError, match=os.strerror(number)):
-            driver._has_kvm()
+            guests._has_kvm()
     else:
-        assert not driver._has_kvm()
+        assert not guests._has_kvm()

@@ -1,0 +1,146 @@
+"""What stands before every order: its permission, whether the driver can, the domain's state, and its turn.
+
+Nothing is sent before all of that holds. What holds for an order is declared with it (:mod:`aiovirt.model.orders.rule`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Final, TypeVar
+from uuid import UUID
+
+from aiovirt.drivers.door import Driver
+from aiovirt.engine.entries import Entry
+from aiovirt.engine.records import Records
+from aiovirt.errors import AccessDenied, Error, OperationInvalid, OrderTimeout, Unsupported
+from aiovirt.events.feed import Events
+from aiovirt.events.types import DomainEvent, DomainLifecycle, DomainReboot
+from aiovirt.model.caller import Caller
+from aiovirt.model.orders import Destroy, Request
+from aiovirt.model.orders.rule import Rule, Turn
+from aiovirt.model.state import DomainState, Lifecycle
+from aiovirt.system.deadlines import Deadline
+from aiovirt.system.log import get_logger
+
+__all__ = ["Admission"]
+
+R = TypeVar("R")
+CLOSING_TIMEOUT: Final = 10.0
+log = get_logger("engine")
+
+
+class Admission:
+    """Of orders about the domains in ``records``, which ``driver`` carries out."""
+
+    def __init__(self, records: Records, driver: Driver) -> None:
+        self._records = records
+        self._driver = driver
+        self._events = Events(records.bus)
+
+    def check(self, kind: type[Request[Any]], caller: Caller) -> None:
+        """Raises AccessDenied where ``caller`` may not give such an order, Unsupported where the driver cannot carry it out."""
+        rule = kind.rule
+        if (lacking := caller.lacks(rule.permissions)) is not None:
+            raise AccessDenied(f"{rule.verb} needs the permission {lacking}")
+        if rule.by_engine or (why := self._driver.can(kind)) is None:
+            return
+        driver = self._driver.name
+        raise Unsupported(f"the {driver} driver cannot {rule.verb}: {why}", order=kind.__name__, driver=driver, reason=why)
+
+    async def perform(self, order: Any, by: Deadline) -> Any:  # noqa: ANN401 - any order about one domain, and its own answer
+        """Carries out an order about one domain, once it is its turn.
+
+        Raises NoSuchDomain, OperationInvalid where the domain is not in a state for it, OrderTimeout, and what the driver raises.
+        """
+        entry = self._records.entries.get(order.uuid)
+        rule: Rule = order.rule
+        if rule.turn is Turn.READ or rule.turn is Turn.NOW:
+            self._check_state(entry, rule)
+            return await (self._end(entry, order, by) if isinstance(order, Destroy) else self._driver.perform(order, entry, by))
+        self._check_active(entry, rule)
+        async with self.turn(entry, order, by):
+            if self._records.state_of(entry.uuid) in rule.already:
+                return None
+            return await self.carry_out(entry, order, by)
+
+    @asynccontextmanager
+    async def turn(self, entry: Entry, order: Request[Any], by: Deadline) -> AsyncIterator[None]:
+        """Its turn: no order is under way whose outcome is not known, and the domain is in a state for this one."""
+        async with entry.turn(order, by):
+            if self._records.state_of(entry.uuid).is_active:
+                await self._driver.settle(entry.uuid, by)
+            self._records.entries.check(entry)
+            self._check_state(entry, order.rule)
+            yield
+
+    async def carry_out(self, entry: Entry, order: Request[R], by: Deadline) -> R:
+        """Gives the order to the driver and waits for the event by which it is done, armed before it is given.
+
+        Raises OperationInvalid when the domain ended instead, OrderTimeout(sent=True) when nothing is heard in time.
+        """
+        rule = order.rule
+        if not rule.done:
+            return await self._driver.perform(order, entry, by)
+        async with self._events.subscribe(DomainEvent, subject=entry.subject) as events:
+            answer = await self._driver.perform(order, entry, by)
+            with by.scope() as scope:
+                while (happened := _outcome(await events.receive())) not in rule.done:
+                    if happened is Lifecycle.STOPPED:
+                        raise OperationInvalid("the domain ended first", subject=entry.subject)
+            if scope.cancelled_caught:
+                raise OrderTimeout("its outcome was not seen in time", sent=True, subject=entry.subject)
+        if rule.asks_after:
+            await self._ask_after(entry, order, by)
+        return answer
+
+    async def _ask_after(self, entry: Entry, order: Request[Any], by: Deadline) -> None:
+        try:
+            await self._driver.settle(entry.uuid, by)
+        except OrderTimeout as late:
+            why = f"{order.rule.verb} was done; how the domain is now was not seen in time"
+            raise OrderTimeout(why, sent=True, subject=entry.subject) from late
+
+    async def _end(self, entry: Entry, order: Destroy, by: Deadline) -> None:
+        entry.ending_by(order)
+        try:
+            await self.carry_out(entry, order, by)
+        except OperationInvalid:
+            entry.ended()  # there was nothing to end: what comes next is not this order's doing
+            raise
+
+    async def destroy_owned(self, uuid: UUID) -> None:
+        """Ends a guest that lives for its connection alone; one that has ended, or cannot, keeps nobody."""
+        try:
+            await self.perform(Destroy(uuid=uuid), Deadline.after(CLOSING_TIMEOUT))
+        except Error as error:
+            log.info("a guest was not ended", domain=str(uuid), error=str(error))
+
+    def _check_active(self, entry: Entry, rule: Rule) -> None:
+        """What is only for running domains does not wait for its turn with one that does not run."""
+        if rule.states is not None and DomainState.SHUTOFF not in rule.states:
+            state = self._records.state_of(entry.uuid)
+            if not state.is_active:
+                raise OperationInvalid("the domain is not running", subject=entry.subject)
+
+    def _check_state(self, entry: Entry, rule: Rule) -> None:
+        if rule.states is not None and (state := self._records.state_of(entry.uuid)) not in rule.states:
+            raise OperationInvalid(_why_not(state, rule.states), subject=entry.subject)
+
+
+def _outcome(event: DomainEvent) -> object:
+    """The event, as a rule's ``done`` has it."""
+    if isinstance(event, DomainLifecycle):
+        return event.kind
+    return "reboot" if isinstance(event, DomainReboot) else None
+
+
+_RUNNING: Final = frozenset({DomainState.RUNNING})
+
+
+def _why_not(state: DomainState, allowed: frozenset[DomainState]) -> str:
+    if not state.is_active or allowed == _RUNNING:
+        return "the domain is not running"
+    if state is DomainState.RUNNING or DomainState.SHUTOFF in allowed:
+        return "the domain is already running"
+    return f"the domain is {state}"

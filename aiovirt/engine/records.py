@@ -1,0 +1,91 @@
+"""What an engine knows of its domains beyond their published state, and how that state is published."""
+
+from __future__ import annotations
+
+from typing import Final
+from uuid import UUID
+
+from msgspec.structs import replace
+
+from aiovirt.engine.entries import Entries, Entry
+from aiovirt.engine.store import Store
+from aiovirt.events.bus import Bus
+from aiovirt.events.types import DomainLifecycle
+from aiovirt.model import orders
+from aiovirt.model.lifecycle import Step
+from aiovirt.model.state import DomainState
+
+__all__ = ["Records"]
+
+_MAKE: Final = (orders.Define, orders.Create, orders.Start)
+"""Orders that are about to make a domain what is there."""
+
+
+class Records:
+    """Those of the host that ``bus`` is of; ``store`` is None where nothing is kept."""
+
+    def __init__(self, bus: Bus, store: Store | None) -> None:
+        self.bus = bus
+        self.entries = Entries(store.save_run if store else None)
+        self._store = store
+        self._last_id = 0
+
+    def next_id(self) -> int:
+        """A number that no run has had."""
+        self._last_id += 1
+        return self._last_id
+
+    def has_had(self, number: int) -> None:
+        """This number is taken: no run gets it, nor one below."""
+        self._last_id = max(self._last_id, number)
+
+    def state_of(self, uuid: UUID) -> DomainState:
+        """The state as the journal has it; SHUTOFF for a domain that is only about to be."""
+        view = self.bus.folded.domains.get(uuid)
+        return view.state if view else DomainState.SHUTOFF
+
+    def publish_step(self, entry: Entry, moved: Step, source_time: int | None = None, cause: str | None = None) -> None:
+        """Publishes one lifecycle event."""
+        self.bus.publish(
+            DomainLifecycle(
+                uuid=entry.uuid,
+                name=entry.name,
+                kind=moved.kind,
+                detail=moved.detail,
+                state=moved.state,
+                reason=moved.reason,
+                id=entry.id if moved.state.is_active else None,
+                persistent=entry.is_persistent,
+                source_time=source_time,
+                cause=cause,
+                missed=entry.is_absent and cause is None,
+            )
+        )
+
+    def ended(self, entry: Entry) -> None:
+        """Nothing runs of it any more."""
+        entry.live, entry.live_xml, entry.run, entry.id = None, None, None, None
+        entry.is_absent = entry.is_held = False
+        entry.ended()
+        self.forget_unless_wanted(entry)
+        if self._store:
+            self._store.note_run(entry.uuid, None)
+
+    def forget_unless_wanted(self, entry: Entry) -> None:
+        """An entry is there for a definition, a run, or an order that is about to make it one."""
+        wanted = entry.is_persistent or self.state_of(entry.uuid).is_active or isinstance(entry.order, _MAKE)
+        if not wanted:
+            self.entries.drop(entry)
+
+    def note_run(self, entry: Entry) -> None:
+        """The state of its run is kept, as it is now."""
+        view = self.bus.folded.domains.get(entry.uuid)
+        if entry.run is None or view is None or self._store is None:
+            return
+        entry.run = replace(entry.run, state=view.state, reason=view.reason, persistent=view.persistent)
+        self._store.note_run(entry.uuid, entry.run)
+
+    def is_back(self, uuid: UUID) -> None:
+        """All that this guest did while no engine was there is published; what it does from now on happens now."""
+        if entry := self.entries.find(uuid):
+            entry.is_absent = False
