@@ -108,8 +108,9 @@ bench: setup-tests ## every benchmark, each beside its contenders
 promises: setup-tests ## the quick form of the benchmarks, held against benchmarks/promises.toml
 	@$(PY) -m benchmarks.promises
 
-docs: setup-tests ## docs/events.md and docs/aiovirt.1, from what the events' classes and the verbs say of themselves
+docs: setup-tests ## docs/events.md, docs/drivers.md and docs/aiovirt.1, from what events' classes, orders and verbs say of themselves
 	@$(PY) -m docs.generate_events
+	@$(PY) -m docs.generate_drivers
 	@$(PY) -m docs.generate_man
 
 clean: ## remove what the other targets made here

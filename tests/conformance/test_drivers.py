@@ -1,4 +1,4 @@
-"""Every driver, held to the same table: the same orders lead to the same events, states and errors."""
+"""Every driver by the public suite: the same orders lead to the same events, states and errors."""
 
 from __future__ import annotations
 
@@ -6,26 +6,26 @@ import tempfile
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
 
 import aiovirt
-from aiovirt import Domain, DomainState, Host
-from aiovirt.events import DomainChanged, DomainLifecycle, DomainReboot, MonitorHealth
+from aiovirt import DomainState, Host
+from aiovirt.drivers.door import Target
+from aiovirt.drivers.qemu import driver as qemu_driver
+from aiovirt.drivers.test import driver as memory_driver
+from aiovirt.engine.local import LocalEngine
+from aiovirt.events import DomainChanged
+from aiovirt.model import orders
+from aiovirt.model.orders import Request
 from aiovirt.model.spec import DomainSpec
+from aiovirt.system.deadlines import Deadline
+from aiovirt.testing.conformance import EVENTS, REFUSED, Bench, check_events, check_order, check_refused, orders_of_drivers
 from tests.system.conftest import PATIENCE, Place, engine_of
 
 pytestmark = pytest.mark.anyio
-
-
-class Bench:
-    """A host, and a guest that is ready for its power button when ``up`` returns."""
-
-    def __init__(self, host: Host, spec: DomainSpec, up: anyio.Event) -> None:
-        self.host = host
-        self.spec = spec
-        self.up = up
 
 
 @asynccontextmanager
@@ -35,7 +35,7 @@ async def memory() -> AsyncIterator[Bench]:
     async with aiovirt.connect("test:///default") as host:
         await host.domain("test").destroy()
         await host.domain("test").undefine()
-        yield Bench(host, DomainSpec(name="tiny", memory=16 * aiovirt.MiB), up)
+        yield Bench(host, DomainSpec(name="tiny", memory=16 * aiovirt.MiB), up.wait, memory_driver.HANDLERS.refusal)
 
 
 @asynccontextmanager
@@ -60,7 +60,7 @@ async def attached() -> AsyncIterator[Bench]:
 async def held(spec: DomainSpec, up: anyio.Event, connection: AbstractAsyncContextManager[Host]) -> AsyncIterator[Bench]:
     async with connection as host:
         try:
-            yield Bench(host, spec, up)
+            yield Bench(host, spec, up.wait, qemu_driver.HANDLERS.refusal)
         finally:
             with anyio.CancelScope(shield=True):  # also when the test failed: guests outlive it
                 for domain in host.domains(active=True):
@@ -74,55 +74,14 @@ async def bench(request: pytest.FixtureRequest) -> AsyncIterator[Bench]:
             yield made
 
 
-# what is ordered, in turn -> what is told, the state at the end
-TABLE: dict[str, tuple[list[str], list[str], DomainState]] = {
-    "start": (["start"], ["started booted"], DomainState.RUNNING),
-    "start paused": (["start_paused"], ["started booted", "suspended paused"], DomainState.PAUSED),
-    "suspend": (["start", "suspend"], ["started booted", "suspended paused"], DomainState.PAUSED),
-    "suspend twice": (["start", "suspend", "suspend"], ["started booted", "suspended paused"], DomainState.PAUSED),
-    "resume": (["start_paused", "resume"], ["started booted", "suspended paused", "resumed unpaused"], DomainState.RUNNING),
-    "reset": (["start", "reset"], ["started booted", "reboot by the host"], DomainState.RUNNING),
-    "shutdown": (
-        ["start", "wait_up", "shutdown", "wait_off"],
-        ["started booted", "shutdown finished after guest request", "stopped shutdown"],
-        DomainState.SHUTOFF,
-    ),
-    "destroy": (["start", "destroy"], ["started booted", "stopped destroyed"], DomainState.SHUTOFF),
-    "destroy paused": (["start_paused", "destroy"], ["started booted", "suspended paused", "stopped destroyed"], DomainState.SHUTOFF),
-    "start again": (["start", "destroy", "start"], ["started booted", "stopped destroyed", "started booted"], DomainState.RUNNING),
-}
-
-
-async def give(bench: Bench, domain: Domain, order: str) -> None:
-    match order:
-        case "start_paused":
-            await domain.start(paused=True)
-        case "wait_up":
-            await bench.up.wait()
-        case "wait_off":
-            await domain.wait_for_state(DomainState.SHUTOFF)
-        case _:
-            await getattr(domain, order)()
-
-
-@pytest.mark.parametrize("name", TABLE)
+@pytest.mark.parametrize("name", EVENTS)
 async def test_orders_lead_to_the_same_events(bench: Bench, name: str) -> None:
-    orders, told, state = TABLE[name]
-    domain = await bench.host.define(bench.spec)
-    async with bench.host.events.subscribe(DomainLifecycle, DomainReboot, subject=domain) as events:
-        for order in orders:
-            await give(bench, domain, order)
-        heard = [await events.receive() for _ in told]
-        assert [" ".join(event.describe()[1:]) for event in heard] == told
-        with pytest.raises(anyio.WouldBlock):
-            events.receive_nowait()
-    status = domain.status
-    assert status.state is state
-    assert status.monitor is (MonitorHealth.CONNECTED if state.is_active else None)
-    assert status.as_of == heard[-1].cursor or state is DomainState.RUNNING
-    assert (domain.id is not None) == state.is_active
-    if state.is_active:
-        await domain.destroy()
+    await check_events(bench, name)
+
+
+@pytest.mark.parametrize("kind", orders_of_drivers(), ids=lambda kind: kind.__name__)
+async def test_an_order_is_carried_out_or_refused_before_anything_is_sent(bench: Bench, kind: type[Request[Any]]) -> None:
+    await check_order(bench, kind)
 
 
 async def test_what_it_runs_with_is_known_while_it_runs(bench: Bench) -> None:
@@ -138,31 +97,9 @@ async def test_what_it_runs_with_is_known_while_it_runs(bench: Bench) -> None:
     assert domain.view.machine is None
 
 
-@pytest.mark.parametrize(
-    ("orders", "refused"),
-    [
-        ([], "suspend"),
-        ([], "resume"),
-        ([], "shutdown"),
-        ([], "reset"),
-        ([], "destroy"),
-        (["start"], "start"),
-        (["start"], "resume"),
-        (["start_paused"], "shutdown"),
-    ],
-)
-async def test_orders_that_do_not_fit_are_refused_alike(bench: Bench, orders: list[str], refused: str) -> None:
-    domain = await bench.host.define(bench.spec)
-    for order in orders:
-        await give(bench, domain, order)
-    async with bench.host.events.subscribe(DomainLifecycle, DomainReboot, subject=domain) as events:
-        with pytest.raises(aiovirt.OperationInvalid) as no:
-            await give(bench, domain, refused)
-        with pytest.raises(anyio.WouldBlock):
-            events.receive_nowait()
-    assert no.value.code == 55
-    if domain.is_active:
-        await domain.destroy()
+@pytest.mark.parametrize(("given", "refused"), REFUSED)
+async def test_orders_that_do_not_fit_are_refused_alike(bench: Bench, given: tuple[str, ...], refused: str) -> None:
+    await check_refused(bench, given, refused)
 
 
 async def test_a_transient_domain_is_gone_when_it_ends(bench: Bench) -> None:
@@ -188,3 +125,36 @@ async def test_ids_are_never_used_twice(bench: Bench) -> None:
         seen.append(domain.id)
         await domain.destroy()
     assert len(set(seen)) == 3
+
+
+# -- the suite can fail ------------------------------------------------------------------------
+
+
+async def test_a_driver_that_claims_what_it_cannot_is_found_out() -> None:
+    async with memory() as bench:
+        bench.can = lambda _: None
+        with pytest.raises(aiovirt.Unsupported):
+            await check_order(bench, orders.AskQMP)
+
+
+async def test_a_driver_that_is_asked_for_what_it_cannot_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with memory() as bench:
+        assert isinstance(bench.host.engine, LocalEngine)
+        monkeypatch.setattr(bench.host.engine.admission, "check", lambda *_: None)
+        with pytest.raises(AssertionError, match="was given to it all the same"):
+            await check_order(bench, orders.AskQMP)
+
+
+async def test_a_driver_that_leads_elsewhere_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with memory() as bench:
+        assert isinstance(bench.host.engine, LocalEngine)
+
+        driver = bench.host.engine.driver
+        perform = driver.perform
+
+        async def elsewhere(order: Request[Any], domain: Target, by: Deadline) -> object:
+            return await perform(orders.Shutdown(uuid=domain.uuid) if isinstance(order, orders.Reset) else order, domain, by)
+
+        monkeypatch.setattr(driver, "perform", elsewhere)
+        with pytest.raises(AssertionError, match="shutdown finished"):
+            await check_events(bench, "reset")
