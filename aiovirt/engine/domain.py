@@ -22,7 +22,7 @@ from aiovirt.model.words import checked_word, encoded_arguments
 from aiovirt.text import plain
 
 if TYPE_CHECKING:
-    from aiovirt.engine.proxy import QMPProxy
+    from aiovirt.drivers.qemu.proxy import QMPProxy
     from aiovirt.model.spec import DomainSpec
     from aiovirt.model.view import DomainView
 
@@ -208,7 +208,7 @@ class Domain:
         Entering raises Unsupported where there is no QMP, OperationInvalid when the domain is not running, and
         SystemFailure when no socket can be made at ``path``, as when there is something else.
         """
-        from aiovirt.engine.proxy import QMPProxy
+        from aiovirt.drivers.qemu.proxy import QMPProxy
 
         return QMPProxy(self._engine, self._uuid, path, timeout)
 

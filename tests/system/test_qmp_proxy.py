@@ -28,7 +28,7 @@ from qemu.qmp.qmp_client import ExecuteError
 
 import aiovirt
 from aiovirt import DomainState
-from aiovirt.engine.refusals import _REACHES_OUR_MONITOR, _REFUSED
+from aiovirt.drivers.qemu.refusals import _REACHES_OUR_MONITOR, _REFUSED
 from aiovirt.events import DomainLifecycle, DomainQMP, Lifecycle, MonitorHealth, MonitorResumed, MonitorStalled
 from aiovirt.wire.qmp.server import QMPServer
 from tests.system.conftest import PATIENCE, Place

@@ -13,7 +13,7 @@ from uuid import UUID
 
 import aiovirt
 from aiovirt import Domain, DomainState, DomainStatus, Host, MiB
-from aiovirt.engine.proxy import QMPProxy
+from aiovirt.drivers.qemu.proxy import QMPProxy
 from aiovirt.events import (
     BusDevice,
     DomainEvent,

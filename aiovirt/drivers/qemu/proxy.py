@@ -3,7 +3,7 @@
 What they ask goes the way of every question (``Engine.call``), and what they hear of is what is on the
 bus, so it makes no difference where the engine is. QMP itself is in :mod:`aiovirt.wire.qmp.server`;
 what may not be asked is in
-:mod:`aiovirt.engine.refusals`; here is in which order things are said. Nothing here speaks with QEMU.
+:mod:`aiovirt.drivers.qemu.refusals`; here is in which order things are said. Nothing here speaks with QEMU.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 from os import PathLike, fspath
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Protocol, Self
 from uuid import UUID
 
 import anyio
 from anyio.abc import TaskGroup
 from msgspec import Raw
 
-from aiovirt.engine.refusals import refusal
-from aiovirt.engine.seam import Engine
+from aiovirt.drivers.qemu.refusals import refusal
 from aiovirt.errors import CommandFailed, Error, EventGap, InvalidArgument, SystemFailure
+from aiovirt.events.bus import Bus
 from aiovirt.events.feed import Events
 from aiovirt.events.reader import Subscription
 from aiovirt.events.types import DomainLifecycle, DomainQMP
@@ -44,13 +44,25 @@ CHUNK: Final = 4096
 
 log = get_logger("engine")
 
+
+class _Engine(Protocol):
+    """What is needed of the engine, wherever that is."""
+
+    @property
+    def bus(self) -> Bus: ...
+
+    async def call(self, request: AskQMP, /) -> bytes:
+        """The answer to one command."""
+        ...
+
+
 # -- the door ----------------------------------------------------------------------------------
 
 
 class QMPProxy:
     """The block of :meth:`aiovirt.Domain.qmp_proxy`. ``path`` is where its socket is."""
 
-    def __init__(self, engine: Engine, uuid: UUID, path: str | PathLike[str], timeout: float) -> None:
+    def __init__(self, engine: _Engine, uuid: UUID, path: str | PathLike[str], timeout: float) -> None:
         self.path = fspath(path)
         self._engine = engine
         self._uuid = uuid

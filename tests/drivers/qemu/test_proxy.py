@@ -20,9 +20,9 @@ from anyio.abc import SocketAttribute, SocketStream
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 import aiovirt
+from aiovirt.drivers.qemu.proxy import CLIENTS, WAITING
+from aiovirt.drivers.qemu.refusals import refusal
 from aiovirt.engine.domain import Domain
-from aiovirt.engine.proxy import CLIENTS, WAITING
-from aiovirt.engine.refusals import refusal
 from aiovirt.errors import CommandFailed, ConnectionLost, HostGone, OrderTimeout
 from aiovirt.events import DomainLifecycle, DomainQMP, Lifecycle
 from aiovirt.events.bus import Bus
