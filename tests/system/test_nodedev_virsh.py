@@ -395,7 +395,7 @@ async def test_a_shortage_is_raised_and_says_nothing_of_what_a_device_has(made_u
     monkeypatch.setattr(socket, "if_indextoname", lambda _: "eth0")
     device = PCIDevice(address=address) if part == "pci.ids" else Netdev(ifindex=1, name="eth0")
     reader = DetailsReader(made_up.root)
-    assert await reader.read(device)
+    await reader.read(device)
 
     def short(real: Callable[..., object]) -> Callable[..., object]:
         def call(path: object, *rest: object, **more: object) -> object:
