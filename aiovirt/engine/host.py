@@ -120,27 +120,25 @@ class Host:
         """The host's UUID, the same after every boot."""
         return self._engine.uuid
 
-    async def info(self) -> NodeInfo:
+    async def info(self, *, timeout: float = DEFAULT_TIMEOUT) -> NodeInfo:
         """The machine: CPUs, how they lie, memory (virNodeGetInfo). Raises SystemFailure."""
-        return await node.info(self.uri)
+        return await node.info(self.uri, timeout)
 
-    async def cpu_stats(self, cpu: int | None = None) -> NodeCPUStats:
+    async def cpu_stats(self, cpu: int | None = None, *, timeout: float = DEFAULT_TIMEOUT) -> NodeCPUStats:
         """What its CPUs have done since the boot, or one of them (virNodeGetCPUStats). Raises InvalidArgument, SystemFailure."""
-        return await node.cpu_stats(self.uri, cpu)
+        return await node.cpu_stats(self.uri, cpu, timeout)
 
-    async def memory_stats(self, cell: int | None = None) -> NodeMemoryStats:
+    async def memory_stats(self, cell: int | None = None, *, timeout: float = DEFAULT_TIMEOUT) -> NodeMemoryStats:
         """Its memory now, or that of one NUMA cell (virNodeGetMemoryStats). Raises InvalidArgument, Unsupported, SystemFailure."""
-        return await node.memory_stats(self.uri, cell)
+        return await node.memory_stats(self.uri, cell, timeout)
 
-    async def hypervisor(self) -> Hypervisor:
+    async def hypervisor(self, *, timeout: float = DEFAULT_TIMEOUT) -> Hypervisor:
         """What runs the guests (virConnectGetType, virConnectGetVersion). Raises SystemFailure where no emulator is installed."""
-        return await node.hypervisor(self.uri)
+        return await node.hypervisor(self.uri, timeout)
 
-    async def hostname(self) -> str:
+    async def hostname(self, *, timeout: float = DEFAULT_TIMEOUT) -> str:
         """The host's name, fully qualified where that is known (virConnectGetHostname)."""
-        from aiovirt.system.node import hostname
-
-        return await to_thread.run_sync(hostname)
+        return await node.hostname(timeout)
 
     def reconnect(self, *, start_engine: bool = False) -> AbstractAsyncContextManager[Host]:
         """``async with host.reconnect() as host:`` the same host, by the engine that holds it now or next: for when this one is gone.

@@ -5,15 +5,23 @@ Every engine is of this machine, so it is read here, whichever process asks.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar, TypeVarTuple
+
+import anyio
+
 from aiovirt.engine.uri import parse_uri
-from aiovirt.errors import InvalidArgument, Unsupported
+from aiovirt.errors import InvalidArgument, OrderTimeout, Unsupported
 from aiovirt.model.node import Hypervisor, NodeCPUStats, NodeInfo, NodeMemoryStats
 from aiovirt.system import to_thread
 
-__all__ = ["cpu_stats", "hypervisor", "info", "memory_stats"]
+__all__ = ["cpu_stats", "hostname", "hypervisor", "info", "memory_stats"]
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 
-async def info(uri: str) -> NodeInfo:
+async def info(uri: str, timeout: float) -> NodeInfo:
     """virNodeGetInfo. Raises SystemFailure."""
     if _is_test(uri):
         from aiovirt.drivers.test.node import INFO
@@ -21,10 +29,10 @@ async def info(uri: str) -> NodeInfo:
         return INFO
     from aiovirt.system.node import read_node_info
 
-    return await to_thread.run_sync(read_node_info)
+    return await _read(timeout, read_node_info)
 
 
-async def cpu_stats(uri: str, cpu: int | None) -> NodeCPUStats:
+async def cpu_stats(uri: str, cpu: int | None, timeout: float) -> NodeCPUStats:
     """virNodeGetCPUStats. Raises InvalidArgument where there is no such CPU, SystemFailure."""
     _check(cpu)
     if _is_test(uri):
@@ -35,20 +43,20 @@ async def cpu_stats(uri: str, cpu: int | None) -> NodeCPUStats:
         return CPU_STATS
     from aiovirt.system.node import read_cpu_stats
 
-    return await to_thread.run_sync(read_cpu_stats, cpu)
+    return await _read(timeout, read_cpu_stats, cpu)
 
 
-async def memory_stats(uri: str, cell: int | None) -> NodeMemoryStats:
+async def memory_stats(uri: str, cell: int | None, timeout: float) -> NodeMemoryStats:
     """virNodeGetMemoryStats. Raises Unsupported for ``test:///default``, InvalidArgument for no such cell, SystemFailure."""
     _check(cell)
     if _is_test(uri):
         raise Unsupported("the machine of test:///default has no memory statistics")
     from aiovirt.system.node import read_memory_stats
 
-    return await to_thread.run_sync(read_memory_stats, cell)
+    return await _read(timeout, read_memory_stats, cell)
 
 
-async def hypervisor(uri: str) -> Hypervisor:
+async def hypervisor(uri: str, timeout: float) -> Hypervisor:
     """virConnectGetType and virConnectGetVersion. Raises SystemFailure where no emulator is installed."""
     if _is_test(uri):
         from aiovirt.drivers.test.node import HYPERVISOR
@@ -56,7 +64,23 @@ async def hypervisor(uri: str) -> Hypervisor:
         return HYPERVISOR
     from aiovirt.drivers.qemu.emulator import hypervisor
 
-    return await to_thread.run_sync(hypervisor)
+    return await _read(timeout, hypervisor)
+
+
+async def hostname(timeout: float) -> str:
+    """virConnectGetHostname. Raises SystemFailure."""
+    from aiovirt.system.node import hostname
+
+    return await _read(timeout, hostname)
+
+
+async def _read(timeout: float, read: Callable[[*Ts], T], *about: *Ts) -> T:
+    """What ``read`` returns, in a thread. Raises InvalidArgument for a timeout that cannot be, OrderTimeout once it has passed."""
+    if not timeout > 0:
+        raise InvalidArgument(f"a timeout of {timeout:g} s is not possible")
+    with anyio.move_on_after(timeout):
+        return await to_thread.run_sync(read, *about, abandon_on_cancel=True)
+    raise OrderTimeout(f"no answer within {timeout:g} s", sent=True)
 
 
 def _check(number: int | None) -> None:
