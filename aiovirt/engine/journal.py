@@ -351,6 +351,7 @@ class Journal:
         pause = FIRST_PAUSE
         is_marked = False
         while not bus.is_durable:
+            self._let_go_of_what_waits()
             try:
                 if not is_marked:
                     is_marked = await shielded(self._in_thread(segments.put_mark, self._whose.mark))
@@ -362,6 +363,12 @@ class Journal:
                 known = isinstance(error, _SHORTAGES)
                 log.info("the journal cannot go on yet", error=words_of(error), exc_info=None if known else error)
                 await anyio.lowlevel.checkpoint()
+
+    def _let_go_of_what_waits(self) -> None:
+        """The bus has numbered it anew, in memory: to the file it was never added."""
+        if self._waiting:
+            self._segments[-1].last -= len(self._waiting)
+            self._waiting, self._waiting_bytes = [], 0
 
     async def _go_on_disk(self, bus: Bus) -> None:
         era = bus.chain.current

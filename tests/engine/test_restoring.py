@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
+import anyio.from_thread
 import anyio.lowlevel
 import pytest
 
@@ -186,6 +187,30 @@ async def test_a_shortage_that_passes_costs_nothing_for_good(
         assert (await read_after(bus, begin))[: len(told)] == told
         for event in told[:: len(told) // 20 + 1]:
             assert (await read_after(bus, event.cursor))[: len(told) - 1 - told.index(event)] == told[told.index(event) + 1 :]
+
+
+async def test_what_happens_while_the_next_file_cannot_be_begun_loses_nothing_that_was_before(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is in no file then, and does not count as if it were in the one that is ended."""
+    create, failures = Appender.create, [OSError(errno.EMFILE, "made up", "a file")]
+    async with kept(folder) as bus:
+
+        def short(path: Path) -> Appender:
+            if failures:
+                anyio.from_thread.run_sync(bus.publish, started(1))
+                raise failures.pop()
+            return create(path)
+
+        monkeypatch.setattr(Appender, "create", short)
+        begin = bus.chain.cursor(0)
+        for _ in range(100):
+            bus.publish(started(0))
+        await until(lambda: not is_durable(bus))  # nobody looks: what waits goes on waiting
+        await until(lambda: is_durable(bus))
+        told = await read_after(bus, begin)
+    async with kept(folder) as bus:
+        assert (await read_after(bus, begin))[: len(told)] == told
 
 
 async def test_what_memory_lost_meanwhile_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
