@@ -27,6 +27,8 @@ _log = get_logger("hostdev")
 _RENAMING: Final = "ID_RENAMING"  # its rules have run, and its name is not the last one yet: udev says more after the move
 _NOW: Final = sys.maxsize  # what its database says is about the device of now
 
+_Device = tuple[str, int | str]
+
 
 class UdevWatch:
     """Hears ``monitor``. ``tell`` publishes; ``catch_up`` hands in all that the kernel said so far: udev always comes after.
@@ -48,7 +50,8 @@ class UdevWatch:
         self._catch_up = catch_up
         self._links = links
         self._functions = functions
-        self._words: dict[tuple[str, int | str], UdevWord] = {}  # the last one of each device, in their order
+        self._words: dict[_Device, UdevWord] = {}  # the last one of each device, in their order
+        self._later: set[_Device] = set()  # of which a word came since its database was last read: that is at least as new
         self._to_take = Bell()
         self._to_read = to_read
 
@@ -69,9 +72,10 @@ class UdevWatch:
                 continue
             if word is None:
                 return
-            about = word.subsystem, word.name if word.ifindex is None else word.ifindex
+            about = _about(word)
             self._words.pop(about, None)
             self._words[about] = word
+            self._later.add(about)
             self._to_take.ring()
 
     async def _take_words(self) -> None:
@@ -104,10 +108,17 @@ class UdevWatch:
 
     async def _read_all(self) -> None:
         with self._links.asking() as asked:
+            self._later.clear()
             words = deque(await read_database())
             while words:
                 await self._catch_up()
                 for _ in one_turn():
-                    if words and (word := words.popleft()).ifindex not in asked.removed:
+                    if words and (word := words.popleft()).ifindex not in asked.removed and (about := _about(word)) not in self._later:
+                        self._words.pop(about, None)  # it came before
                         self._tell(self._said(structs.replace(word, seqnum=_NOW)))
                 await checkpoint()
+
+
+def _about(word: UdevWord) -> _Device:
+    """Which device it is about: a network device by number, others by name."""
+    return word.subsystem, word.name if word.ifindex is None else word.ifindex

@@ -130,7 +130,7 @@ async def test_what_is_asked_for_is_shown(host: aiovirt.Host, arguments: list[st
     "arguments", [["--subject", "ens1f0", "--type", "host"], ["--domain", "test", "--type", "netdev.changed"], ["--subject", "domain/web"]]
 )
 async def test_what_can_never_come_is_not_waited_for(host: aiovirt.Host, arguments: list[str]) -> None:
-    with pytest.raises(InvalidArgument, match=r"ens1f0|netdev/|domain/"):
+    with pytest.raises(InvalidArgument, match=r"ens1f0|netdev/|domain/"), anyio.fail_after(1):
         await event(host, parse(["event", "--loop", *arguments]), Output(json=False, stream=io.StringIO()))
 
 

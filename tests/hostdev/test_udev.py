@@ -149,6 +149,28 @@ async def test_what_went_while_the_database_was_read_is_not_initialized(
         tasks.cancel_scope.cancel()
 
 
+async def test_what_udev_said_while_the_database_was_read_is_later(database: list[list[UdevWord]], monkeypatch: pytest.MonkeyPatch) -> None:
+    """However late what was read is told."""
+    assert database == []
+    watched = Watched()
+    watched.tell([*watched.links.message(link(3)), *watched.links.message(link(4))])
+    later = MADE | {"ID_NET_NAME": "a"}
+
+    async def read() -> list[UdevWord]:
+        watched.monitor.say(word(3, 1, properties=later))
+        await anyio.wait_all_tasks_blocked()  # it is told
+        assert watched.told_in_short()[-1:] == [(DeviceInitialized, "netdev/3.1")]
+        return [word(3, 0), word(4, 0)]
+
+    monkeypatch.setattr(udev, "read_database", read)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(watched.watch.run)
+        await watched.until(lambda: (DeviceInitialized, "netdev/4.1") in watched.told_in_short())
+        assert (netdev := watched.links.table.get(3)) is not None
+        assert netdev.properties == later
+        tasks.cancel_scope.cancel()
+
+
 async def test_after_a_hole_the_database_is_read_again(database: list[list[UdevWord]]) -> None:
     database += [[word(3, 0)], [word(3, 0), word(4, 0)]]
     watched = Watched()
