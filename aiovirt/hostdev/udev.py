@@ -73,9 +73,11 @@ class UdevWatch:
             if word is None:
                 return
             about = _about(word)
+            self._later.add(about)
+            if word.action == "remove":  # that it is gone, the kernel says; one sent on request does not take back what was said before
+                continue
             self._words.pop(about, None)
             self._words[about] = word
-            self._later.add(about)
             self._to_take.ring()
 
     async def _take_words(self) -> None:
@@ -89,7 +91,7 @@ class UdevWatch:
                 await checkpoint()
 
     def _said(self, word: UdevWord) -> list[DeviceEvent]:
-        if word.action == "remove" or _RENAMING in word.properties:
+        if _RENAMING in word.properties:
             return []
         if word.ifindex is not None:
             return self._links.initialized(word.ifindex, word.seqnum, dict(word.properties))

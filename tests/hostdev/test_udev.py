@@ -149,6 +149,18 @@ async def test_what_went_while_the_database_was_read_is_not_initialized(
         tasks.cancel_scope.cancel()
 
 
+async def test_a_removal_on_request_does_not_take_back_what_came_with_it(database: list[list[UdevWord]]) -> None:
+    assert database == []
+    watched = Watched()
+    watched.tell(watched.links.message(link(3)))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(watched.watch.run)
+        await anyio.wait_all_tasks_blocked()
+        watched.monitor.say(word(3, 1), word(3, 2, "remove"))
+        await watched.until(lambda: (DeviceInitialized, "netdev/3.1") in watched.told_in_short())
+        tasks.cancel_scope.cancel()
+
+
 async def test_what_udev_said_while_the_database_was_read_is_later(database: list[list[UdevWord]], monkeypatch: pytest.MonkeyPatch) -> None:
     """However late what was read is told."""
     assert database == []
