@@ -97,6 +97,8 @@ class Header(Struct, frozen=True, kw_only=True):
     ``clock`` is the journal's own clock when it was made, and ``stopped`` when it ended: nanoseconds for which this host was
     up, which no one can set. ``boottime`` is CLOCK_BOOTTIME (clock_gettime(2)) at the moment of ``clock``. ``inode`` is that
     of the file: another one's is a copy. ``is_complete`` is whether no event was given up early.
+
+    ``newer`` are members that a newer version wrote, as they were, none of this name: they are kept while there is room for all.
     """
 
     host: UUID
@@ -116,14 +118,21 @@ class Header(Struct, frozen=True, kw_only=True):
     boottime: int = 0
     inode: int = 0
     is_complete: bool = True
+    newer: dict[str, msgspec.Raw] = {}
 
+
+_MEMBERS: Final = tuple(name for name in Header.__struct_fields__ if name != "newer")
 
 # -- blocks: a header, a state ------------------------------------------------------------------
 
 
 def encode_header(header: Header) -> bytes:
     """A block of HEADER_SIZE bytes."""
-    block = _encode_block(_SEGMENT, header, PLAIN if header.is_complete else VERSION)
+    version = PLAIN if header.is_complete else VERSION
+    members: dict[str, object] = {name: getattr(header, name) for name in _MEMBERS}
+    block = _encode_block(_SEGMENT, members | header.newer, version)
+    if len(block) > HEADER_SIZE:
+        block = _encode_block(_SEGMENT, members, version)
     assert len(block) <= HEADER_SIZE
     return block.ljust(HEADER_SIZE, b"\0")
 
@@ -141,7 +150,7 @@ def decode_header(data: bytes) -> Header:
         _check_cursor(*header.previous)
     if min(header.clock, header.stopped, header.boottime) < 0 or header.hole not in {0, 1}:
         raise DamagedError("it leaves out what cannot be")
-    return header
+    return replace(header, newer=_newer(_SEGMENT, data, Header, VERSION))
 
 
 def encode_memo(memo: Memo) -> bytes:
@@ -156,9 +165,14 @@ def decode_memo(data: bytes) -> Memo:
     """Raises DamagedError, or Unsupported when it is of a newer version."""
     memo = _decode_block(_STATE, data, Memo, PLAIN)
     _check_cursor(*memo.cursor.partition(":")[::2])
-    members = _decode_block(_STATE, data, dict[str, msgspec.Raw], PLAIN)
-    newer = {name: value.copy() for name, value in members.items() if name not in Memo.__struct_fields__}
+    newer = _newer(_STATE, data, Memo, PLAIN)
     return replace(memo, newer=newer, newer_as_of=(memo.newer_as_of or memo.cursor) if newer else "")
+
+
+def _newer(magic: bytes, data: bytes, kind: type[Struct], newest: int) -> dict[str, msgspec.Raw]:
+    """The members of a block that ``kind`` has not, as they are."""
+    members = _decode_block(magic, data, dict[str, msgspec.Raw], newest)
+    return {name: value.copy() for name, value in members.items() if name not in kind.__struct_fields__}
 
 
 def _check_cursor(epoch: str, seq: int | str) -> None:
@@ -168,7 +182,7 @@ def _check_cursor(epoch: str, seq: int | str) -> None:
         raise DamagedError(str(error)) from error
 
 
-def _encode_block(magic: bytes, value: Header | dict[str, object], version: int) -> bytes:
+def _encode_block(magic: bytes, value: dict[str, object], version: int) -> bytes:
     body = msgspec.msgpack.encode(value)
     return _BLOCK.pack(magic, version, len(body), crc32(body)) + body
 

@@ -154,6 +154,29 @@ def test_a_block_with_a_bit_that_flipped_is_damaged_or_newer_and_never_something
         assert bit // 8 >= 20 + header[12] or bit // 8 in range(8, 12)
 
 
+def header_of_a_newer_version(**members: object) -> bytes:
+    body = msgspec.msgpack.encode({name: getattr(HEADER, name) for name in HEADER.__struct_fields__ if name != "newer"} | members)
+    return (_BLOCK.pack(b"AIOVIRTJ", 1, len(body), crc32(body)) + body).ljust(HEADER_SIZE, b"\0")
+
+
+def test_what_a_newer_version_wrote_in_a_header_is_kept_when_it_is_sealed() -> None:
+    members = {"codec": "zstd", "keys": [1, {"of": b"what"}]}
+    sealed = encode_header(replace(decode_header(header_of_a_newer_version(**members)), ending=Ending.SEALED, last=9, end=4096))
+    _, _, length, _ = _BLOCK.unpack_from(sealed)
+    written = msgspec.msgpack.decode(sealed[_BLOCK.size : _BLOCK.size + length])
+    assert {name: written.get(name) for name in ("codec", "keys", "last")} == {**members, "last": 9}
+    assert decode_header(sealed).last == 9
+
+
+def test_what_has_no_room_in_a_header_any_more_is_left_out() -> None:
+    full = header_of_a_newer_version(filling="")
+    _, _, length, _ = _BLOCK.unpack_from(full)
+    full = header_of_a_newer_version(filling="x" * (HEADER_SIZE - _BLOCK.size - length - 2))
+    assert len(full) == HEADER_SIZE
+    sealed = replace(decode_header(full), ending=Ending.SEALED, last=10**9, end=2**40, time=2**60, ended=2**60)
+    assert decode_header(encode_header(sealed)) == replace(sealed, newer={})
+
+
 @pytest.mark.parametrize("decode", [decode_header, decode_memo])
 def test_a_newer_version_is_refused_whatever_follows(decode: object) -> None:
     block = bytearray(encode_header(HEADER) if decode is decode_header else encode_memo(MEMO))
