@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self, cast
@@ -50,6 +50,17 @@ class Peer(QMPPeer):
     @property
     def carrier(self) -> Carrier:
         return cast("Carrier", self)
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """What is said in the block is read by one read(2), at its end."""
+        said: list[bytes] = []
+        self.send_bytes = said.append  # type: ignore[method-assign,assignment]
+        try:
+            yield
+        finally:
+            del self.send_bytes
+        self.send_bytes(b"".join(said))
 
 
 class Mortal(Held):
@@ -579,8 +590,9 @@ async def test_a_reset_while_it_is_asked_for_its_balloons_driver_is_later_than_t
         tasks.start_soon(one.meet_again)
         while (asked := await one.peer.next_command()).execute != "x-query-virtio-status":
             pass
-        one.peer.reply(asked, {"started": True})
-        reset(one)
+        with one.peer.at_once():  # the reset is heard before who asked goes on
+            one.peer.reply(asked, {"started": True})
+            reset(one)
         await anyio.wait_all_tasks_blocked()
         assert one.ears.machines[-1] == replace(FOUND, balloon=None)
 
