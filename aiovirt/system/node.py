@@ -18,6 +18,7 @@ __all__ = ["hostname", "read_cpu_stats", "read_memory_stats", "read_node_info"]
 
 _NODES: Final = "sys/devices/system/node"
 _CPUS: Final = "sys/devices/system/cpu"
+_CELL: Final = re.compile(r"node(\d+)")
 _FIELD: Final = re.compile(r"^(?:Node \d+ )?(\w+): +(\d+) kB$", re.MULTILINE)
 _MHZ: Final = re.compile(r"^cpu MHz\s*: (\d+)", re.MULTILINE)
 
@@ -65,13 +66,23 @@ def hostname() -> str:
 
 def _memory(root: Path) -> int:
     """That of all NUMA nodes, as libvirt adds it up; all there is where the kernel knows no nodes."""
-    cells = [int(folder.name[4:]) for folder in (root / _NODES).glob("node[0-9]*")]
-    return sum(read_memory_stats(cell, root).total for cell in cells) or read_memory_stats(None, root).total
+    return sum(read_memory_stats(cell, root).total for cell in _cells(root)) or read_memory_stats(None, root).total
+
+
+def _cells(root: Path) -> list[int]:
+    """The NUMA nodes; none where the kernel knows none."""
+    try:
+        names = os.listdir(root / _NODES)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise SystemFailure(f"cannot list {root / _NODES}: {error.strerror}") from error
+    return [int(found[1]) for name in names if (found := _CELL.fullmatch(name))]
 
 
 def _places(root: Path) -> Iterator[Place]:
     """Where each CPU is that is online."""
-    nodes = {cpu: int(folder.name[4:]) for folder in (root / _NODES).glob("node[0-9]*") for cpu in _numbers(_read(folder / "cpulist"))}
+    nodes = {cpu: cell for cell in _cells(root) for cpu in _numbers(_read(root / _NODES / f"node{cell}/cpulist"))}
     for cpu in _numbers(_read(root / _CPUS / "online")):
         topology = root / _CPUS / f"cpu{cpu}/topology"
         yield nodes.get(cpu, 0), int(_read(topology / "physical_package_id")), int(_read(topology / "core_id"))

@@ -15,7 +15,7 @@ from typing import Final
 
 from aiovirt.errors import SystemFailure
 from aiovirt.model.pci import PCI_ADDRESS, SRIOV, PCIDevice
-from aiovirt.system.again import is_passing
+from aiovirt.system.again import SuppressLasting
 from aiovirt.system.attributes import link_target, read_text
 from aiovirt.system.lane import Lane
 from aiovirt.system.sysfs import DEADLINE
@@ -119,10 +119,10 @@ class _Reading:
 def _left_out(address: str) -> Iterator[None]:
     """A function that cannot be read. A shortage says nothing of it: that is raised, as SystemFailure."""
     try:
-        yield
+        with SuppressLasting(OSError):
+            yield
     except OSError as failure:
-        if is_passing(failure):
-            raise SystemFailure(f"cannot read PCI function {address}: {failure.strerror}") from failure
+        raise SystemFailure(f"cannot read PCI function {address}: {failure.strerror}") from failure
 
 
 def _listing(folder: Path) -> list[str]:

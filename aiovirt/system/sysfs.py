@@ -20,7 +20,7 @@ from msgspec import Struct
 from aiovirt.errors import NoSuchDevice, SystemFailure
 from aiovirt.model.netdev import Unreadable
 from aiovirt.model.pci import PCI_ADDRESS
-from aiovirt.system.again import is_passing
+from aiovirt.system.again import SuppressLasting, is_passing
 from aiovirt.system.attributes import link_target, read_text
 from aiovirt.system.lane import Lane
 
@@ -106,14 +106,14 @@ class Sysfs:
 
     def _read_attachments(self, netdevs: Mapping[int, str], found: dict[int, Attachment]) -> None:
         for ifindex, name in netdevs.items():
-            with _left_out(), self._device(name, ifindex) as folder:
+            with SuppressLasting(NoSuchDevice, SystemFailure), self._device(name, ifindex) as folder:
                 attachment = _attachment(folder, name)
                 _ifindex(folder, name)
                 found[ifindex] = attachment
 
     def _read_indexes(self, names: Iterable[str], found: dict[int, str]) -> None:
         for name in names:
-            with _left_out(), self._device(name, None) as folder:
+            with SuppressLasting(NoSuchDevice, SystemFailure), self._device(name, None) as folder:
                 found[_ifindex(folder, name)] = name
 
     @contextmanager
@@ -131,18 +131,6 @@ class Sysfs:
             yield folder
         finally:
             os.close(folder)
-
-
-@contextmanager
-def _left_out() -> Iterator[None]:
-    """A device that cannot be read. A shortage says nothing of it: that is raised."""
-    try:
-        yield
-    except NoSuchDevice:
-        pass
-    except SystemFailure as failure:
-        if is_passing(failure):
-            raise
 
 
 def _listing(folder: Path) -> list[str]:
