@@ -16,21 +16,9 @@ from aiovirt.cli.main import main
 from aiovirt.cli.output import Output
 from aiovirt.events import decode
 from tests.events.samples import netdev, started
+from tests.support.command import TEST, run
 
-TEST = ["-c", "test:///default"]
 UUID = "6695eb01-f6a4-8304-79aa-97f2502e193f"
-
-
-@pytest.fixture(autouse=True)
-def plain_logs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the command line configures for its own process is not for the tests after it."""
-    monkeypatch.setattr("aiovirt.cli.logs.configure_logs", lambda: None)
-
-
-def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
-    status = main([*TEST, *arguments])
-    said = capsys.readouterr()
-    return status, said.out, said.err
 
 
 def test_list_is_virshs(capsys: pytest.CaptureFixture[str]) -> None:

@@ -259,10 +259,7 @@ def test_log_lines_of_others_are_harmless_on_standard_error(monkeypatch: pytest.
     ],
     ids=lambda arguments: arguments[0] if len(arguments[0]) < 30 else "evil",
 )
-def test_what_was_asked_for_is_harmless_when_it_is_said_again(
-    capsys: pytest.CaptureFixture[str], arguments: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("aiovirt.cli.logs.configure_logs", lambda: None)
+def test_what_was_asked_for_is_harmless_when_it_is_said_again(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
     try:
         status = main(["-c", "test:///default", *arguments])
     except SystemExit as left:

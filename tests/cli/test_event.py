@@ -248,7 +248,6 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], els
         assert uri == "test:///default"
         return elsewhere
 
-    monkeypatch.setattr("aiovirt.cli.logs.configure_logs", lambda: None)
     monkeypatch.setattr("aiovirt.engine.connect.Connection", connect)
     status = main(["-c", "test:///default", "event", *arguments])
     said = capsys.readouterr()

@@ -7,22 +7,7 @@ import subprocess
 
 import pytest
 
-from aiovirt.cli.main import main
-
-TEST = ["-c", "test:///default"]
-
-
-@pytest.fixture(autouse=True)
-def plain_logs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the command line configures for its own process is not for the tests after it."""
-    monkeypatch.setattr("aiovirt.cli.logs.configure_logs", lambda: None)
-
-
-def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
-    status = main([*TEST, *arguments])
-    said = capsys.readouterr()
-    return status, said.out, said.err
-
+from tests.support.command import TEST, run
 
 SAME = ["nodeinfo", "nodecpustats", "nodecpustats --cpu 1", "hostname", "uri", "domid test", "domname 1", "domuuid test", "domuuid 1"]
 

@@ -111,7 +111,6 @@ VIRSHS += ["--transient", "--table", "--autostart --all", "--no-autostart", "--i
 
 @pytest.mark.parametrize("words", VIRSHS)
 def test_the_form_is_virshs(words: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aiovirt.cli.logs.configure_logs", lambda: None)
     monkeypatch.setattr("aiovirt.system.commandlines.count_by_words", lambda *_: 0)
     assert main(["-c", "test:///default", "list", *words.split()]) == 0
     command = ["virsh", "-c", "test:///default", "list", *words.split()]

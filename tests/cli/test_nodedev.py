@@ -14,7 +14,6 @@ from msgspec.structs import replace
 
 import aiovirt
 from aiovirt.cli import nodedevs
-from aiovirt.cli.main import main
 from aiovirt.cli.nodedevs import tree_lines
 from aiovirt.cli.output import Output
 from aiovirt.cli.parser import parse
@@ -25,6 +24,7 @@ from aiovirt.model.netdev import Netdev, OperState
 from aiovirt.model.pci import SRIOV, PCIDevice
 from aiovirt.model.ports import KnownBy, Port, ScalableFunction, VirtualFunction
 from aiovirt.testing import control
+from tests.support.command import run
 
 pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
 
@@ -35,6 +35,7 @@ PF = PCIDevice(
 VFS = tuple(
     PCIDevice(address=address or "", parent=BRIDGE.address, physfn=PF.address, vf_index=index) for index, address in enumerate(PF.vfs)
 )
+
 ETH = Netdev(id="9.1", ifindex=9, name="eth9", mac="52:54:00:00:00:09", operstate=OperState.UP, pci=PF.address, phys_port_id="c0ffee")
 ETHV0 = Netdev(id="10.1", ifindex=10, name="eth9v0", mac="52:54:00:00:00:0a", pci=VFS[0].address, phys_port_id="c0ffee")
 CARD: list[Event] = [PCIAdded(device=device) for device in (BRIDGE, PF, *VFS)]
@@ -155,12 +156,6 @@ async def test_one_name_of_libvirts_for_two_devices_is_ambiguous(host: aiovirt.H
     with pytest.raises(AmbiguousDevice) as raised:
         await said(host, "nodedev-info", "net_a_b_52_54_00_00_00_09")
     assert raised.value.candidates == ("netdev/20.1", "netdev/21.1")
-
-
-def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
-    status = main(["-c", "test:///default", *arguments])
-    ended = capsys.readouterr()
-    return status, ended.out, ended.err
 
 
 @pytest.mark.parametrize("device", ["ens1f0", "net_ens1f0_52_54_00_00_00_00"])

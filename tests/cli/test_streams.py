@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.cli.test_cli import TEST
+from tests.support.command import TEST
 
 PATIENCE = 30
 BACKENDS = ["asyncio", "uvloop", "trio"]

@@ -20,8 +20,8 @@ from aiovirt.cli.verb import all_verbs, find_verb
 from aiovirt.errors import InvalidArgument, NoSuchDomain
 from aiovirt.model.state import DomainState, Reason
 from aiovirt.model.view import DomainView
+from tests.support.command import TEST, run
 
-TEST = ["-c", "test:///default"]
 NEWER = {
     "await",
     "net-desc",
@@ -34,12 +34,6 @@ NEWER = {
     "domthrottlegrouplist",
 }
 """Than the virsh that is installed with Debian 12."""
-
-
-@pytest.fixture(autouse=True)
-def plain_logs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the command line configures for its own process is not for the tests after it."""
-    monkeypatch.setattr("aiovirt.cli.logs.configure_logs", lambda: None)
 
 
 def virshs_groups() -> dict[str, set[str]]:
@@ -165,12 +159,6 @@ def test_common_options_stand_before_or_after_the_verb(words: list[str], verb: l
 @pytest.mark.parametrize("words", [["--all", "list"], ["-x", "list"], ["--domain", "test", "suspend"], ["-c"], ["--t", "list"]])
 def test_what_is_no_common_option_does_not_stand_before_the_verb(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     fails(capsys, *words)
-
-
-def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
-    status = main([*TEST, *arguments])
-    said = capsys.readouterr()
-    return status, said.out, said.err
 
 
 @pytest.mark.parametrize("words", [["list"], ["list", "--all"], ["domstate", "test"], ["list", "--name"], ["suspend", "test"]])

@@ -37,6 +37,8 @@ def test_a_table_has_an_order_once() -> None:
     for again in (lambda: handles(Suspend)(suspend), lambda: handles(Reset)(suspend), lambda: handles.without("no", Suspend)):
         with pytest.raises(ValueError, match="already"):
             again()
+    with pytest.raises(ValueError, match="already"):
+        Handlers(handles, handles)
     assert (handles.refusal(Suspend), handles.refusal(Reset)) == (None, "there is no such button")
 
 

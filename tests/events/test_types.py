@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 
+from aiovirt import events
 from aiovirt.events import DeviceEvent, DomainEvent, Event, HostEvent, NetdevEvent, NetdevLeft, NetdevRemoved, PCIEvent
 from aiovirt.events.codec import event_types
 from tests.events.samples import any_event
@@ -41,6 +42,12 @@ def test_its_topic_begins_with_its_family(topic: str) -> None:
     kind = TYPES[topic]
     assert kind.trigger or kind.libvirt
     assert issubclass(kind, FAMILIES[topic.partition(".")[0]])
+
+
+@pytest.mark.parametrize("topic", TYPES)
+def test_it_is_had_from_the_front_door(topic: str) -> None:
+    assert getattr(events, TYPES[topic].__name__) is TYPES[topic]
+    assert TYPES[topic].__name__ in events.__all__
 
 
 @given(any_event)

@@ -9,17 +9,16 @@ import select
 import signal
 import subprocess
 import sys
-import tempfile
 import termios
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from aiovirt.domainxml import render
 from aiovirt.model.spec import Chardev, SerialSpec
-from tests.system.test_cli_attached import PATIENCE, Terminals, wait_until
+from tests.system.test_cli_attached import PATIENCE, Terminals, user, wait_until
+
+__all__ = ["user"]
 
 ECHO = bytes.fromhex("BA FD 03  EC  A8 01  74 FB  BA F8 03  EC  EE  EB F1").ljust(510, b"\0") + b"\x55\xaa"
 """A boot sector: mov dx,0x3fd; again: in al,dx; test al,1; jz again; mov dx,0x3f8; in al,dx; out dx,al; jmp the beginning."""
@@ -71,20 +70,6 @@ class Terminal:
 
 LEADER = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
 """Makes standard input the terminal of its session."""
-
-
-@pytest.fixture
-def user() -> Iterator[Terminals]:
-    with tempfile.TemporaryDirectory(prefix="aiovirt-") as folder:
-        terminals = Terminals(Path(folder))
-        try:
-            yield terminals
-        finally:
-            for line in terminals.run("list", "--name").split():
-                terminals.run("destroy", line)
-            if pid := terminals.engine:
-                os.kill(pid, signal.SIGTERM)
-                wait_until(lambda: not terminals.engine)
 
 
 def boot(user: Terminals, kind: Chardev) -> None:

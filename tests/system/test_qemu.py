@@ -46,11 +46,19 @@ def qemus() -> set[int]:
     return found
 
 
+def is_of(place: Place, pid: int) -> bool:
+    """Whether this process has a file of the place on its command line, as its guests have."""
+    try:
+        return os.fsencode(place.folder) in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+
+
 @pytest.fixture(autouse=True)
-def no_guest_is_left() -> Iterator[None]:
-    before = qemus()
+def no_guest_is_left(place: Place) -> Iterator[None]:
+    """None of the test's own: others may run beside it, and be somebody's."""
     yield
-    left = {pid for pid in qemus() - before if Path(f"/proc/{pid}/cmdline").exists() and Path(f"/proc/{pid}/cmdline").read_bytes()}
+    left = {pid for pid in qemus() if is_of(place, pid)}
     for pid in left:
         os.kill(pid, signal.SIGKILL)
     assert not left

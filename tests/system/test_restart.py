@@ -26,7 +26,7 @@ from aiovirt.domainxml import render
 from aiovirt.events import DomainEvent, MonitorHealth
 from aiovirt.system.carrier import Carrier, connect_unix
 from tests.system.conftest import PATIENCE, Place
-from tests.system.test_qemu import no_guest_is_left, pid_of, qemus, state_of, swept
+from tests.system.test_qemu import is_of, no_guest_is_left, pid_of, qemus, state_of, swept
 
 pytestmark = pytest.mark.anyio
 __all__ = ["no_guest_is_left"]
@@ -68,7 +68,7 @@ async def test_asyncios_own_cancellation_of_a_start_leaves_nothing(place: Place,
             for domain in host.domains():
                 await domain.destroy()
             assert await swept(place)
-    assert not {pid for pid in qemus() if place.folder.name in Path(f"/proc/{pid}/cmdline").read_text()}
+    assert not {pid for pid in qemus() if is_of(place, pid)}
 
 
 async def test_ctrl_c_while_a_guest_starts_leaves_it_known_or_gone(place: Place) -> None:
@@ -82,7 +82,7 @@ async def test_ctrl_c_while_a_guest_starts_leaves_it_known_or_gone(place: Place)
             await anyio.sleep(0.001)
         starting.send_signal(signal.SIGINT)
         await anyio.to_thread.run_sync(starting.wait)
-        alive = {pid for pid in qemus() if place.folder.name in Path(f"/proc/{pid}/cmdline").read_text()}
+        alive = {pid for pid in qemus() if is_of(place, pid)}
         async with aiovirt.connect(place.uri) as host:
             assert len(host.domains(active=True)) == len(alive)
             for domain in host.domains():
