@@ -17,7 +17,7 @@ Function = Callable[[G, Target, Any, Deadline], Awaitable[R]]
 
 
 class Handlers(Generic[G]):
-    """A table of orders, with those of its ``families``; ``G`` is what its functions work with.
+    """A table of orders, with those of its ``families``, each order in one of them; ``G`` is what its functions work with.
 
     handles = Handlers[Guests]()
 
@@ -33,6 +33,8 @@ class Handlers(Generic[G]):
         self.functions: dict[type[Request[Any]], Function[G, Any]] = {}
         self.refusals: dict[type[Request[Any]], str] = {}
         for family in families:
+            for kind in (*family.functions, *family.refusals):
+                self._check(kind)
             self.functions |= family.functions
             self.refusals |= family.refusals
 

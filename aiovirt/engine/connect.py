@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from aiovirt.engine.local import LocalEngine
     from aiovirt.engine.opening import Opened
     from aiovirt.engine.store import Store
+    from aiovirt.hostdev.source import HostDevices
     from aiovirt.system.listener import Listener
 
 __all__ = ["Connection", "connect", "free"]
@@ -189,7 +190,6 @@ async def _hold(address: Address, folders: Folders, stack: AsyncExitStack) -> Lo
     from aiovirt.engine.sink import EngineSink
     from aiovirt.engine.store import Store
     from aiovirt.engine.timekeeping import watch_clock
-    from aiovirt.hostdev.source import HostDevices
 
     await to_thread.run_sync(load_log)  # later there may be no descriptor to do it with
     stack.enter_context(RESERVE.kept())
@@ -214,17 +214,7 @@ async def _hold(address: Address, folders: Folders, stack: AsyncExitStack) -> Lo
     await driver.open()
     tasks.start_soon(driver.bound_logs)
     tasks.start_soon(driver.watch_monitors)
-    goes_on = opened.started.resumed and opened.state.boot_id == boot != ""
-    begins = None if goes_on else _why_anew(opened.started)
-    devices = HostDevices(
-        bus.publish,
-        known=opened.state.netdevs.values() if goes_on else (),
-        known_pci=opened.state.pci.values() if goes_on else (),
-        incarnation=opened.state.incarnation,
-        begins=begins,
-        netns=netns,
-    )
-    engine = LocalEngine(address.uri, records, sink=sink, driver=driver, devices=devices, store=store)
+    engine = LocalEngine(address.uri, records, sink=sink, driver=driver, devices=_devices(bus, opened, boot, netns), store=store)
     stack.push_async_callback(_end_owned, engine)
     _tell_start(bus, opened)
     recovery = engine.recovery
@@ -255,6 +245,21 @@ def _bus(host: UUID, opened: Opened) -> Bus:
         last_time=opened.time,
         journal=opened.journal,
         new_waker=new_waker,
+    )
+
+
+def _devices(bus: Bus, opened: Opened, boot: str, netns: int) -> HostDevices:
+    """Those that are known already are not told again, in the boot that they are of."""
+    from aiovirt.hostdev.source import HostDevices
+
+    goes_on = opened.started.resumed and opened.state.boot_id == boot != ""
+    return HostDevices(
+        bus.publish,
+        known=opened.state.netdevs.values() if goes_on else (),
+        known_pci=opened.state.pci.values() if goes_on else (),
+        incarnation=opened.state.incarnation,
+        begins=None if goes_on else _why_anew(opened.started),
+        netns=netns,
     )
 
 

@@ -17,8 +17,7 @@ from aiovirt.system.answer import answer_of
 __all__ = ["Emulator", "find_emulator", "hypervisor", "version_in"]
 
 PATIENCE: Final = 5.0
-_VERSION: Final = re.compile(r"^QEMU emulator version (\d+)\.(\d+)", re.MULTILINE)
-_WHOLE_VERSION: Final = re.compile(r"^QEMU emulator version (\d+(?:\.\d+)+)", re.MULTILINE)
+_VERSION: Final = re.compile(r"^QEMU emulator version ((\d+)\.(\d+)(?:\.\d+)*)", re.MULTILINE)
 
 
 class Emulator(NamedTuple):
@@ -52,13 +51,13 @@ def _version_of(path: str, *_identity: int) -> tuple[int, int] | None:
 def version_in(words: str) -> tuple[int, int] | None:
     """(major, minor) of what ``-version`` says, None where it is no QEMU's answer."""
     found = _VERSION.search(words)
-    return (int(found[1]), int(found[2])) if found else None
+    return (int(found[2]), int(found[3])) if found else None
 
 
 def hypervisor() -> Hypervisor:
     """The emulator of this machine's own architecture. Raises SystemFailure where it is not installed, or does not say its version."""
     name = f"qemu-system-{os.uname().machine}"
-    found = _WHOLE_VERSION.search(answer_of([name, "-version"], timeout=PATIENCE).decode(errors="replace"))
+    found = _VERSION.search(answer_of([name, "-version"], timeout=PATIENCE).decode(errors="replace"))
     if found is None:
         raise SystemFailure(f"{name} is not installed, or does not say its version")
     return Hypervisor("QEMU", found[1])
