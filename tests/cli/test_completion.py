@@ -73,17 +73,19 @@ def zsh(folder: Path, *words: str) -> list[str]:
             if select.select([master], [], [], 1)[0]:
                 said += os.read(master, 4096)
 
+    # What is typed before zsh has taken the terminal over is the terminal's to edit: it waits for a prompt, which comes after that.
     setup = (
-        "unsetopt zle_bracketed_paste; PS1=; autoload -Uz compinit && compinit -u -D && source ./zsh\n"
+        "unsetopt zle_bracketed_paste; autoload -Uz compinit && compinit -u -D && source ./zsh\n"
         'compadd() { builtin compadd -A offered "$@"; print -rl -- $offered >>offered; }\n'
-        "zle -C offer complete-word _main_complete; bindkey '^I' offer\n"
-        "echo rea''dy\n"
+        "_offer() { _main_complete; print -n fin''ished; }\n"
+        "zle -C offer complete-word _offer; bindkey '^I' offer\n"
+        "PS1=rea''dy\n"
     )
     try:
         os.write(master, setup.encode())
-        until(b"ready\r\n")
-        os.write(master, " ".join(words).encode() + b"\t\x15echo do''ne\n")
-        until(b"done\r\n")
+        until(b"ready")
+        os.write(master, " ".join(words).encode() + b"\t")
+        until(b"finished")
     finally:
         process.kill()
         process.wait()
