@@ -37,18 +37,16 @@ setup: setup-tests setup-lab ## set up all that is missing, for the demo and for
 demo: setup-demo ## two real guests and a hot-plugged device on one event stream, on asyncio and on trio
 	@$(PY) -m aiovirt demo
 
-# In two halves for two cores: what needs a system of its own, and the rest.
+# In two halves for two cores: what needs a system of its own, and the rest. What failed is said once more at the end.
 test: setup-tests setup-lab ## all checks and all tests; those of tests/system in namespaces, those of tests/labguest in a guest
-	@mkdir -p build; failed=; \
-	( failed=; \
-	$(PY) -m tests.lab.sandbox $(PY) -m pytest tests/system || failed="$$failed tests/system"; \
-	$(PY) -m tests.lab.sandbox --udev $(PY) -m pytest tests/udev || failed="$$failed tests/udev"; \
-	$(PY) -m tests.lab.run_lab || failed="$$failed tests/labguest"; \
-	echo "$$failed" >build/system.failed ) >build/system.log 2>&1 & \
-	$(PY) -m pytest --ignore=tests/system --ignore=tests/udev --ignore=tests/labguest || failed="$$failed tests"; \
-	$(MAKE) --no-print-directory lint || failed="$$failed lint"; \
-	wait; cat build/system.log; failed="$$failed$$(cat build/system.failed)"; \
-	[ -z "$$failed" ] || { echo "failed:$$failed" >&2; exit 1; }
+	@mkdir -p build; : >build/failed; \
+	{ $(PY) -m tests.lab.sandbox $(PY) -m pytest tests/system || echo tests/system >>build/failed; \
+	$(PY) -m tests.lab.sandbox --udev $(PY) -m pytest tests/udev || echo tests/udev >>build/failed; \
+	$(PY) -m tests.lab.run_lab || echo tests/labguest >>build/failed; } >build/system.log 2>&1 & \
+	{ $(PY) -m pytest --ignore=tests/system --ignore=tests/udev --ignore=tests/labguest || echo tests >>build/failed; \
+	$(MAKE) --no-print-directory lint || echo lint >>build/failed; } 2>&1 | tee build/tests.log; \
+	wait; cat build/system.log; [ ! -s build/failed ] || \
+	{ echo "failed: $$(xargs <build/failed)"; grep -hE '^(E  |FAILED|ERROR|[^ ]+: error)' build/tests.log build/system.log; exit 1; }
 
 lab: setup-lab ## the tests of real PCI devices, in a guest of their own; built on use, in build/lab
 	@$(PY) -m tests.lab.run_lab

@@ -38,7 +38,7 @@ async def event(host: Host, args: argparse.Namespace, out: Output) -> None:
     if args.domain and args.subject:
         raise InvalidArgument("a domain and --subject: only one of them can be followed")
     kinds = _kinds(_names(args))
-    subject = find(host, args.domain) if args.domain else _subject(host, args.subject)
+    subject = find(host, args.domain) if args.domain else await _subject(host, args.subject)
     with anyio.fail_after(args.timeout.hand_over()):
         async with until_interrupted(out), host.events.subscribe(*kinds, subject=subject, after=args.since) as events:
             while True:
@@ -58,7 +58,7 @@ async def _next(host: Host, events: Subscription[Event], out: Output) -> Event:
 async def watch(host: Host, args: argparse.Namespace, out: Output) -> None:
     """``watch [NAME…]``: domains and devices together, from one engine to the next."""
     await settle(host)
-    subjects = _subjects(host, args.names)
+    subjects = frozenset([(await _find(host, name)).subject for name in args.names])
     with anyio.fail_after(args.timeout.hand_over()):
         async with until_interrupted(out):
             try:
@@ -148,22 +148,19 @@ def _kinds(names: list[str]) -> tuple[type[Event], ...]:
     return tuple(kinds)
 
 
-def _subject(host: Host, text: str | None) -> Domain | Netdev | PCIDevice | str | None:
+async def _subject(host: Host, text: str | None) -> Domain | Netdev | PCIDevice | str | None:
     """A subject as events have it, or what goes by this name; raises NoSuchDomain for what is neither domain nor device."""
     if text is None or "/" in text or text == "host":
         return text
-    return _find(host, text)
+    return await _find(host, text)
 
 
-def _subjects(host: Host, names: list[str]) -> frozenset[str]:
-    """The subjects of ``names``, none for all; raises NoSuchDomain for what is neither domain nor device."""
-    return frozenset(_find(host, name).subject for name in names)
-
-
-def _find(host: Host, name: str) -> Domain | Netdev | PCIDevice:
+async def _find(host: Host, name: str) -> Domain | Netdev | PCIDevice:
     for look in (partial(find, host), host.devices.netdev, host.devices.pci_device):
         with suppress(NoSuchDomain, NoSuchDevice):
             return look(name)
+    with suppress(NoSuchDevice):
+        return await host.devices.refresh(name)  # an altname that the kernel did not tell of
     raise NoSuchDomain(f"there is neither a domain nor a network device nor a PCI function {name!r}")
 
 

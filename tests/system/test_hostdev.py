@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import json
+import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -247,6 +249,27 @@ async def test_whoever_asks_for_such_an_altname_finds_it(
         assert "<interface>v1</interface>" in capsys.readouterr().out
         with pytest.raises(NoSuchDevice):
             await host.devices.refresh("wan2")
+
+
+async def test_whoever_watches_such_an_altname_watches_its_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ip("add v0 type veth peer name v1")
+    for place in ("config", "state", "runtime"):
+        monkeypatch.setenv(f"AIOVIRT_{place.upper()}_DIR", str(tmp_path / place))
+    uri = "qemu:///session"
+    command = [sys.executable, "-m", "aiovirt", "-c", uri]
+    async with aiovirt.connect(uri) as host:
+        for arguments in (["watch", "wan0"], ["watch", "--json", "wan1"], ["event", "--since", host.events.cursor, "--subject", "wan2"]):
+            run("ip", "link", "property", "add", "dev", "v0", "altname", arguments[-1])
+            async with await anyio.open_process([*command, *arguments]) as watcher:
+                assert watcher.stdout
+                assert b"v0" in await watcher.stdout.receive()
+                if arguments[0] == "watch":
+                    watcher.send_signal(signal.SIGINT)
+                assert await watcher.wait() == 0
+        for arguments in (["watch", "wan3"], ["event", "--subject", "wan3"]):
+            done = await anyio.run_process([*command, *arguments], check=False)
+            assert done.returncode == 4
+            assert b"neither a domain nor a network device nor a PCI function 'wan3'" in done.stderr
 
 
 @pytest.mark.parametrize("name", ["wan0", "", "x" * 127, "x" * 128, "a\0b", "\udc80"])
