@@ -16,7 +16,7 @@ import pytest
 
 from tests.support.command import TEST
 
-PATIENCE = 30
+PATIENCE = 60
 BACKENDS = ["asyncio", "uvloop", "trio"]
 XML = "<domain type='test'>\n  <name>other</name>\n  <memory>1024</memory>\n  <os><type>hvm</type></os>\n</domain>\n"
 

@@ -253,7 +253,7 @@ async def test_a_file_that_became_shorter_is_a_gap(folder: Path, kept_bytes: int
             bus.publish(started(0))
             await turn_over(opened.journal, bus)
         os.truncate(paths(folder)[0], kept_bytes)
-        with anyio.fail_after(30), pytest.raises(EventGap):
+        with anyio.fail_after(60), pytest.raises(EventGap):
             await read_after(bus)
 
 
@@ -839,7 +839,7 @@ async def test_what_is_no_file_holds_nobody_up(folder: Path, tmp_path: Path, wha
         os.mkfifo(folder / "00000001.journal")
     else:
         (folder / "00000001.journal").symlink_to(tmp_path / "elsewhere")
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         _, opened = await open_engine(folder, "boot", HUGE)
     assert opened.journal is None
     assert opened.failure

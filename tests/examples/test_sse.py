@@ -23,7 +23,7 @@ from aiovirt.events import decode
 from examples import sse
 
 EXAMPLE = Path(sse.__file__)
-PATIENCE = 30
+PATIENCE = 60
 NEVER = "01M81ZVW3XKGW4EMTQQQ6K1X6K:0000000000000001"
 
 

@@ -73,7 +73,7 @@ class Watched:
         self.waiting.clear()
 
     async def until(self, holds: Callable[[], object]) -> None:
-        with anyio.fail_after(30):
+        with anyio.fail_after(60):
             while not holds():
                 self._news = anyio.Event()
                 await self._news.wait()

@@ -17,7 +17,7 @@ from aiovirt.system.sockets import listen_unix
 
 pytestmark = pytest.mark.anyio
 
-PATIENCE = 20
+PATIENCE = 60
 
 
 @pytest.fixture

@@ -241,7 +241,7 @@ async def test_in_real_time_they_pass_in_order_and_never_early() -> None:
             deadlines.at(start + seconds, teller(name))
         deadlines.at(start + 0.01, teller("cancelled")).cancel()
         deadlines.at(start + 0.08, done.set)
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             await done.wait()
         assert [name for name, _ in told] == ["a", "b", "c"]
         assert all(when >= start + names[name] for name, when in told)
@@ -253,7 +253,7 @@ async def test_in_real_time_an_earlier_one_does_not_wait_for_a_later() -> None:
         deadlines.at(anyio.current_time() + 3600, teller("later"))
         await anyio.wait_all_tasks_blocked()
         deadlines.at(anyio.current_time() + 0.01, done.set)
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             await done.wait()
         assert told == []
 

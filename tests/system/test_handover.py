@@ -59,7 +59,7 @@ def _pid_of(place: Place) -> int:
 async def refused(place: Place, *words: str) -> str:
     """What an engine says that cannot have the host."""
     command = [sys.executable, "-m", "aiovirt", "-c", place.uri, "engine", *words]
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         done = await anyio.run_process(command, check=False)
     assert done.returncode == 1, done
     return done.stderr.decode()
@@ -72,17 +72,17 @@ async def test_guests_handles_and_streams_go_on_with_who_takes_over(place: Place
         async with host.events.subscribe() as events:
             await domain.suspend()
             async with engine_of(place, "--take-over") as second:
-                with anyio.fail_after(20):
+                with anyio.fail_after(60):
                     assert await first.wait() == 0
                 assert await anyio.to_thread.run_sync(holder, place) == second.pid
                 await domain.resume(timeout=PATIENCE)
                 assert domain.state is DomainState.RUNNING
                 async with engine_of(place, "--take-over"):  # and once more
-                    with anyio.fail_after(20):
+                    with anyio.fail_after(60):
                         assert await second.wait() == 0
                     await domain.suspend(timeout=PATIENCE)
                     assert await process_of(place) == pid
-                    with anyio.fail_after(20):
+                    with anyio.fail_after(60):
                         while events.cursor != host.events.cursor:
                             seen.append(await events.receive())
                     assert "<name>tiny</name>" in await domain.xml()
@@ -98,7 +98,7 @@ async def test_what_is_asked_while_there_is_no_engine_is_done_by_the_next(place:
         domain = await host.define(place.spec())
         command = [sys.executable, "-m", "aiovirt", "-c", place.uri, "engine", "--stop"]
         await anyio.run_process(command)
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             assert await first.wait() == 0
         with pytest.raises(OrderTimeout) as late:
             await domain.undefine(timeout=0.3)
@@ -107,7 +107,7 @@ async def test_what_is_asked_while_there_is_no_engine_is_done_by_the_next(place:
             tasks.start_soon(domain.start)
             await anyio.wait_all_tasks_blocked()
             async with engine_of(place):
-                with anyio.fail_after(20):
+                with anyio.fail_after(60):
                     await domain.wait_for_state(DomainState.RUNNING)
                 await domain.destroy()
                 await domain.undefine()
@@ -117,7 +117,7 @@ async def test_streams_end_where_no_engine_comes(place: Place, monkeypatch: pyte
     monkeypatch.setattr(attached_side, "SUCCESSION", 0.5)
     async with engine_of(place), attached(place) as host, host.events.subscribe("domain") as events:
         await anyio.run_process([sys.executable, "-m", "aiovirt", "-c", place.uri, "engine", "--stop"])
-        with anyio.fail_after(20), pytest.raises(HostGone) as gone:
+        with anyio.fail_after(60), pytest.raises(HostGone) as gone:
             await events.receive()
         assert gone.value.cursor == events.cursor
         with pytest.raises(HostGone):
@@ -141,7 +141,7 @@ async def test_an_order_under_way_is_finished_first(place: Place) -> None:
                 assert isinstance(host.engine, AttachedEngine)
                 inner.start_soon(_continue_when_it_leaves, host.engine, pid)
                 async with engine_of(place, "--take-over"):
-                    with anyio.fail_after(20):
+                    with anyio.fail_after(60):
                         assert await first.wait() == 0
                         assert (await news.receive()).topic == "host.started"
                     await domain.destroy()
@@ -188,7 +188,7 @@ async def test_a_background_engine_that_nobody_uses_leaves_to_whoever_wants_to_b
         async with attached(place) as host:
             domain = host.domain("tiny")
             assert "--take-over asks it" in await refused(place), "somebody uses it"
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             async with aiovirt.connect(place.uri) as own:
                 assert await first.wait() == 0
                 same = own.domain(domain.uuid)

@@ -21,7 +21,7 @@ from tests.lab import sandbox
 
 pytestmark = pytest.mark.anyio
 
-PATIENCE = 30
+PATIENCE = 60
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -22,7 +22,7 @@ async def test_a_process_of_its_own_session_and_its_log(tmp_path: Path) -> None:
     log = tmp_path / "log"
     script = "echo out; echo err >&2; ps -o sid= -p $$; ls /proc/self/fd | wc -l; exit 3"
     async with await spawn(["/bin/sh", "-c", script], log=log) as process:
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             assert await process.wait() == ExitStatus(code=3)
     out, err, session, descriptors = log.read_text().split()
     assert (out, err) == ("out", "err")
@@ -43,7 +43,7 @@ async def test_it_is_given_what_it_is_to_keep(tmp_path: Path) -> None:
 async def test_a_signal(tmp_path: Path) -> None:
     async with await spawn(["/bin/sleep", "600"], log=tmp_path / "log") as process:
         process.send_signal(signal.SIGTERM)
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             status = await process.wait()
     assert status == ExitStatus(signal=signal.SIGTERM)
     assert str(status) == "killed by SIGTERM"
@@ -63,7 +63,7 @@ async def test_closing_lets_it_live_and_adopting_finds_it(tmp_path: Path) -> Non
     assert found is not None
     async with found:
         found.send_signal(signal.SIGKILL)
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             await found.wait()
     assert await to_thread.run_sync(adopt, identity) is None
 
@@ -123,7 +123,7 @@ async def test_a_process_of_another_user_is_not_ours(tmp_path: Path) -> None:
         return
     become = ["setpriv", "--reuid=65534", "--clear-groups", "/bin/sleep", "600"]
     async with await spawn(become, log=tmp_path / "log") as process:
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             while Path(f"/proc/{process.pid}/comm").read_text() != "sleep\n":
                 await anyio.sleep(0.01)
         with pytest.raises(PermissionError, match="another user's"):

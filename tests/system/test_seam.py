@@ -16,7 +16,7 @@ from aiovirt.system.seam import Attention, here, new_waker
 
 pytestmark = pytest.mark.anyio
 
-PATIENCE = 20
+PATIENCE = 60
 
 Ending = Callable[["Attended"], None]
 

@@ -174,7 +174,7 @@ async def hear(bed: Bed) -> tuple[list[UdevWord], bool]:
         bed.remove(gone)
         add_netdev(bed, 12)
         bed.uevent(VF0, "bind")
-        with anyio.fail_after(30):
+        with anyio.fail_after(60):
             await enough.wait()
         tasks.cancel_scope.cancel()
         heard.extend([datagram] if (datagram := kernel.receive_nowait()) else [])

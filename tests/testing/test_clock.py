@@ -49,7 +49,7 @@ async def test_a_deadline_interrupts_what_never_ends() -> None:
 
 
 async def test_a_deadline_that_is_not_reached_costs_no_time() -> None:
-    with anyio.fail_after(30):
+    with anyio.fail_after(60):
         await anyio.sleep(1)
     assert anyio.current_time() == 1
 

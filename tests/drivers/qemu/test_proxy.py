@@ -34,7 +34,7 @@ from aiovirt.system.seam import new_waker
 pytestmark = pytest.mark.anyio
 
 R = TypeVar("R")
-PATIENCE = 20
+PATIENCE = 60
 WEB, DB = UUID(int=1), UUID(int=2)
 VERSION = b'{"qemu": {"micro": 22, "minor": 2, "major": 7}, "package": ""}'
 Answers = Callable[[AskQMP], Awaitable[bytes]]
