@@ -12,7 +12,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from enum import StrEnum
-from typing import Final, NamedTuple, TypeVar, Union
+from typing import Final, TypeVar, Union
 from uuid import UUID
 from zlib import crc32
 
@@ -268,13 +268,13 @@ def decode_event(payload: bytes | memoryview) -> Event:
             raise DamagedError(str(error)) from error
 
 
-class Entry(NamedTuple):
+class Entry(Struct, gc=False):
     """A record: where it ends, the number that the next one has, the event's bytes, or which events it stands for."""
 
     end: int
     next: int
     payload: memoryview
-    dropped: Dropped | None
+    dropped: Dropped | None = None
 
 
 def walk(data: bytes, offset: int, seq: int) -> Iterator[Entry]:
@@ -282,23 +282,27 @@ def walk(data: bytes, offset: int, seq: int) -> Iterator[Entry]:
 
     Raises DamagedError at what is no such record, CutError where ``data`` ends within one.
     """
-    view, size = memoryview(data), len(data)
+    view, size, head, unpack = memoryview(data), len(data), _RECORD.size, _RECORD.unpack_from
     while offset < size:
-        if size - offset < _RECORD.size:
+        if size - offset < head:
             raise CutError("it ends within the head of a record")
-        length, checksum, number = _RECORD.unpack_from(data, offset)
-        end = offset + _RECORD.size + length
-        if number & ~DROPPED != seq or not 0 < length <= RECORD_LIMIT:
+        length, checksum, number = unpack(data, offset)
+        end = offset + head + length
+        if (number != seq and number != seq | DROPPED) or not 0 < length <= RECORD_LIMIT:
             raise DamagedError(f"record {seq} is not where it should be")
         if end > size:
             raise CutError(f"it ends within record {seq}")
         if crc32(view[offset + _CHECKED : end]) != checksum:
             raise DamagedError(f"the checksum of record {seq} is wrong")
-        payload, dropped = view[offset + _RECORD.size : end], None
-        offset, seq = end, seq + 1
-        if number & DROPPED:
-            dropped = decode_dropped(payload)
-            if dropped.first != seq - 1:
-                raise DamagedError(f"record {seq - 1} stands for others")
-            seq = dropped.last + 1
-        yield Entry(end, seq, payload, dropped)
+        entry = Entry(end, seq + 1, view[offset + head : end])
+        if number != seq:
+            _stand_for(entry, seq)
+        offset, seq = end, entry.next
+        yield entry
+
+
+def _stand_for(entry: Entry, seq: int) -> None:
+    entry.dropped = dropped = decode_dropped(entry.payload)
+    if dropped.first != seq:
+        raise DamagedError(f"record {seq} stands for others")
+    entry.next = dropped.last + 1

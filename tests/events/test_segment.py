@@ -43,9 +43,9 @@ def read(data: bytes) -> tuple[list[bytes], type[DamagedError] | None]:
     """The payloads of the whole records, and how the walk ended."""
     found: list[bytes] = []
     try:
-        for end, _, payload, _ in walk(data, 0, 7):
-            found.append(bytes(payload))
-            assert data[:end].endswith(payload)
+        for entry in walk(data, 0, 7):
+            found.append(bytes(entry.payload))
+            assert data[: entry.end].endswith(entry.payload)
     except DamagedError as error:
         return found, type(error)
     return found, None
@@ -54,7 +54,7 @@ def read(data: bytes) -> tuple[list[bytes], type[DamagedError] | None]:
 @given(st.lists(samples.any_event, max_size=5), st.integers(1, 2**60))
 def test_what_is_written_reads_back(events: list[Event], first: int) -> None:
     data = b"".join(encode_record(seq, event) for seq, event in enumerate(events, first))
-    assert [repr(decode_event(payload)) for _, _, payload, _ in walk(data, 0, first)] == [repr(event) for event in events]
+    assert [repr(decode_event(entry.payload)) for entry in walk(data, 0, first)] == [repr(event) for event in events]
 
 
 @given(st.integers(0, len(DATA) * 8 - 1))
