@@ -17,7 +17,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 # The tests that start little, as two halves for two cores.
 QUICK_1 := $(addprefix tests/,events engine cli docs typing test_public.py)
-QUICK_2 := $(addprefix tests/,model wire domainxml hostdev drivers testing conformance fuzz test_blocking.py)
+QUICK_2 := $(addprefix tests/,model wire libvirtxml hostdev drivers testing conformance fuzz test_blocking.py)
 PYTHONS := 3.13 3.14
 QEMUS := 10 11
 

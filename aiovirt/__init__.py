@@ -14,7 +14,7 @@ Begin with:
 - host.events: subscribe() for the log, watch() for the state and its changes, follow() from one engine to the next
 - host.devices: netdevs(), netdev(name), pci(), port(nic), vfs(pf), pf(vf)
 - Domain: start(), shutdown(), destroy(), state, status, wait_for_state(), qmp()
-- DomainSpec(name="web", memory=512 * MiB, disks=(DiskSpec(...),)): what define(), create() and run() take, as libvirt's XML is
+- DomainSpec(name="web", memory=512 * MiB, devices=[Disk(...)]): what define(), create() and run() take, as libvirt's XML is
 - aiovirt.events: the types of events, encode() and decode()
 - Error: the root of all that is raised
 
@@ -57,7 +57,9 @@ if TYPE_CHECKING:
     from aiovirt.engine.connect import Connection, connect
     from aiovirt.engine.domain import Domain
     from aiovirt.engine.host import Host
-    from aiovirt.model.spec import Action, Chardev, DiskBus, DiskDevice, DiskSpec, DomainSpec, OsSpec, SerialSpec, VirtType
+    from aiovirt.model.devices.disk import Disk, DiskBus, DiskDevice
+    from aiovirt.model.devices.serial import Chardev, Serial
+    from aiovirt.model.spec import Action, DomainSpec, OsSpec, VirtType
     from aiovirt.model.state import DomainState, DomainStatus, MonitorHealth, Reason
     from aiovirt.model.units import GiB, KiB, MiB, TiB
 
@@ -72,9 +74,9 @@ __all__ = [
     "ConfigUnsupported",
     "Connection",
     "ConnectionLost",
+    "Disk",
     "DiskBus",
     "DiskDevice",
-    "DiskSpec",
     "Domain",
     "DomainExists",
     "DomainSpec",
@@ -102,7 +104,7 @@ __all__ = [
     "ProtocolError",
     "Reason",
     "ReplyTooLong",
-    "SerialSpec",
+    "Serial",
     "SystemFailure",
     "TiB",
     "Unsupported",
@@ -119,13 +121,13 @@ _LAZY = {
     "Domain": "aiovirt.engine.domain",
     "Host": "aiovirt.engine.host",
     "Action": "aiovirt.model.spec",
-    "Chardev": "aiovirt.model.spec",
-    "DiskBus": "aiovirt.model.spec",
-    "DiskDevice": "aiovirt.model.spec",
-    "DiskSpec": "aiovirt.model.spec",
+    "Chardev": "aiovirt.model.devices.serial",
+    "DiskBus": "aiovirt.model.devices.disk",
+    "DiskDevice": "aiovirt.model.devices.disk",
+    "Disk": "aiovirt.model.devices.disk",
     "DomainSpec": "aiovirt.model.spec",
     "OsSpec": "aiovirt.model.spec",
-    "SerialSpec": "aiovirt.model.spec",
+    "Serial": "aiovirt.model.devices.serial",
     "VirtType": "aiovirt.model.spec",
     "DomainState": "aiovirt.model.state",
     "DomainStatus": "aiovirt.model.state",

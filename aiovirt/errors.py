@@ -33,7 +33,9 @@ No error is ever raised that is not here, or one of Python's own where Python's 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import IntEnum
+from typing import Final, NamedTuple
 
 from aiovirt.text import brief
 
@@ -59,12 +61,17 @@ __all__ = [
     "OperationFailed",
     "OperationInvalid",
     "OrderTimeout",
+    "Place",
     "ProtocolError",
     "ReplyTooLong",
     "SystemFailure",
     "Unsupported",
     "XMLInvalid",
 ]
+
+
+SHOWN: Final = 32
+"""How many places a message names."""
 
 
 class ErrorCode(IntEnum):
@@ -274,10 +281,32 @@ class Unsupported(Error):
         self.reason = reason
 
 
+class Place(NamedTuple):
+    """A place in XML: its path, its line (counted from 1) where that is known, and what is wrong there, where that is not plain."""
+
+    path: str
+    line: int | None = None
+    why: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.path} (line {self.line})" if self.line else self.path
+
+
 class ConfigUnsupported(Unsupported):
-    """A configuration that is understood, and that this host or driver cannot give."""
+    """A configuration that is understood, and that this host or driver cannot give; ``places`` are all that say so in its XML."""
 
     code = ErrorCode.CONFIG_UNSUPPORTED
+
+    def __init__(self, message: str, *, places: tuple[Place, ...] = (), subject: str | None = None) -> None:
+        super().__init__(message, subject=subject)
+        self.places = places
+
+    @classmethod
+    def of(cls, places: Sequence[Place]) -> ConfigUnsupported:
+        """The error that says all of ``places``, of which the first ones are in its message."""
+        shown = [f"{place} is not supported yet" + (f": {place.why}" if place.why else "") for place in places[:SHOWN]]
+        more = [f"and {len(places) - SHOWN} more"] if len(places) > SHOWN else []
+        return cls("; ".join([*shown, *more]), places=tuple(places))
 
 
 class OrderTimeout(Error, TimeoutError):

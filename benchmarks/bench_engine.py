@@ -86,7 +86,7 @@ def engine(root: str, backend: str = "asyncio") -> Iterator[int]:
 
 
 async def guest(host: Host, root: str, name: str = "tiny") -> Domain:
-    spec = replace(tiny_guest(f"{root}/none", name=name), type=VirtType.QEMU, disks=())
+    spec = replace(tiny_guest(f"{root}/none", name=name), type=VirtType.QEMU, devices=())
     return await host.create(spec, paused=True, timeout=PATIENCE)
 
 

@@ -27,7 +27,8 @@ from aiovirt.drivers.qemu.tinyguest import UP, image, tiny_guest
 from aiovirt.events import DomainQMP, Event, NetdevEvent
 from aiovirt.events.cursor import parse_cursor
 from aiovirt.events.words import portrait
-from aiovirt.model.spec import Chardev, SerialSpec, VirtType
+from aiovirt.model.devices.serial import Chardev, Serial
+from aiovirt.model.spec import VirtType
 from aiovirt.model.state import DomainState
 from aiovirt.system import namespace
 from aiovirt.text import padded, plain
@@ -131,7 +132,7 @@ async def _guest(host: aiovirt.Host, folder: Path, name: str, out: Output, *, ta
     """One guest's life; started once it has said on its serial port that it is up."""
     disk, serial = folder / f"{name}.img", folder / f"{name}.com1"
     await anyio.Path(disk).write_bytes(image())
-    port = SerialSpec(type=Chardev.UNIX, path=str(serial), listen=False)
+    port = Serial(type=Chardev.UNIX, path=str(serial), listen=False)
     spec = replace(tiny_guest(str(disk), name=name, serial=port), type=VirtType.QEMU)
     async with await anyio.create_unix_listener(serial) as com1, anyio.create_task_group() as tasks:
         up = anyio.Event()

@@ -11,11 +11,11 @@ import anyio
 from aiovirt import Host
 from aiovirt.cli.output import Output, netdev_fields, stamp
 from aiovirt.cli.streams import until_interrupted
-from aiovirt.domainxml.nodedev_names import COMPUTER, bus_name, nodedev_name, nodedev_parent
 from aiovirt.errors import AmbiguousDevice, InvalidArgument, NoSuchDevice
 from aiovirt.events import DriverEvent, Event, NetdevAdded, NetdevChanged, NetdevEvent, NetdevRemoved, NetdevRenamed
 from aiovirt.events.types import PCIAdded, PCIChanged, PCIEvent, PCIRemoved
 from aiovirt.events.words import show
+from aiovirt.libvirtxml.nodedev_names import COMPUTER, bus_name, nodedev_name, nodedev_parent
 from aiovirt.model.netdev import Netdev
 from aiovirt.model.pci import PCIDevice
 from aiovirt.model.ports import KnownBy, Port, ScalableFunction, VirtualFunction

@@ -145,14 +145,14 @@ class Definitions:
 
 
 def parse_xml(xml: str) -> DomainSpec:
-    """See :func:`aiovirt.domainxml.parse`, which is loaded on use. Blocks: for threads."""
-    from aiovirt.domainxml import parse
+    """See :func:`aiovirt.libvirtxml.parse`, which is loaded on use. Blocks: for threads."""
+    from aiovirt.libvirtxml import parse
 
     return parse(xml)
 
 
 def render_xml(spec: DomainSpec, number: int | None) -> str:
-    """See :func:`aiovirt.domainxml.render`, which is loaded on use. Blocks: for threads."""
-    from aiovirt.domainxml import render
+    """See :func:`aiovirt.libvirtxml.render`, which is loaded on use. Blocks: for threads."""
+    from aiovirt.libvirtxml import render
 
     return render(spec, id=number)

@@ -147,7 +147,7 @@ class Devices:
 
     async def xml(self, device: Netdev | PCIDevice, *, timeout: float = DEFAULT_TIMEOUT) -> str:
         """The device as libvirt's nodedev XML (https://libvirt.org/formatnode.html). Raises NoSuchDevice, SystemFailure."""
-        from aiovirt.domainxml.nodedev import nodedev_xml
+        from aiovirt.libvirtxml.nodedev import nodedev_xml
 
         details = await self._engine.call(checked(orders.AskDetails(subject=device.subject, timeout=timeout)))
         return nodedev_xml(device, details, self._state.pci)

@@ -166,7 +166,7 @@ class Domain:
 
     async def spec(self, *, inactive: bool = False, timeout: float = DEFAULT_TIMEOUT) -> DomainSpec:
         """The same as a value."""
-        from aiovirt.domainxml import parse
+        from aiovirt.libvirtxml import parse
 
         return parse(await self.xml(inactive=inactive, timeout=timeout))
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, Final, cast
 
 import aiovirt.errors
-from aiovirt.errors import Error, ErrorCode, ErrorDomain
+from aiovirt.errors import ConfigUnsupported, Error, ErrorCode, ErrorDomain, Place
 from aiovirt.wire.attach.messages import Failure
 
 __all__ = ["error_of", "failure_of"]
@@ -16,7 +16,7 @@ _CARRIED: Final[dict[str, tuple[str, ...]]] = {
     "GuestFailed": ("log",),
     "CommandFailed": ("command", "error_class", "description"),
     "Unsupported": ("order", "driver", "reason"),
-    "ConfigUnsupported": ("order", "driver", "reason"),
+    "ConfigUnsupported": ("order", "driver", "reason", "places"),
     "XMLInvalid": ("path", "line"),
     "AmbiguousDevice": ("candidates",),
     "OrderTimeout": ("sent",),
@@ -57,6 +57,8 @@ def error_of(failure: Failure) -> Error:
             if value is None and hasattr(kind, name):
                 continue  # one of an earlier version, which does not carry it
             setattr(error, name, tuple(cast("list[object]", value)) if isinstance(value, list) else value)
+    if isinstance(error, ConfigUnsupported):
+        error.places = tuple(Place(*place) for place in error.places or ())  # pyright: ignore[reportUnnecessaryComparison]
     Error.__init__(error, failure.message, code=_code(failure.code), domain=_domain(failure.domain), subject=failure.subject)
     return error
 

@@ -59,7 +59,7 @@ def digest_of(text: bytes) -> str:
 
 def text_to_keep(xml: str, spec: DomainSpec) -> bytes:
     """``xml`` as a file: as it was given, save where it says that it is in an encoding that a file of ours would not be in."""
-    from aiovirt.domainxml import parse, render
+    from aiovirt.libvirtxml import parse, render
 
     text = xml.encode()
     if not xml.startswith("<?xml"):
@@ -77,7 +77,7 @@ def read_definition(path: Path, others: Container[UUID] = ()) -> Definition | No
     Raises XMLInvalid and ConfigUnsupported for its text; SystemFailure where it is no definition of this name, or the other
     form is of a newer version.
     """
-    from aiovirt.domainxml import parse
+    from aiovirt.libvirtxml import parse
 
     text = _read(path)
     if text is None:
@@ -112,7 +112,7 @@ def _filled(path: Path) -> Path:
 
 
 def _filled_text(definition: Definition) -> bytes:
-    from aiovirt.domainxml import render
+    from aiovirt.libvirtxml import render
 
     head = f"<!-- aiovirt definition {DEFINITION_VERSION}, made of {definition.digest}."
     advice = "     To change it, edit the file of this name one folder up. -->"
@@ -121,7 +121,7 @@ def _filled_text(definition: Definition) -> bytes:
 
 def _read_filled(path: Path) -> Definition | None:
     """What was filled in before; None where there is nothing of use."""
-    from aiovirt.domainxml import parse
+    from aiovirt.libvirtxml import parse
 
     data = _read(path)
     head = _HEAD.match(data or b"")

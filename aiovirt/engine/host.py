@@ -183,7 +183,7 @@ async def _xml(xml_or_spec: str | DomainSpec) -> str:
     if isinstance(xml_or_spec, str):
         encoded_xml(xml_or_spec)  # refused here, wherever the engine is
         return xml_or_spec
-    from aiovirt.domainxml import render
+    from aiovirt.libvirtxml import render
     from aiovirt.model.spec import DomainSpec
 
     if not isinstance(xml_or_spec, DomainSpec):

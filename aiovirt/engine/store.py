@@ -291,7 +291,7 @@ def _raise_passing(error: Exception) -> None:
 
 def _loaded_run(run: RunRecord) -> LoadedRun:
     """Raises XMLInvalid where nothing says which guest it is."""
-    from aiovirt.domainxml import parse, parse_partly
+    from aiovirt.libvirtxml import parse, parse_partly
 
     try:
         return LoadedRun(run, parse(run.xml))

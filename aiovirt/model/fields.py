@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
 from functools import cache
 from types import NoneType, UnionType
-from typing import Any, NamedTuple, Union, cast, get_args, get_origin
+from typing import Annotated, Any, Final, NamedTuple, Union, cast, get_args, get_origin
 
 from msgspec import Struct, structs
 
@@ -48,14 +49,29 @@ class _Field(NamedTuple):
         return " or ".join("None" if kind is NoneType else kind.__name__ for kind in self.kinds)
 
 
+_RIGHT: Final[dict[type[Struct], set[tuple[type, ...]]]] = {}
+"""The types of values that were found to be right, by the class of what has them: nearly all are among them."""
+MOST: Final = 256
+
+
 def settle_fields(value: Struct) -> None:
     """Makes text the member of an enum, and a list a tuple, where those are declared; raises InvalidArgument for any other type."""
-    for field in _fields(type(value)):
+    kind = type(value)
+    types = tuple(map(type, structs.astuple(value)))
+    right = _RIGHT.setdefault(kind, set())
+    for field in _many(kind) if types in right else _fields(kind):
         given = getattr(value, field.name)
         if given == () if field.is_many else type(given) in field.kinds:
             continue  # as nearly all are
         if (settled := field.settled(given)) is not given:
             structs.force_setattr(value, field.name, settled)
+    if len(right) < MOST:
+        right.add(tuple(map(type, structs.astuple(value))))
+
+
+@cache
+def _many(kind: type[Struct]) -> tuple[_Field, ...]:
+    return tuple(field for field in _fields(kind) if field.is_many)
 
 
 @cache
@@ -64,6 +80,8 @@ def _fields(kind: type[Struct]) -> tuple[_Field, ...]:
 
 
 def _field(name: str, declared: Any) -> _Field:  # noqa: ANN401 - whatever stands beside a field
-    if get_origin(declared) is tuple:
+    if get_origin(declared) is Annotated:
+        return _field(name, declared.__origin__)
+    if get_origin(declared) in (tuple, Sequence):
         return _Field(name, (get_args(declared)[0],), is_many=True)
     return _Field(name, get_args(declared) if get_origin(declared) in (Union, UnionType) else (declared,), is_many=False)

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 import aiovirt
-from aiovirt import DiskSpec, DomainSpec
+from aiovirt import Disk, DomainSpec
 from aiovirt.cli import views
 from aiovirt.cli.main import main
 from aiovirt.cli.output import Output
@@ -93,8 +93,8 @@ async def test_a_table_and_values_are_one_too_many(host: aiovirt.Host) -> None:
 
 async def test_disks_are_virshs_table(host: aiovirt.Host) -> None:
     """As virsh prints test:///default's own: it has one disk there."""
-    disk = DiskSpec(source="/guest/diskimage1", target="vda")
-    await host.define(DomainSpec(name="virshs", memory=64 * MiB, disks=(disk,)))
+    disk = Disk(source="/guest/diskimage1", target="vda")
+    await host.define(DomainSpec(name="virshs", memory=64 * MiB, devices=(disk,)))
     for words in ([], ["--details"]):
         command = ["virsh", "-c", "test:///default", "domblklist", "test", *words]
         virshs = subprocess.run(command, capture_output=True, text=True, check=True).stdout

@@ -24,9 +24,9 @@ import pytest
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 from aiovirt import Domain, DomainState, Host
-from aiovirt.domainxml import parse
 from aiovirt.errors import NoSuchDomain
 from aiovirt.events import DomainEvent, MonitorHealth
+from aiovirt.libvirtxml import parse
 from tests.crash.client import Known, Round, Told
 from tests.system.conftest import PATIENCE, Place, engine_of
 

@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-NAMES: Final = ("qmp", "message", "rtnetlink", "uevent", "domainxml", "attach")
+NAMES: Final = ("qmp", "message", "rtnetlink", "uevent", "libvirtxml", "attach")
 SHARES: Final = {"qmp": 3, "message": 3}  # of the rest, 1 each
 
 

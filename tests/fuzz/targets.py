@@ -21,19 +21,19 @@ from uuid import UUID
 from msgspec import Raw
 from msgspec.structs import replace
 
-from aiovirt.domainxml import parse as parse_domain
-from aiovirt.domainxml import render
 from aiovirt.drivers.qemu.translate import heard, quoted
 from aiovirt.errors import ConfigUnsupported, ProtocolError, XMLInvalid
 from aiovirt.events import decode as decode_event
 from aiovirt.events import encode as encode_event
+from aiovirt.libvirtxml import parse as parse_domain
+from aiovirt.libvirtxml import render
 from aiovirt.wire import rtnetlink, uevent
 from aiovirt.wire.attach import Frames, framed
 from aiovirt.wire.attach.messages import CLIENT_LIMIT, decode_from_client, decode_from_engine, encode
 from aiovirt.wire.qmp import Breach, Message, Phase, QMPEvent, QMPProtocol, Reply
 from aiovirt.wire.qmp.messages import EDGE, decode_body, read_message
 from aiovirt.wire.rtnetlink import End, LinkMessage
-from tests.domainxml.documents import FULL, SMALL, libvirt
+from tests.libvirtxml.documents import FULL, SMALL, libvirt
 from tests.wire.test_attach import FROM_CLIENT, FROM_ENGINE
 from tests.wire.test_qmp import ALLOWED
 
@@ -180,14 +180,14 @@ TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
     "message": message,
     "rtnetlink": links,
     "uevent": uevents,
-    "domainxml": domain,
+    "libvirtxml": domain,
     "attach": attach,
 }
 
 
 def seeds(target: str) -> list[bytes]:
     """What its fuzzing begins with: real ones."""
-    if target == "domainxml":
+    if target == "libvirtxml":
         return [text.encode() for text in (FULL, SMALL, libvirt("pc"), libvirt("q35"), libvirt("test-default"))]
     if target == "attach":
         return [framed(encode(message)) for message in (*FROM_CLIENT, *FROM_ENGINE)]

@@ -13,7 +13,7 @@ from tests.fuzz.mutate import mutations
 from tests.fuzz.run import NAMES
 from tests.fuzz.targets import TARGETS, seeds
 
-COUNTS = {"qmp": 500, "message": 8000, "rtnetlink": 8000, "uevent": 8000, "domainxml": 2000, "attach": 4000}
+COUNTS = {"qmp": 500, "message": 8000, "rtnetlink": 8000, "uevent": 8000, "libvirtxml": 2000, "attach": 4000}
 
 
 def test_each_target_is_run() -> None:
@@ -76,7 +76,7 @@ def careless(*_: object) -> object:
         ("message", "read_message", chatty),
         ("message", "decode_body", careless),
         ("message", "quoted", careless),
-        ("domainxml", "parse_domain", careless),
+        ("libvirtxml", "parse_domain", careless),
     ],
 )
 def test_what_is_broken_is_found(monkeypatch: pytest.MonkeyPatch, name: str, what: str, broken: Callable[[object], object]) -> None:

@@ -8,10 +8,12 @@ from uuid import UUID
 import pytest
 
 from aiovirt.errors import InvalidArgument
-from aiovirt.model.spec import Action, Chardev, DiskBus, DiskSpec, DomainSpec, OsSpec, SerialSpec, VirtType
+from aiovirt.model.devices.disk import Disk, DiskBus
+from aiovirt.model.devices.serial import Chardev, Serial
+from aiovirt.model.spec import Action, DomainSpec, OsSpec, VirtType
 from aiovirt.model.units import GiB, MiB
 
-DISK = DiskSpec(source="/a.img", target="vda")
+DISK = Disk(source="/a.img", target="vda")
 
 
 @pytest.mark.parametrize(
@@ -30,16 +32,16 @@ DISK = DiskSpec(source="/a.img", target="vda")
         (DomainSpec, {"os": "linux"}),
         (DomainSpec, {"acpi": "yes"}),
         (DomainSpec, {"on_crash": "explode"}),
-        (DomainSpec, {"disks": DISK}),
-        (DomainSpec, {"disks": "/a.img"}),
-        (DomainSpec, {"disks": ["/a.img"]}),
-        (DomainSpec, {"disks": {DISK: DISK}}),
-        (DomainSpec, {"serials": [DISK]}),
-        (DiskSpec, {"source": 5}),
-        (DiskSpec, {"bus": "scsi-ish"}),
-        (DiskSpec, {"readonly": 1}),
-        (SerialSpec, {"type": 5}),
-        (SerialSpec, {"path": 5}),
+        (DomainSpec, {"devices": DISK}),
+        (DomainSpec, {"devices": "/a.img"}),
+        (DomainSpec, {"devices": ["/a.img"]}),
+        (DomainSpec, {"devices": {DISK: DISK}}),
+        (DomainSpec, {"devices": [OsSpec()]}),
+        (Disk, {"source": 5}),
+        (Disk, {"bus": "scsi-ish"}),
+        (Disk, {"readonly": 1}),
+        (Serial, {"type": 5}),
+        (Serial, {"path": 5}),
         (OsSpec, {"boot": "hd"}),
         (OsSpec, {"boot": ("hd", 5)}),
         (OsSpec, {"kernel": 5}),
@@ -48,8 +50,8 @@ DISK = DiskSpec(source="/a.img", target="vda")
 def test_a_wrong_type_is_refused_at_once(kind: type[Any], wrong: dict[str, Any]) -> None:
     whole: dict[type[Any], dict[str, Any]] = {
         DomainSpec: {"name": "web", "memory": 64 * MiB},
-        DiskSpec: {"source": "/a.img", "target": "vda"},
-        SerialSpec: {},
+        Disk: {"source": "/a.img", "target": "vda"},
+        Serial: {},
         OsSpec: {},
     }
     kind(**whole[kind])
@@ -63,8 +65,7 @@ def test_text_is_an_enums_member_and_a_list_a_tuple() -> None:
         "type": "kvm",
         "on_crash": "restart",
         "os": OsSpec(boot=["cdrom", "hd"]),  # type: ignore[arg-type]
-        "disks": [DiskSpec(source="/a.img", target="hda", bus="ide")],  # type: ignore[arg-type]
-        "serials": [SerialSpec(type="pty")],  # type: ignore[arg-type]
+        "devices": [Disk(source="/a.img", target="hda", bus="ide"), Serial(type="pty")],  # type: ignore[arg-type]
     }
     spec = DomainSpec(name="web", memory=64 * MiB, **natural)
     assert spec == DomainSpec(
@@ -73,8 +74,7 @@ def test_text_is_an_enums_member_and_a_list_a_tuple() -> None:
         type=VirtType.KVM,
         on_crash=Action.RESTART,
         os=OsSpec(boot=("cdrom", "hd")),
-        disks=(DiskSpec(source="/a.img", target="hda", bus=DiskBus.IDE),),
-        serials=(SerialSpec(type=Chardev.PTY),),
+        devices=(Disk(source="/a.img", target="hda", bus=DiskBus.IDE), Serial(type=Chardev.PTY)),
     )
     assert isinstance(spec.type, VirtType)
     assert isinstance(spec.disks[0].bus, DiskBus)

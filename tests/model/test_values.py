@@ -5,8 +5,10 @@ from uuid import UUID
 import pytest
 
 from aiovirt.errors import InvalidArgument
+from aiovirt.model.devices.disk import Disk, DiskBus
+from aiovirt.model.devices.serial import Chardev, Serial
 from aiovirt.model.netdev import Netdev, Unreadable
-from aiovirt.model.spec import Chardev, DiskBus, DiskSpec, DomainSpec, OsSpec, SerialSpec
+from aiovirt.model.spec import DomainSpec, OsSpec
 from aiovirt.model.state import Detail, DomainState, Lifecycle, Reason, detail_number, reason_number
 from aiovirt.model.units import GiB, KiB, MiB, TiB, format_size
 
@@ -80,23 +82,23 @@ def test_names_that_can_be(name: str) -> None:
 
 
 def test_parts_that_cannot_be() -> None:
-    disk = DiskSpec(source="/a", target="vda")
+    disk = Disk(source="/a", target="vda")
     for wrong in (
-        lambda: DiskSpec(source="relative", target="vda"),
-        lambda: DiskSpec(source="/a", target="../vda"),
-        lambda: DiskSpec(source="/a", target="vda", format="vmdk"),
+        lambda: Disk(source="relative", target="vda"),
+        lambda: Disk(source="/a", target="../vda"),
+        lambda: Disk(source="/a", target="vda", format="vmdk"),
         lambda: OsSpec(boot=("usb",)),
         lambda: OsSpec(cmdline="quiet"),
         lambda: OsSpec(boot=()),
         lambda: OsSpec(machine=""),
         lambda: DomainSpec(name="a", memory=MiB, emulator=" "),
-        lambda: SerialSpec(listen=False),
-        lambda: SerialSpec(type=Chardev.FILE),
-        lambda: SerialSpec(type=Chardev.UNIX, path="relative"),
-        lambda: SerialSpec(type=Chardev.PTY, path="/dev/pts/1"),
+        lambda: Serial(listen=False),
+        lambda: Serial(type=Chardev.FILE),
+        lambda: Serial(type=Chardev.UNIX, path="relative"),
+        lambda: Serial(type=Chardev.PTY, path="/dev/pts/1"),
         lambda: DomainSpec(name="a", memory=MiB, vcpus=0),
         lambda: DomainSpec(name="a", memory=MiB, title="two\nlines"),
-        lambda: DomainSpec(name="a", memory=MiB, disks=(disk, DiskSpec(source="/b", target="vda", bus=DiskBus.IDE))),
+        lambda: DomainSpec(name="a", memory=MiB, devices=(disk, Disk(source="/b", target="vda", bus=DiskBus.IDE))),
     ):
         with pytest.raises(InvalidArgument):
             wrong()

@@ -9,7 +9,7 @@ import contextlib
 import os
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
@@ -20,7 +20,8 @@ from msgspec.structs import replace
 import aiovirt
 from aiovirt import Host
 from aiovirt.drivers.qemu.tinyguest import UP, image, tiny_guest
-from aiovirt.model.spec import Chardev, DomainSpec, SerialSpec, VirtType
+from aiovirt.model.devices.serial import Chardev, Serial
+from aiovirt.model.spec import DomainSpec, VirtType
 
 PATIENCE = 60
 EMULATOR = os.environ.get("AIOVIRT_TEST_QEMU")
@@ -38,17 +39,18 @@ class Place:
         root = self.folder / "engine"
         return aiovirt.connect("qemu:///session", config_dir=root / "config", state_dir=root / "state", runtime_dir=root / "runtime")
 
-    def spec(self, name: str = "tiny", **changes: object) -> DomainSpec:
-        """A tiny guest under TCG, which is there everywhere, with a disk of its own."""
+    def spec(self, name: str = "tiny", *, ports: Sequence[Serial] = (), **changes: object) -> DomainSpec:
+        """A tiny guest under TCG, which is there everywhere, with a disk of its own and these serial ports."""
         disk = self.folder / f"{name}.img"
         disk.write_bytes(image())
-        return replace(tiny_guest(str(disk), name=name), type=VirtType.QEMU, **{"emulator": EMULATOR, **changes})
+        spec = tiny_guest(str(disk), name=name)
+        return replace(spec, type=VirtType.QEMU, devices=(*spec.devices, *ports), **{"emulator": EMULATOR, **changes})
 
     @asynccontextmanager
     async def listening(self, name: str = "tiny", **changes: object) -> AsyncIterator[tuple[DomainSpec, anyio.Event]]:
         """A tiny guest's spec, and an event that is set when the guest says that it is up."""
         path = self.folder / f"{name}.com1"
-        port = SerialSpec(type=Chardev.UNIX, path=str(path), listen=False)
+        port = Serial(type=Chardev.UNIX, path=str(path), listen=False)
         up = anyio.Event()
 
         async def listen(stream: anyio.abc.ByteReceiveStream) -> None:
@@ -62,7 +64,7 @@ class Place:
         async with await anyio.create_unix_listener(path) as com1, anyio.create_task_group() as tasks:
             tasks.start_soon(com1.serve, listen)
             with anyio.fail_after(PATIENCE):
-                yield self.spec(name, serials=(port,), **changes), up
+                yield self.spec(name, ports=(port,), **changes), up
             tasks.cancel_scope.cancel()
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from aiovirt.domainxml import render
+from aiovirt.libvirtxml import render
 from aiovirt.system.files import FileLock
 from tests.system.conftest import Place
 

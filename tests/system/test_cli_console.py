@@ -14,8 +14,8 @@ import time
 
 import pytest
 
-from aiovirt.domainxml import render
-from aiovirt.model.spec import Chardev, SerialSpec
+from aiovirt.libvirtxml import render
+from aiovirt.model.devices.serial import Chardev, Serial
 from tests.system.test_cli_attached import PATIENCE, Terminals, user, wait_until
 
 __all__ = ["user"]
@@ -74,7 +74,7 @@ LEADER = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); 
 
 def boot(user: Terminals, kind: Chardev) -> None:
     path = str(user.place.folder / "com1") if kind is Chardev.UNIX else None
-    spec = user.place.spec("echo", serials=(SerialSpec(type=kind, path=path),))
+    spec = user.place.spec("echo", ports=(Serial(type=kind, path=path),))
     (user.place.folder / "echo.img").write_bytes(ECHO)
     xml = user.place.folder / "echo.xml"
     xml.write_text(render(spec))

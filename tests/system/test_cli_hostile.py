@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from aiovirt.domainxml import render
+from aiovirt.libvirtxml import render
 from aiovirt.wire.attach import VERSION, framed
 from aiovirt.wire.attach.messages import Hello, encode
 from tests.system.test_cli_attached import PATIENCE, Terminals, define, user, wait_until

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from aiovirt.domainxml import render
 from aiovirt.events import decode
+from aiovirt.libvirtxml import render
 from tests.system.conftest import Place
 
 

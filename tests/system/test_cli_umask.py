@@ -10,10 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from msgspec.structs import replace
 
-from aiovirt.domainxml import render
-from aiovirt.model.spec import Chardev, SerialSpec
+from aiovirt.libvirtxml import render
+from aiovirt.model.devices.serial import Chardev, Serial
 from tests.system.test_cli_attached import PATIENCE, Terminals, user, wait_until
 
 __all__ = ["user"]
@@ -40,7 +39,7 @@ def test_no_folder_socket_or_file_is_anybody_elses(user: Terminals, held: str) -
         assert holding.stdout is not None
         holding.stdout.readline()
         xml = user.place.folder / "tiny.xml"
-        xml.write_text(render(replace(user.place.spec("tiny"), serials=serials(made))))
+        xml.write_text(render(user.place.spec("tiny", ports=serials(made))))
         user.run("define", str(xml))
         user.run("autostart", "tiny")
         user.run("start", "tiny")
@@ -63,10 +62,10 @@ def test_no_folder_socket_or_file_is_anybody_elses(user: Terminals, held: str) -
         assert too_wide(*everything) == []
 
 
-def serials(folder: Path) -> tuple[SerialSpec, ...]:
+def serials(folder: Path) -> tuple[Serial, ...]:
     return (
-        SerialSpec(type=Chardev.UNIX, path=str(folder / "com1"), listen=True),
-        SerialSpec(type=Chardev.FILE, path=str(folder / "com2.log")),
+        Serial(type=Chardev.UNIX, path=str(folder / "com1"), listen=True),
+        Serial(type=Chardev.FILE, path=str(folder / "com2.log")),
     )
 
 

@@ -98,7 +98,7 @@ async def both(place: Place) -> AsyncIterator[tuple[Host, Host]]:
 
 
 def aiovirt_xml(place: Place) -> str:
-    from aiovirt.domainxml import render
+    from aiovirt.libvirtxml import render
 
     return render(place.spec("tiny"))
 

@@ -13,8 +13,8 @@ import pytest
 
 import aiovirt
 from aiovirt import DomainState
-from aiovirt.domainxml import render
 from aiovirt.events import MonitorHealth
+from aiovirt.libvirtxml import render
 from aiovirt.system.files import FileLock
 from tests.system.conftest import PATIENCE, Place
 from tests.system.test_qemu import no_guest_is_left, state_of

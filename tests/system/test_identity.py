@@ -19,10 +19,10 @@ from msgspec.structs import replace
 
 import aiovirt
 from aiovirt import DomainState
-from aiovirt.domainxml import render
 from aiovirt.engine.paths import find_folders
 from aiovirt.engine.uri import parse_uri
 from aiovirt.events import MonitorHealth
+from aiovirt.libvirtxml import render
 from aiovirt.system.files import lock_for_good
 from aiovirt.system.identity import boot_id, host_uuid
 from tests.system.conftest import PATIENCE, Place

@@ -28,9 +28,9 @@ import pytest
 from lxml import etree
 
 from aiovirt.cli.nodedevs import tree_lines
-from aiovirt.domainxml.nodedev import nodedev_xml
-from aiovirt.domainxml.nodedev_names import COMPUTER, nodedev_name, nodedev_parent
 from aiovirt.errors import NoSuchDevice, SystemFailure
+from aiovirt.libvirtxml.nodedev import nodedev_xml
+from aiovirt.libvirtxml.nodedev_names import COMPUTER, nodedev_name, nodedev_parent
 from aiovirt.model.details import PCIExpress
 from aiovirt.model.netdev import Netdev, OperState
 from aiovirt.model.pci import PCIDevice

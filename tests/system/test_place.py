@@ -14,11 +14,11 @@ from anyio import to_thread
 
 import aiovirt
 from aiovirt import DomainState, Host
-from aiovirt.domainxml import parse, render
 from aiovirt.engine import place as places
 from aiovirt.engine.attached import AttachedEngine
 from aiovirt.errors import HostHeld
 from aiovirt.events import DomainLifecycle, Lifecycle
+from aiovirt.libvirtxml import parse, render
 from aiovirt.model.state import MonitorHealth
 from aiovirt.model.units import MiB
 from aiovirt.system.files import make_private

@@ -271,7 +271,7 @@ async def test_autodestroy_ends_with_its_connection_only(place: Place) -> None:
 async def test_an_engine_that_is_killed_harms_no_guest(place: Place) -> None:
     """A child holds the host, starts one guest that is to stay and one that is its own, and is killed."""
     kept, owned = place.spec("kept"), place.spec("owned")
-    from aiovirt.domainxml import render
+    from aiovirt.libvirtxml import render
 
     (place.folder / "kept.xml").write_text(render(kept))
     (place.folder / "owned.xml").write_text(render(owned))

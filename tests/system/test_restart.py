@@ -22,8 +22,8 @@ from msgspec.structs import replace
 
 import aiovirt
 from aiovirt import DomainState
-from aiovirt.domainxml import render
 from aiovirt.events import DomainEvent, MonitorHealth
+from aiovirt.libvirtxml import render
 from aiovirt.system.carrier import Carrier, connect_unix
 from tests.system.conftest import PATIENCE, Place
 from tests.system.test_qemu import is_of, no_guest_is_left, pid_of, qemus, state_of, swept

@@ -12,10 +12,11 @@ import pytest
 
 import aiovirt
 from aiovirt import Domain, DomainState, Host
-from aiovirt.domainxml import render
 from aiovirt.drivers.qemu.tinyguest import UP, image
 from aiovirt.events import DomainEvent, DomainLifecycle, DomainQMP, DomainReboot, Lifecycle
-from aiovirt.model.spec import Action, Chardev, DomainSpec, SerialSpec
+from aiovirt.libvirtxml import render
+from aiovirt.model.devices.serial import Chardev, Serial
+from aiovirt.model.spec import Action, DomainSpec
 from aiovirt.model.state import Reason
 from aiovirt.system.inotify import IN_MODIFY, FolderWatch
 from tests.system.conftest import EMULATOR, PATIENCE, Place
@@ -50,8 +51,8 @@ async def booting(place: Place, press: bytes = OFF, **changes: Action | str) -> 
         async with await anyio.create_unix_listener(path) as com1, anyio.create_task_group() as tasks:
             tasks.start_soon(com1.serve, listen)
             with anyio.fail_after(PATIENCE):
-                port = SerialSpec(type=Chardev.UNIX, path=str(path), listen=False)
-                spec = place.spec("tiny", serials=(port,), **changes)
+                port = Serial(type=Chardev.UNIX, path=str(path), listen=False)
+                spec = place.spec("tiny", ports=(port,), **changes)
                 Path(spec.disks[0].source).write_bytes(image().replace(OFF, press))
                 yield spec, receive.receive
             tasks.cancel_scope.cancel()
@@ -239,7 +240,7 @@ async def test_the_first_disk_by_target_is_booted(host: Host, place: Place) -> N
 @pytest.mark.parametrize(("append", "boots"), [(False, 1), (True, 2)])
 async def test_a_serial_ports_file_begins_anew_unless_it_is_to_be_added_to(host: Host, place: Place, *, append: bool, boots: int) -> None:
     path = place.folder / "com1.log"
-    domain = await host.define(place.spec(serials=(SerialSpec(type=Chardev.FILE, path=str(path), append=append),)))
+    domain = await host.define(place.spec(ports=(Serial(type=Chardev.FILE, path=str(path), append=append),)))
     with anyio.fail_after(PATIENCE), FolderWatch(place.folder, IN_MODIFY) as writes:
         for start in range(2):
             await domain.start()

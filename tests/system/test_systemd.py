@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from aiovirt.domainxml import render
+from aiovirt.libvirtxml import render
 from tests.lab.sandbox import require
 from tests.lab.systemd import Systemd, booted
 from tests.system.conftest import PATIENCE, Place

@@ -12,10 +12,10 @@ import pytest
 
 import aiovirt
 from aiovirt import DomainState, Host
-from aiovirt.domainxml import parse, render
 from aiovirt.events import Detail, DomainLifecycle, Lifecycle
+from aiovirt.libvirtxml import parse, render
 from aiovirt.model.units import MiB
-from tests.system.conftest import PATIENCE, Place
+from tests.system.conftest import EMULATOR, PATIENCE, Place
 
 pytestmark = pytest.mark.anyio
 
@@ -40,7 +40,7 @@ async def booted(place: Place) -> None:
 async def test_what_is_marked_is_started_once_in_each_boot(place: Place, caplog: pytest.LogCaptureFixture) -> None:
     async with aiovirt.connect(place.uri) as host:
         for name in ("one", "two", "bad", "not"):
-            domain = await host.define(place.spec(name, **({"emulator": "/no/such"} if name == "bad" else {})))
+            domain = await host.define(place.spec(name, emulator="/no/such" if name == "bad" else EMULATOR))
             if name != "not":
                 await domain.set_autostart()
             assert await domain.get_autostart() is (name != "not")

@@ -139,8 +139,10 @@ def front_door() -> None:
         name="web",
         memory=512 * aiovirt.MiB,
         os=aiovirt.OsSpec(boot=("hd",)),
-        disks=(aiovirt.DiskSpec(source="/a.img", target="vda", bus=aiovirt.DiskBus.VIRTIO),),
-        serials=(aiovirt.SerialSpec(type=aiovirt.Chardev.UNIX, path="/run/web"),),
+        devices=(
+            aiovirt.Disk(source="/a.img", target="vda", bus=aiovirt.DiskBus.VIRTIO),
+            aiovirt.Serial(type=aiovirt.Chardev.UNIX, path="/run/web"),
+        ),
     )
     kind: type[Event] = aiovirt.events.DomainLifecycle
     print(version, spec, kind)

@@ -17,7 +17,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from aiovirt.model.spec import DiskBus, DiskSpec, DomainSpec, OsSpec, SerialSpec
+from aiovirt.model.devices.disk import Disk, DiskBus
+from aiovirt.model.devices.serial import Serial
+from aiovirt.model.spec import DomainSpec, OsSpec
 from aiovirt.model.units import MiB
 
 if TYPE_CHECKING:
@@ -121,7 +123,7 @@ def listing() -> str:
     return "\n".join(lines) + "\n"
 
 
-def tiny_guest(disk: str, *, name: str, serial: SerialSpec | None = None, memory: int = 16 * MiB) -> DomainSpec:
+def tiny_guest(disk: str, *, name: str, serial: Serial | None = None, memory: int = 16 * MiB) -> DomainSpec:
     """A domain ``name`` that boots :func:`image` from the file ``disk`` and has ``serial`` as COM1.
 
     The disk is never written to; it is writable all the same, since QEMU refuses a read-only IDE
@@ -134,6 +136,5 @@ def tiny_guest(disk: str, *, name: str, serial: SerialSpec | None = None, memory
         memory=memory,
         os=OsSpec(machine="pc", boot=("hd",)),
         acpi=True,
-        disks=(DiskSpec(source=disk, target="hda", bus=DiskBus.IDE),),
-        serials=() if serial is None else (serial,),
+        devices=(Disk(source=disk, target="hda", bus=DiskBus.IDE), *(() if serial is None else (serial,))),
     )

@@ -10,7 +10,9 @@ from msgspec.structs import replace
 from aiovirt.drivers.qemu.command_line import check, command_line
 from aiovirt.drivers.qemu.emulator import Emulator, find_emulator, version_in
 from aiovirt.errors import ConfigUnsupported
-from aiovirt.model.spec import Action, Chardev, DiskBus, DiskDevice, DiskSpec, DomainSpec, OsSpec, SerialSpec, VirtType
+from aiovirt.model.devices.disk import Disk, DiskBus, DiskDevice
+from aiovirt.model.devices.serial import Chardev, Serial
+from aiovirt.model.spec import Action, DomainSpec, OsSpec, VirtType
 from aiovirt.model.units import GiB, MiB
 
 U = UUID("00000000-0000-4000-8000-000000000001")
@@ -79,17 +81,17 @@ def test_sizes_and_accelerators() -> None:
 
 def test_names_with_commas_are_quoted() -> None:
     assert values(replace(SPEC, name="a,b=c"), "-name") == ["guest=a,,b=c,debug-threads=on"]
-    serial = SerialSpec(type=Chardev.FILE, path="/var/log/a,b")
-    assert "file,path=/var/log/a,,b,append=off,id=serial0" in values(replace(SPEC, serials=(serial,)), "-chardev")
+    serial = Serial(type=Chardev.FILE, path="/var/log/a,b")
+    assert "file,path=/var/log/a,,b,append=off,id=serial0" in values(replace(SPEC, devices=(serial,)), "-chardev")
 
 
 def test_disks_and_their_boot_order() -> None:
     disks = (
-        DiskSpec(source="/a,b", target="vda"),
-        DiskSpec(source="/cd", target="hdc", bus=DiskBus.IDE, device=DiskDevice.CDROM),
-        DiskSpec(source="/hd", target="hdb", bus=DiskBus.IDE, format="qcow2"),
+        Disk(source="/a,b", target="vda"),
+        Disk(source="/cd", target="hdc", bus=DiskBus.IDE, device=DiskDevice.CDROM),
+        Disk(source="/hd", target="hdb", bus=DiskBus.IDE, format="qcow2"),
     )
-    spec = replace(SPEC, disks=disks, os=OsSpec(boot=("cdrom", "hd")))
+    spec = replace(SPEC, devices=disks, os=OsSpec(boot=("cdrom", "hd")))
     nodes = [json.loads(text) for text in values(spec, "-blockdev")]
     assert [node.get("filename") for node in nodes[::2]] == ["/a,b", "/hd", "/cd"]
     assert [node["driver"] for node in nodes[1::2]] == ["raw", "qcow2", "raw"]
@@ -103,21 +105,21 @@ def test_disks_and_their_boot_order() -> None:
 
 
 def test_the_first_disk_by_target_is_booted() -> None:
-    disks = tuple(DiskSpec(source=f"/{target}", target=target, bus=DiskBus.IDE) for target in ("hdb", "hda"))
-    devices = [json.loads(text) for text in values(replace(SPEC, disks=disks), "-device")]
+    disks = tuple(Disk(source=f"/{target}", target=target, bus=DiskBus.IDE) for target in ("hdb", "hda"))
+    devices = [json.loads(text) for text in values(replace(SPEC, devices=disks), "-device")]
     assert [(device["id"], device.get("bootindex")) for device in devices] == [("disk-hda", 1), ("disk-hdb", None)]
 
 
 def test_a_serial_port_adds_to_its_file_where_that_is_said() -> None:
-    serial = SerialSpec(type=Chardev.FILE, path="/l", append=True)
-    assert "file,path=/l,append=on,id=serial0" in values(replace(SPEC, serials=(serial,)), "-chardev")
+    serial = Serial(type=Chardev.FILE, path="/l", append=True)
+    assert "file,path=/l,append=on,id=serial0" in values(replace(SPEC, devices=(serial,)), "-chardev")
 
 
 def test_a_kernel_and_serial_ports() -> None:
     spec = replace(
         SPEC,
         os=OsSpec(kernel="/k", initrd="/i", cmdline="console=ttyS0 quiet"),
-        serials=(SerialSpec(), SerialSpec(type=Chardev.UNIX, path="/s"), SerialSpec(type=Chardev.UNIX, path="/t", listen=False)),
+        devices=(Serial(), Serial(type=Chardev.UNIX, path="/s"), Serial(type=Chardev.UNIX, path="/t", listen=False)),
     )
     assert (values(spec, "-kernel"), values(spec, "-initrd"), values(spec, "-append")) == (["/k"], ["/i"], ["console=ttyS0 quiet"])
     assert values(spec, "-chardev")[1:] == [
@@ -133,9 +135,9 @@ def test_a_kernel_and_serial_ports() -> None:
         (replace(SPEC, type=VirtType.TEST), "type 'test'"),
         (replace(SPEC, on_reboot=Action.PRESERVE), "on_reboot"),
         (replace(SPEC, on_poweroff=Action.RESTART, on_reboot=Action.DESTROY), "on_poweroff 'restart'"),
-        (replace(SPEC, disks=(DiskSpec(source="/a", target="hde", bus=DiskBus.IDE),)), "hda to hdd"),
-        (replace(SPEC, disks=(DiskSpec(source="/a", target="hda", bus=DiskBus.IDE, readonly=True),)), "read-only"),
-        (replace(SPEC, disks=(DiskSpec(source="/a", target="vda", device=DiskDevice.CDROM),)), "virtio"),
+        (replace(SPEC, devices=(Disk(source="/a", target="hde", bus=DiskBus.IDE),)), "hda to hdd"),
+        (replace(SPEC, devices=(Disk(source="/a", target="hda", bus=DiskBus.IDE, readonly=True),)), "read-only"),
+        (replace(SPEC, devices=(Disk(source="/a", target="vda", device=DiskDevice.CDROM),)), "virtio"),
     ],
 )
 def test_what_qemu_cannot_give_is_refused(spec: DomainSpec, words: str) -> None:

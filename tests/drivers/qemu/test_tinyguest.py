@@ -10,7 +10,8 @@ import pytest
 
 from aiovirt.drivers.qemu.tinyguest import ORIGIN, UP, image, listing, tiny_guest
 from aiovirt.errors import InvalidArgument
-from aiovirt.model.spec import Chardev, DiskBus, SerialSpec
+from aiovirt.model.devices.disk import DiskBus
+from aiovirt.model.devices.serial import Chardev, Serial
 from aiovirt.model.units import MiB
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def test_listing_prints_the_bytes_at_their_addresses() -> None:
 
 
 def test_domain_boots_from_the_disk_with_acpi() -> None:
-    com1 = SerialSpec(type=Chardev.FILE, path="/srv/com1.log")
+    com1 = Serial(type=Chardev.FILE, path="/srv/com1.log")
     spec = tiny_guest("/srv/tiny.img", name="tiny", serial=com1)
     (disk,) = spec.disks
     assert (disk.source, disk.bus, disk.format, disk.readonly) == ("/srv/tiny.img", DiskBus.IDE, "raw", False)

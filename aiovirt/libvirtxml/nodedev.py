@@ -24,8 +24,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from aiovirt.domainxml.nodedev_names import COMPUTER, bus_name, nodedev_name, nodedev_parent
-from aiovirt.domainxml.tags import NO_XML, Tag, leaf, written
+from aiovirt.libvirtxml.nodedev_names import COMPUTER, bus_name, nodedev_name, nodedev_parent
+from aiovirt.libvirtxml.tags import NO_XML, Tag, leaf, written
 from aiovirt.model.details import DeviceDetails, PCIExpress, PCILink
 from aiovirt.model.netdev import Netdev, OperState
 from aiovirt.model.pci import PCIDevice

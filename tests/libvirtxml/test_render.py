@@ -5,12 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from aiovirt.domainxml import parse, render
-from aiovirt.domainxml.document import MAX_BYTES
 from aiovirt.errors import InvalidArgument
-from aiovirt.model.spec import Chardev, DiskBus, DiskDevice, DiskSpec, DomainSpec, OsSpec, SerialSpec, VirtType
+from aiovirt.libvirtxml import parse, render
+from aiovirt.libvirtxml.document import MAX_BYTES
+from aiovirt.model.devices.disk import Disk, DiskBus, DiskDevice
+from aiovirt.model.devices.serial import Chardev, Serial
+from aiovirt.model.spec import DomainSpec, OsSpec, VirtType
 from aiovirt.model.units import KiB, MiB
-from tests.domainxml.specs import CONTROL, metadata
+from tests.libvirtxml.specs import CONTROL, metadata
 
 SMALL = DomainSpec(name="n", memory=64 * MiB)
 
@@ -25,8 +27,11 @@ def test_it_looks_as_libvirt_writes_it() -> None:
         metadata="<a:x xmlns:a='urn:a'/>",
         os=OsSpec(kernel="/boot/vmlinuz", cmdline="quiet"),
         emulator="/usr/bin/qemu-system-x86_64",
-        disks=(DiskSpec(source="/it's.iso", target="hdc", bus=DiskBus.IDE, device=DiskDevice.CDROM, readonly=True),),
-        serials=(SerialSpec(type=Chardev.UNIX, path="/run/s"), SerialSpec()),
+        devices=(
+            Disk(source="/it's.iso", target="hdc", bus=DiskBus.IDE, device=DiskDevice.CDROM, readonly=True),
+            Serial(type=Chardev.UNIX, path="/run/s"),
+            Serial(),
+        ),
     )
 
     assert (
@@ -106,7 +111,7 @@ def test_a_character_that_xml_cannot_carry(char: str, field: str) -> None:
 @pytest.mark.parametrize(
     "spec",
     [
-        replace(SMALL, disks=(DiskSpec(source="/\udcff", target="vda"),)),
+        replace(SMALL, devices=(Disk(source="/\udcff", target="vda"),)),
         replace(SMALL, description="x" * MAX_BYTES),
         replace(SMALL, metadata="no element"),
         replace(SMALL, metadata="<open>"),

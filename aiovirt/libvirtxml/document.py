@@ -17,7 +17,20 @@ from aiovirt.model.words import MAX_XML_BYTES, encoded_xml
 if TYPE_CHECKING:
     from lxml.etree import _Element as Element
 
-__all__ = ["MAX_BYTES", "MAX_DEPTH", "SPACE", "brief", "inner", "line_of", "name_of", "path_of", "read", "text_of"]
+__all__ = [
+    "MAX_BYTES",
+    "MAX_DEPTH",
+    "SPACE",
+    "attributes_of",
+    "brief",
+    "line_of",
+    "name_of",
+    "path_of",
+    "read",
+    "standing_alone",
+    "tag_of",
+    "text_of",
+]
 
 MAX_BYTES: Final = MAX_XML_BYTES
 MAX_DEPTH: Final = 64
@@ -49,8 +62,20 @@ def read(xml: str | bytes, *, depth: int = MAX_DEPTH) -> Element:
         raise XMLInvalid(_POSITION.sub("", error.msg or "it is not XML"), line=error.lineno) from error
     if root.getroottree().docinfo.internalDTD is not None:
         raise XMLInvalid("a DOCTYPE has no place in a domain's XML", line=_line_with(b"<!DOCTYPE", data))
-    _check_tree(root, depth)
+    if _may_be_too_much(root, depth, data):
+        _check_tree(root, depth)
     return root
+
+
+_LONG_NAMESPACE: Final = re.compile(rb"""xmlns[^=]*=\s*(?:"[^"]{%d}|'[^']{%d})""" % (MAX_NAMESPACE, MAX_NAMESPACE))
+_TOO_MUCH: Final = etree.XPath(f"boolean(//*[count(@*) > {MAX_ATTRIBUTES // 2} or count(ancestor::*) >= $depth])", smart_strings=False)
+
+
+def _may_be_too_much(root: Element, depth: int, data: bytes) -> bool:
+    """Whether the tree has to be looked at more closely; it has not, nearly always."""
+    if b"\0" in data or data.count(b"xmlns") > MAX_ATTRIBUTES // 2 or _LONG_NAMESPACE.search(data):
+        return True
+    return bool(_TOO_MUCH(root, depth=depth))
 
 
 def _parser(encoding: str | None) -> etree.XMLParser:
@@ -123,17 +148,17 @@ def brief(text: str) -> str:
     return text if len(text) <= 2 * _BRIEF else f"{text[:_BRIEF]}…{text[-_BRIEF:]}"
 
 
-def inner(element: Element) -> str:
-    """The XML inside ``element``, each child with the namespaces it needs to stand alone.
+def attributes_of(element: Element) -> list[tuple[str, str]]:
+    """Its attributes: their names as lxml gives them, with the namespace in front, and values."""
+    return element.items()  # type: ignore[return-value] # bytes are for who puts them in
 
-    Raises XMLInvalid where it comes to more than MAX_BYTES characters: a namespace is declared once
-    around a crowd of children, and written out for each.
-    """
-    parts: list[str] = []
-    room = MAX_BYTES
-    for child in element:
-        parts.append(etree.tostring(copy.deepcopy(child), encoding="unicode"))
-        room -= len(parts[-1])
-        if room < 0:
-            raise XMLInvalid(f"more than {MAX_BYTES} characters once it stands alone", path=path_of(element), line=line_of(element))
-    return "".join(parts).strip(SPACE)
+
+def tag_of(element: Element) -> str | None:
+    """Its name, as lxml gives it; None for a comment and a processing instruction."""
+    tag: object = element.tag
+    return tag if isinstance(tag, str) else None
+
+
+def standing_alone(element: Element) -> str:
+    """The element as text, with the namespaces that it needs."""
+    return etree.tostring(copy.deepcopy(element), encoding="unicode", with_tail=False)

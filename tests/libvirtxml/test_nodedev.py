@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lxml import etree
 
-from aiovirt.domainxml.nodedev import nodedev_xml
-from aiovirt.domainxml.nodedev_names import bus_name, nodedev_name, nodedev_parent
+from aiovirt.libvirtxml.nodedev import nodedev_xml
+from aiovirt.libvirtxml.nodedev_names import bus_name, nodedev_name, nodedev_parent
 from aiovirt.model.busdevice import BusDevice
 from aiovirt.model.details import DeviceDetails, PCIExpress, PCILink
 from aiovirt.model.netdev import Netdev, OperState

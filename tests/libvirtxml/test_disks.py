@@ -1,12 +1,13 @@
-"""Where disks stand, and what cannot be one: by the rules of libvirt 9.0, which tests/system/test_domainxml_virsh.py asks itself."""
+"""Where disks stand, and what cannot be one: by the rules of libvirt 9.0, which tests/system/test_libvirtxml_virsh.py asks itself."""
 
 from __future__ import annotations
 
 import pytest
 
-from aiovirt.domainxml import parse, render
 from aiovirt.errors import InvalidArgument, XMLInvalid
-from aiovirt.model.spec import DiskBus, DiskSpec, DomainSpec, OsSpec
+from aiovirt.libvirtxml import parse, render
+from aiovirt.model.devices.disk import Disk, DiskBus
+from aiovirt.model.spec import DomainSpec, OsSpec
 from aiovirt.model.units import MiB
 
 SPEC = DomainSpec(name="small", memory=64 * MiB)
@@ -46,13 +47,13 @@ def test_disks_stand_in_libvirts_order(written: str, kept: str) -> None:
 
 
 def test_a_spec_has_its_disks_in_that_order_from_the_first() -> None:
-    disks = tuple(DiskSpec(source="/d", target=target) for target in ("vdz", "vdaa", "vda"))
-    assert targets(DomainSpec(name="a", memory=MiB, disks=disks)) == ["vda", "vdz", "vdaa"]
+    disks = tuple(Disk(source="/d", target=target) for target in ("vdz", "vdaa", "vda"))
+    assert targets(DomainSpec(name="a", memory=MiB, devices=disks)) == ["vda", "vdz", "vdaa"]
 
 
 @pytest.mark.parametrize(("target", "index"), [("vda", 0), ("sdz", 25), ("xvdaa", 26), ("ubdba", 52), ("hdfxshrxx", 2**31 - 1)])
 def test_a_target_says_which_disk_of_its_bus_it_is(target: str, index: int) -> None:
-    assert DiskSpec(source="/d", target=target).index == index
+    assert Disk(source="/d", target=target).index == index
 
 
 @pytest.mark.parametrize(
@@ -85,7 +86,7 @@ def test_targets_that_name_no_disk_are_refused(target: str) -> None:
 
 def test_a_partition_is_no_disk() -> None:
     with pytest.raises(InvalidArgument, match="partition"):
-        DiskSpec(source="/d", target="hda1")
+        Disk(source="/d", target="hda1")
 
 
 @pytest.mark.parametrize(

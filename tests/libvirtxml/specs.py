@@ -7,7 +7,12 @@ from typing import Any
 from hypothesis import strategies as st
 from lxml import etree
 
-from aiovirt.model.spec import Action, Chardev, DiskBus, DiskDevice, DiskSpec, DomainSpec, OsSpec, SerialSpec, VirtType
+from aiovirt.model.devices.audio import Audio, AudioType
+from aiovirt.model.devices.controller import Controller, ControllerTarget, ControllerType
+from aiovirt.model.devices.disk import Disk, DiskBus, DiskDevice
+from aiovirt.model.devices.input import Input, InputBus, InputType
+from aiovirt.model.devices.serial import Chardev, Serial
+from aiovirt.model.spec import Action, DomainSpec, OsSpec, VirtType
 from aiovirt.model.units import KiB, MiB, TiB
 
 CONTROL = "".join(chr(code) for code in range(32) if chr(code) not in "\t\n\r")
@@ -31,7 +36,7 @@ oses = st.builds(
     boot=st.lists(st.sampled_from(["hd", "cdrom", "network", "fd"]), min_size=1, max_size=4).map(tuple),
 )
 disks = st.builds(
-    DiskSpec,
+    Disk,
     source=paths,
     target=st.from_regex("[hvs]d[a-z]{1,2}", fullmatch=True),
     bus=st.sampled_from(DiskBus),
@@ -40,9 +45,18 @@ disks = st.builds(
     readonly=st.booleans(),
 )
 serials = (
-    st.builds(SerialSpec, type=st.sampled_from([Chardev.NULL, Chardev.PTY]))
-    | st.builds(SerialSpec, type=st.just(Chardev.FILE), path=paths, append=st.booleans())
-    | st.builds(SerialSpec, type=st.just(Chardev.UNIX), path=paths, listen=st.booleans())
+    st.builds(Serial, type=st.sampled_from([Chardev.NULL, Chardev.PTY]))
+    | st.builds(Serial, type=st.just(Chardev.FILE), path=paths, append=st.booleans())
+    | st.builds(Serial, type=st.just(Chardev.UNIX), path=paths, listen=st.booleans())
+)
+
+inert = st.sampled_from(
+    [
+        Controller(type=ControllerType.USB, index=0, model="qemu-xhci"),
+        Controller(type=ControllerType.PCI, index=1, model="pcie-root-port", target=ControllerTarget(chassis="1", port="0x8")),
+        Input(type=InputType.MOUSE, bus=InputBus.PS2),
+        Audio(type=AudioType.NONE),
+    ]
 )
 
 
@@ -81,6 +95,7 @@ domains = st.builds(
     on_reboot=st.sampled_from(Action),
     on_crash=st.sampled_from(Action),
     emulator=st.none() | filled_text,
-    disks=st.lists(disks, max_size=4, unique_by=(lambda disk: disk.target, lambda disk: disk.index)).map(tuple),
-    serials=st.lists(serials, max_size=4).map(tuple),
+    devices=st.tuples(
+        st.lists(disks, max_size=4, unique_by=(lambda disk: disk.target, lambda disk: disk.index)), st.lists(serials | inert, max_size=4)
+    ).flatmap(lambda lists: st.permutations([*lists[0], *lists[1]]).map(tuple)),
 )

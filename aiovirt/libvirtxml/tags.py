@@ -10,19 +10,15 @@ from aiovirt.errors import InvalidArgument
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["NO_XML", "Tag", "Xml", "leaf", "written"]
+__all__ = ["NO_XML", "Tag", "in_attribute", "in_text", "leaf", "written"]
 
 NO_XML: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """A character that XML cannot carry."""
 
+_ODD: Final = re.compile("[^\x20!#-%(-;=?-~]")
+"""What may not stand as it is."""
 _IN_TEXT: Final = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&apos;", "\r": "&#13;"})
 _IN_ATTRIBUTE: Final = _IN_TEXT | str.maketrans({"\n": "&#10;", "\t": "&#9;"})
-
-
-class Xml(str):
-    """Text that is XML already."""
-
-    __slots__ = ()
 
 
 class Tag(NamedTuple):
@@ -48,7 +44,7 @@ def _lines(tag: Tag, indent: str) -> Iterator[str]:
     if tag.content == ():
         yield f"{start}/>"
     elif isinstance(tag.content, str):
-        yield f"{start}>{_text(tag.content)}</{tag.name}>"
+        yield f"{start}>{in_text(tag.content)}</{tag.name}>"
     else:
         yield f"{start}>"
         for child in tag.content:
@@ -59,11 +55,17 @@ def _lines(tag: Tag, indent: str) -> Iterator[str]:
 def _attributes(tag: Tag) -> Iterator[str]:
     for name, value in tag.attributes.items():
         if value is not None:
-            yield f" {name}='{_carried(value).translate(_IN_ATTRIBUTE)}'"
+            yield f" {name}='{in_attribute(value)}'"
 
 
-def _text(text: str) -> str:
-    return text if isinstance(text, Xml) else _carried(text).translate(_IN_TEXT)
+def in_attribute(text: str) -> str:
+    """``text`` as it stands in an attribute; raises InvalidArgument for a character that XML cannot carry."""
+    return _carried(text).translate(_IN_ATTRIBUTE) if _ODD.search(text) else text
+
+
+def in_text(text: str) -> str:
+    """``text`` as it stands between tags; raises as :func:`in_attribute`."""
+    return _carried(text).translate(_IN_TEXT) if _ODD.search(text) else text
 
 
 def _carried(text: str) -> str:

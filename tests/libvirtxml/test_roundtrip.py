@@ -5,11 +5,11 @@ from __future__ import annotations
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from aiovirt.domainxml import parse, render
 from aiovirt.errors import ConfigUnsupported, XMLInvalid
+from aiovirt.libvirtxml import parse, render
 from aiovirt.model.spec import DomainSpec
-from tests.domainxml.documents import FULL, SMALL, libvirt
-from tests.domainxml.specs import domains
+from tests.libvirtxml.documents import FULL, SMALL, libvirt
+from tests.libvirtxml.specs import domains
 
 TOKENS = ["<", ">", "/>", "'", "&", "&#0;", "&lt;", "<!--", "-->", "<![CDATA[", "]]>", "\0", "-1", "0", "9" * 30, "\ud800", "é", "<x/>"]
 
