@@ -27,12 +27,14 @@ class Schema:
 
     def __init__(self, path: Path) -> None:
         self._read: set[Path] = set()
+        self._elements: list[Element] = []  # lxml's objects have one identity for as long as they are held
         self._defined: dict[str, list[Element]] = {}
         self.root = self._load(path)
 
     def _load(self, path: Path) -> Element:
         self._read.add(path)
         root = etree.parse(path).getroot()
+        self._elements.extend(root.iter())
         for include in root.iter(f"{RNG}include"):
             if (other := path.parent / str(include.get("href"))) not in self._read:
                 self._load(other)

@@ -13,7 +13,7 @@ from aiovirt.engine.entries import Entry
 from aiovirt.engine.filled import Definition
 from aiovirt.engine.records import Records
 from aiovirt.engine.store import Store
-from aiovirt.errors import Error, OperationInvalid
+from aiovirt.errors import ConfigUnsupported, Error, OperationInvalid, Place
 from aiovirt.model import orders
 from aiovirt.model.lifecycle import Step
 from aiovirt.model.spec import DomainSpec
@@ -24,7 +24,7 @@ from aiovirt.system.background import shielded
 from aiovirt.system.deadlines import Deadline
 from aiovirt.system.log import get_logger
 
-__all__ = ["Definitions", "parse_xml", "render_xml"]
+__all__ = ["Definitions", "parse_xml", "refuse_unknown_devices", "render_xml"]
 
 log = get_logger("engine")
 
@@ -40,7 +40,7 @@ class Definitions:
 
     async def define(self, request: orders.Define, by: Deadline) -> UUID:
         """Keeps a definition, once the domain's turn has come; raises XMLInvalid, ConfigUnsupported, DomainExists, SystemFailure."""
-        spec = await self.read(request.xml)
+        spec = await self.read(request.xml, validate=request.validate)
         while True:
             entry = self._records.entries.claim(spec)
             try:
@@ -136,19 +136,24 @@ class Definitions:
         self._records.note_run(entry)
         self._records.forget_unless_wanted(entry)
 
-    async def read(self, xml: str) -> DomainSpec:
-        """The spec, with its uuid; raises XMLInvalid, ConfigUnsupported."""
-        spec = await to_thread.run_sync(parse_xml, xml)
-        spec = spec if spec.uuid else replace(spec, uuid=uuid4())
-        self._check(spec)
-        return spec
+    async def read(self, xml: str, *, validate: bool = False) -> DomainSpec:
+        """The spec, with its uuid; raises XMLInvalid, and ConfigUnsupported with all that is not to be had."""
+        spec = await to_thread.run_sync(parse_xml, xml, self._check, validate)
+        return spec if spec.uuid else replace(spec, uuid=uuid4())
 
 
-def parse_xml(xml: str) -> DomainSpec:
+def refuse_unknown_devices(spec: DomainSpec) -> None:
+    """Raises ConfigUnsupported where ``<devices>`` says what nobody knows: no guest starts without what was asked for."""
+    unknown = [Place(path, None, "nobody knows what it is") for path in spec.unknown() if path.startswith("/domain/devices/")]
+    if unknown:
+        raise ConfigUnsupported.of(unknown)
+
+
+def parse_xml(xml: str, check: Callable[[DomainSpec], object], validate: bool) -> DomainSpec:  # noqa: FBT001 - for threads
     """See :func:`aiovirt.libvirtxml.parse`, which is loaded on use. Blocks: for threads."""
     from aiovirt.libvirtxml import parse
 
-    return parse(xml)
+    return parse(xml, check=check, validate=validate)
 
 
 def render_xml(spec: DomainSpec, number: int | None) -> str:

@@ -84,12 +84,15 @@ class Host:
             raise NoSuchDomain(f"no domain has the name or uuid {str(name_or_uuid)!r}")
         return Domain(self._engine, uuid)
 
-    async def define(self, xml_or_spec: str | DomainSpec, *, timeout: float = DEFAULT_TIMEOUT) -> Domain:
+    async def define(self, xml_or_spec: str | DomainSpec, *, validate: bool = False, timeout: float = DEFAULT_TIMEOUT) -> Domain:
         """Keeps a definition, new or in place of the one with its name and uuid.
 
-        Raises XMLInvalid with path and line, ConfigUnsupported, DomainExists.
+        What libvirt does not know is kept, listed by ``spec.unknown()`` and, where it is a device's, refused by a start;
+        with ``validate`` it is refused here. Raises XMLInvalid with path and line, ConfigUnsupported with all ``places`` of
+        what is not to be had, DomainExists.
         """
-        uuid = await self._engine.call(checked(orders.Define(xml=await _xml(xml_or_spec), timeout=timeout)))
+        check_flag("validate", validate)
+        uuid = await self._engine.call(checked(orders.Define(xml=await _xml(xml_or_spec), validate=validate, timeout=timeout)))
         return Domain(self._engine, uuid)
 
     async def create(

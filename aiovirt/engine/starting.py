@@ -6,7 +6,7 @@ from uuid import UUID
 
 from aiovirt.drivers.door import Driver
 from aiovirt.engine.admission import Admission
-from aiovirt.engine.definitions import Definitions, render_xml
+from aiovirt.engine.definitions import Definitions, refuse_unknown_devices, render_xml
 from aiovirt.engine.entries import Entry
 from aiovirt.engine.records import Records
 from aiovirt.errors import OperationInvalid
@@ -54,6 +54,7 @@ class Starting:
         return entry.uuid
 
     async def _boot(self, entry: Entry, spec: DomainSpec, order: orders.Start | orders.Create, by: Deadline) -> None:
+        refuse_unknown_devices(spec)
         live = self._driver.check(spec)
         entry.live, entry.id = live, self._records.next_id()
         entry.run = RunRecord(

@@ -42,17 +42,19 @@ def parse(xml: str | bytes, *, check: Check | None = None, validate: bool = Fals
     spec = reader.read(DomainSpec, root)
     if validate and reader.unknown:
         raise XMLInvalid(_unknown(reader.unknown), path=reader.unknown[0].path, line=reader.unknown[0].line)
-    places = [*reader.unsupported, *(_refused(spec, check, root) if check is not None and spec is not None else [])]
+    places = [*reader.unsupported, *(_refused(spec, check, root, reader.unsupported) if check is not None and spec is not None else [])]
     if places:
         raise ConfigUnsupported.of(places)
     assert isinstance(spec, DomainSpec)
     return spec
 
 
-def _refused(spec: DomainSpec, check: Check, root: _Element) -> list[Place]:
+def _refused(spec: DomainSpec, check: Check, root: _Element, unsupported: list[Place]) -> list[Place]:
     try:
         check(spec)
     except ConfigUnsupported as error:
+        if not error.places and not unsupported:
+            raise
         return [_located(place, root) for place in error.places or [Place("/domain", None, error.message)]]
     return []
 

@@ -18,11 +18,11 @@ _XML = argument("file", "the XML, - for standard input", words="file")
 _PAUSED = flag("--paused", "leave its vCPUs stopped")
 
 
-@verb("define", "keep a definition from an XML file", _XML)
+@verb("define", "keep a definition from an XML file", _XML, flag("--validate", "refuse what libvirt does not know"))
 async def define(host: Host, args: Namespace, out: Output) -> None:
     from aiovirt.cli.domains import read, tell, timeout_of
 
-    domain = await host.define(await read(args.file), timeout=timeout_of(args))
+    domain = await host.define(await read(args.file), validate=args.validate, timeout=timeout_of(args))
     tell(out, domain, "defined", f"Domain '{domain.name}' defined from {args.file}")
 
 

@@ -11,9 +11,10 @@ __all__ = ["AskAutostart", "AskXML", "Define", "SetAutostart", "Undefine"]
 
 @order(Rule(verb="define", turn=Turn.CHANGE, permissions=("domain:write", "domain:save"), procedure=Procedure(350), by_engine=True))
 class Define(Request[UUID], frozen=True, kw_only=True, tag=True):
-    """Keep the definition in ``xml``; answers with its uuid."""
+    """Keep the definition in ``xml``; answers with its uuid. With ``validate`` nothing in it may be unknown to libvirt."""
 
     xml: str
+    validate: bool = False
 
 
 @order(Rule(verb="undefine", turn=Turn.CHANGE, permissions=("domain:delete",), procedure=Procedure(231), by_engine=True))
