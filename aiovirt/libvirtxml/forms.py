@@ -122,6 +122,11 @@ def _filled(text: str) -> str:
     raise InvalidArgument("it is empty")
 
 
+def _path(text: str) -> str | None:
+    """None where there is no text."""
+    return text or None
+
+
 _UUID: Final = re.compile("[0-9a-fA-F]{8}(-?)(?:[0-9a-fA-F]{4}\\1){3}[0-9a-fA-F]{12}")
 
 
@@ -184,6 +189,7 @@ FORMS: Final[Mapping[str, Form]] = {
     "number": whole_number,
     "filled": Form(_filled, is_word=False),
     "C number": Form(_c_number, is_safe=True),
+    "path": Form(_path),
     "image format": of_words(("raw", "qcow2")),
     "on": _switch("on", "off"),
     "on/off": _switch("on", "off", is_always_written=True),

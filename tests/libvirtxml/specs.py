@@ -11,7 +11,10 @@ from aiovirt.model.devices.audio import Audio, AudioType
 from aiovirt.model.devices.controller import Controller, ControllerTarget, ControllerType
 from aiovirt.model.devices.disk import Disk, DiskBus, DiskDevice
 from aiovirt.model.devices.input import Input, InputBus, InputType
+from aiovirt.model.devices.memballoon import MemBalloon, MemBalloonModel
+from aiovirt.model.devices.rng import Rng, RngBackend
 from aiovirt.model.devices.serial import Chardev, Serial
+from aiovirt.model.devices.watchdog import Watchdog, WatchdogAction, WatchdogModel
 from aiovirt.model.spec import Action, DomainSpec, OsSpec, VirtType
 from aiovirt.model.units import KiB, MiB, TiB
 
@@ -56,6 +59,10 @@ inert = st.sampled_from(
         Controller(type=ControllerType.PCI, index=1, model="pcie-root-port", target=ControllerTarget(chassis="1", port="0x8")),
         Input(type=InputType.MOUSE, bus=InputBus.PS2),
         Audio(type=AudioType.NONE),
+        MemBalloon(model=MemBalloonModel.VIRTIO),
+        Watchdog(model=WatchdogModel.IB700, action=WatchdogAction.INJECT_NMI),
+        Rng(backend=RngBackend.RANDOM, path="/dev/hwrng", bytes=1024, period=500),
+        Rng(backend=RngBackend.BUILTIN),
     ]
 )
 

@@ -15,6 +15,7 @@ class MemBalloonModel(StrEnum):
     """``<memballoon model=…>``."""
 
     NONE = "none"
+    VIRTIO = "virtio"
 
 
 class MemBalloon(Device, frozen=True, kw_only=True, gc=False, omit_defaults=True):
