@@ -7,7 +7,7 @@ from qemu.qmp.qmp_client import BadReplyError
 from aiovirt import errors
 from aiovirt.drivers.qemu.errors import command_failed, session_lost, unexpected_reply
 from aiovirt.engine.failures import error_of, failure_of
-from aiovirt.errors import Error, ErrorCode, ErrorDomain
+from aiovirt.errors import Error, ErrorCode, ErrorDomain, Place
 from aiovirt.wire.attach.messages import Failure, decode_from_engine, encode
 
 EVERY: list[Error] = [
@@ -28,6 +28,7 @@ EVERY: list[Error] = [
     errors.OperationInvalid("a"),
     errors.Unsupported("a"),
     errors.ConfigUnsupported("a"),
+    errors.ConfigUnsupported.of([Place("/domain/devices/tpm", 6), Place("/domain/vcpu", None, "too many")]),
     errors.OrderTimeout("a", sent=True, subject="domain/x"),
     errors.OrderTimeout("a", sent=False),
     errors.ProtocolError("a"),
@@ -48,7 +49,7 @@ def there_and_back(error: Error) -> Error:
 
 
 def test_every_error_is_among_them() -> None:
-    kinds = {getattr(errors, name) for name in errors.__all__} - {ErrorCode, ErrorDomain}
+    kinds = {getattr(errors, name) for name in errors.__all__} - {ErrorCode, ErrorDomain, Place}
     assert {type(error) for error in EVERY} == kinds
 
 

@@ -58,7 +58,8 @@ async def test_a_define_that_came_to_nothing_keeps_no_name(host: aiovirt.Host, m
         await keeping.wait()
         raise aiovirt.SystemFailure("the disk is full")
 
-    async def read(_: str) -> DomainSpec:
+    async def read(_: str, *, validate: bool) -> DomainSpec:
+        assert not validate
         return spec  # without the thread: virtual time does not wait for those
 
     async def define(kind: type[aiovirt.Error], timeout: float) -> None:
