@@ -44,7 +44,7 @@ class Host:
     What has no ``async`` does no I/O: it reads the state that the events have told.
     """
 
-    def __init__(self, engine: Engine, reconnection: Reconnection | None = None) -> None:
+    def __init__(self, engine: Engine, reconnection: Reconnection[Host] | None = None) -> None:
         self._engine = engine
         self._reconnection = reconnection
         self._events = Events(engine.bus, partial(EngineSuccessors, reconnection) if reconnection else None)

@@ -5,35 +5,45 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import Generic, Protocol, Self, TypeVar
 
 import anyio
 
+from aiovirt.engine.seam import Engine
 from aiovirt.errors import Error, HostGone
 from aiovirt.events.bus import Bus
 from aiovirt.system.background import Background
 
-if TYPE_CHECKING:
-    from aiovirt.engine.host import Host
-
-__all__ = ["Connect", "EngineSuccessors", "Reconnection"]
+__all__ = ["Connect", "Connected", "EngineSuccessors", "Reconnection"]
 
 
-class Connect(Protocol):
+class Connected(Protocol):
+    """A connection: a :class:`aiovirt.Host`."""
+
+    @property
+    def engine(self) -> Engine:
+        """The engine that it is connected to."""
+        ...
+
+
+H_co = TypeVar("H_co", bound=Connected, covariant=True)
+
+
+class Connect(Protocol[H_co]):
     """Makes the connection to whatever engine holds the host then; one is started where there is none, if that is wanted."""
 
-    def __call__(self, *, start_engine: bool) -> AbstractAsyncContextManager[Host]: ...
+    def __call__(self, *, start_engine: bool) -> AbstractAsyncContextManager[H_co]: ...
 
 
-class Reconnection:
+class Reconnection(Generic[H_co]):
     """How one gets from a host whose engine is gone to the engine after it, while the ``connect`` block lasts."""
 
-    def __init__(self, connect: Connect) -> None:
+    def __init__(self, connect: Connect[H_co]) -> None:
         self._connect = connect
         self._scopes: set[anyio.CancelScope] = set()
         self.ended = False
 
-    def connect(self, *, start_engine: bool) -> AbstractAsyncContextManager[Host]:
+    def connect(self, *, start_engine: bool) -> AbstractAsyncContextManager[H_co]:
         """The connection to the next engine; raises HostGone once the block is left."""
         if self.ended:
             raise HostGone("")
@@ -64,7 +74,7 @@ class EngineSuccessors:
     outlast those.
     """
 
-    def __init__(self, reconnection: Reconnection, *, start_engine: bool) -> None:
+    def __init__(self, reconnection: Reconnection[Connected], *, start_engine: bool) -> None:
         self._reconnection = reconnection
         self._start_engine = start_engine
         self._background = Background()
