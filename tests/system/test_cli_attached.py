@@ -139,11 +139,12 @@ def test_three_terminals(user: Terminals) -> None:
 
 
 def test_an_engine_leaves_when_nobody_needs_it(user: Terminals) -> None:
+    define(user)
+    user.run("start", "tiny")
+    user.run("engine", "--stop")
     with user.beside("engine", "--idle", "2") as engine:
         assert engine.stdout is not None
         assert "Holding qemu:///session" in engine.stdout.readline()
-        define(user)
-        user.run("start", "tiny")
         with pytest.raises(subprocess.TimeoutExpired):
             engine.wait(3)  # a guest runs
         with user.beside("watch") as watch:
