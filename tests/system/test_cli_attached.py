@@ -134,7 +134,7 @@ def test_three_terminals(user: Terminals) -> None:
         assert ids == sorted(set(ids))
         watch.send_signal(signal.SIGINT)
         assert watch.wait(PATIENCE) == 0
-    shown = user.run("event", "--since", started["id"], "--type", "domain.lifecycle", "--json", "--timeout", "10")
+    shown = user.run("event", "--since", started["id"], "--type", "domain.lifecycle", "--json", "--timeout", "60")
     assert json.loads(shown)["data"]["kind"] == "suspended"
 
 

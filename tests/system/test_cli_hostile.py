@@ -57,8 +57,8 @@ def test_names_of_network_devices(user: Terminals) -> None:
         subprocess.run(["ip", "link", "set", RED, "mtu", "1400"], check=True)
         subprocess.run(["ip", "link", "set", C1, "name", f"{C1}2"], check=True)
         subprocess.run(["ip", "link", "set", TURNED, "alias", WORDS], check=True)
-        said_by(user, "event", "--since", cursor, "--type", "netdev", "--timeout", "20")
-        said_by(user, "event", "--since", cursor, "--type", "netdev", "--json", "--timeout", "20")
+        said_by(user, "event", "--since", cursor, "--type", "netdev", "--timeout", "60")
+        said_by(user, "event", "--since", cursor, "--type", "netdev", "--json", "--timeout", "60")
         said_by(user, "watch", "--timeout", "2", status=124)
         said_by(user, "watch", "--timeout", "2", "--json", status=124)
         for name in (RED, f"{C1}2", RAW, TURNED):
