@@ -52,6 +52,8 @@ _NOT_INITIALIZED: Final = Netdev(ifindex=0, name="", initialized=False)
 _UP: Final = int(LinkFlags.UP)
 _HUNG: Final = ("driver", "pci", "dev_port")
 _OF_THE_LINK: Final = int(LinkFlags.UP | LinkFlags.RUNNING | LinkFlags.LOWER_UP)
+_UPON: Final = frozenset({"vlan", "macvlan", "macvtap", "ipvlan", "ipvtap", "macsec", "ipoib"})
+"""Kinds of links that lie upon another one for as long as they are there."""
 _NO_NSID: Final = -1  # NETNSA_NSID_NOT_ASSIGNED in linux/net_namespace.h
 _TOLD_BY_MESSAGES: Final = frozenset({"add", "move"})
 _DATING: Final = frozenset({"add", "remove"})
@@ -97,6 +99,7 @@ class Links:
         self._added: dict[int, int] = {}  # ifindex -> seqnum of the uevent with which it began
         self._lowers: set[int] = set()  # numbers of devices of which no message tells what they mean to those that lie upon them
         self._left_behind: dict[int, set[int]] = {}  # number of a device elsewhere -> those that lay upon it
+        self._adrift: set[int] = set()  # those that lie upon a device elsewhere, whatever its number here was or will be
         self._functions: set[str] = set()  # PCI functions whose network devices are to be asked about
         self._rounds: list[Round] = []
 
@@ -218,6 +221,7 @@ class Links:
         for reading in there:
             self._note_unread(reading, survey.readings.get(reading.ifindex), survey.attachments)
         current = [self._hung(reading, survey.attachments) for reading in there]
+        self._adrift = {reading.ifindex for reading in current if _is_adrift(reading)}
         self._parents = {reading.ifindex: reading.parent for reading in current if reading.parent is not None}
         return events + self.table.sync(current)
 
@@ -241,7 +245,7 @@ class Links:
 
     def _arrived(self, reading: Netdev) -> None:
         """Of others that name each other with it, or lay upon it before it left, no message tells."""
-        self._dirty |= self._left_behind.pop(reading.ifindex, set())
+        self._dirty |= self._left_behind.pop(reading.ifindex, set()) | self._adrift
         other = self.table.get(reading.link) if reading.link is not None else None
         if other is not None and other.kind == reading.kind and other.link != reading.ifindex:
             self._dirty.add(other.ifindex)
@@ -286,11 +290,16 @@ class Links:
         self._hinted.discard(ifindex)
         self._parents.pop(ifindex, None)
         self._unread.discard(ifindex)
+        self._adrift.discard(ifindex)
         self._added.pop(ifindex, None)
         return events
 
     def _announce(self, reading: Netdev) -> list[NetdevEvent]:
         """Into the table, after those that it refers to."""
+        if _is_adrift(reading):
+            self._adrift.add(reading.ifindex)
+        elif self._adrift:
+            self._adrift.discard(reading.ifindex)
         if not self.waiting:
             return self.table.observe(reading)
         self.waiting.pop(reading.ifindex, None)
@@ -361,6 +370,11 @@ class Links:
     def _by_udev(self, known: Netdev | None) -> dict[str, object]:
         known = known or self._new
         return {"initialized": known.initialized, "properties": known.properties}
+
+
+def _is_adrift(reading: Netdev) -> bool:
+    """Whether it has to lie upon another device, and that is in another namespace."""
+    return reading.link is None and reading.kind in _UPON
 
 
 def _needs_asking(known: Netdev | None, reading: Netdev) -> bool:

@@ -232,6 +232,24 @@ def test_who_lies_upon_a_device_that_left_is_asked_about_though_everything_is_as
     assert links.take_dirty(9) == [4]
 
 
+def test_who_lies_upon_a_device_that_left_before_the_start_is_asked_about_when_one_comes() -> None:
+    """It has that device's number elsewhere, and what number it will have here nobody knows."""
+    elsewhere = link(4, "upon", kind="vlan", link=7, link_netnsid=0)
+    links = announced(elsewhere, link(5, "beside", kind="veth", link=7, link_netnsid=0))
+    links.message(link(3, "comes"))
+    assert links.take_dirty(9) == [4]
+    with links.asking() as asked:
+        pass
+    links.refreshed(asked, survey(link(4, "upon", kind="vlan", link=3)))
+    assert [device.link for device in links.table if device.name == "upon"] == [3]
+    links.message(link(6, "another"))
+    assert links.take_dirty(9) == []
+    links.message(elsewhere)
+    links.message(link(4, removed=True))
+    links.message(link(8, "one more"))
+    assert links.take_dirty(9) == []
+
+
 def test_no_more_are_remembered_than_may_return(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_AWAY", 2)
     links = announced(*(link(n) for n in (3, 4, 5)), *(link(n + 10, "upon", kind="vlan", link=n) for n in (3, 4, 5)))

@@ -355,6 +355,19 @@ async def test_who_stays_knows_that_the_other_went_and_that_it_is_back(elsewhere
             await heard.until_as_the_kernel()
 
 
+async def test_what_lies_upon_a_device_that_had_left_before_the_start_knows_that_it_is_back(elsewhere: Callable[..., None]) -> None:
+    ip("add v0 type veth peer name v1", "add link v0 name upon type macvlan", "set v0 netns elsewhere")
+    async with watching() as heard:
+        assert cast("Netdev", heard.netdev("upon")).link is None
+        for name in ("v0", "w0"):
+            elsewhere("set", "v0", "name", name, "netns", "1")
+            device = await heard.until_is(name)
+            await heard.until_is("upon", link=device.ifindex)
+            await heard.until_as_the_kernel()
+            ip(f"set {name} name v0 netns elsewhere")
+            await heard.until_is("upon", link=None)
+
+
 async def test_one_that_comes_for_the_first_time_is_known_to_its_other_end(elsewhere: Callable[..., None]) -> None:
     elsewhere("add", "v0", "type", "veth", "peer", "name", "v1", "netns", "1")
     async with watching() as heard:
