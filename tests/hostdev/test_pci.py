@@ -73,6 +73,7 @@ class Watched:
     def tell(self, events: Iterable[DeviceEvent]) -> None:
         self.told += events
         self._news.set()
+        self._news = anyio.Event()
 
     def heard(self, action: str, address: str, **env: str) -> Uevent:
         self._seqnum += 1
@@ -92,7 +93,6 @@ class Watched:
     async def until(self, holds: Callable[[], object]) -> None:
         with anyio.fail_after(60):
             while not holds():
-                self._news = anyio.Event()
                 await self._news.wait()
 
 

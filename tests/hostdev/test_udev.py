@@ -63,6 +63,7 @@ class Watched:
     def tell(self, events: Iterable[DeviceEvent]) -> None:
         self.told += events
         self._news.set()
+        self._news = anyio.Event()
 
     async def catch_up(self) -> None:
         for said in self.waiting:
@@ -75,7 +76,6 @@ class Watched:
     async def until(self, holds: Callable[[], object]) -> None:
         with anyio.fail_after(60):
             while not holds():
-                self._news = anyio.Event()
                 await self._news.wait()
 
     def told_in_short(self) -> list[tuple[type[DeviceEvent], str]]:
@@ -181,6 +181,54 @@ async def test_what_udev_said_while_the_database_was_read_is_later(database: lis
         assert (netdev := watched.links.table.get(3)) is not None
         assert netdev.properties == later
         tasks.cancel_scope.cancel()
+
+
+class Held(Watched):
+    """What the kernel said first is handed in late."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = 0
+        self.free = anyio.Event()
+
+    async def catch_up(self) -> None:
+        self.asked += 1
+        if self.asked == 1:
+            await self.free.wait()
+        await super().catch_up()
+
+
+async def test_what_udev_said_before_its_database_was_read_is_earlier(database: list[list[UdevWord]]) -> None:
+    """However late it would be told."""
+    watched = Held()
+    watched.tell([*watched.links.message(link(3)), *watched.links.message(link(4))])
+    later = MADE | {"ID_NET_NAME": "a"}
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(watched.watch.run)
+        await anyio.wait_all_tasks_blocked()
+        watched.monitor.say(word(3, 1))
+        await anyio.wait_all_tasks_blocked()
+        assert watched.asked == 1
+        database.append([word(3, 0, properties=later)])
+        watched.monitor.say(None)
+        await watched.until(lambda: (DeviceInitialized, "netdev/3.1") in watched.told_in_short())
+        watched.free.set()
+        watched.monitor.say(word(4, 2))
+        await watched.until(lambda: (DeviceInitialized, "netdev/4.1") in watched.told_in_short())
+        assert [kind for kind, subject in watched.told_in_short() if subject == "netdev/3.1"] == [NetdevAdded, DeviceInitialized]
+        assert (netdev := watched.links.table.get(3)) is not None
+        assert netdev.properties == later
+        tasks.cancel_scope.cancel()
+
+
+async def test_two_may_wait_for_what_is_told() -> None:
+    watched = Watched()
+    async with anyio.create_task_group() as tasks:
+        for count in (1, 2):
+            tasks.start_soon(watched.until, lambda count=count: len(watched.told) >= count)
+        for ifindex in (3, 4):
+            await anyio.wait_all_tasks_blocked()
+            watched.tell(watched.links.message(link(ifindex)))
 
 
 async def test_after_a_hole_the_database_is_read_again(database: list[list[UdevWord]]) -> None:

@@ -50,7 +50,7 @@ class Heard:
         self.watch: Watch  # whose word it is
         self.events: list[Event] = []
         self.state = HostState()
-        self.state.netdevs |= {netdev.id: netdev for netdev in known}
+        self.state.netdevs.update((netdev.id, netdev) for netdev in known)
         self._news = anyio.Event()
 
     def publish(self, event: Event) -> None:
@@ -68,6 +68,7 @@ class Heard:
             assert set(known[event.netdev.id].changes_to(event.netdev)) <= {"initialized", "properties"}
         self.state.apply(event)
         self._news.set()
+        self._news = anyio.Event()
 
     def of(self, kind: type[E]) -> list[E]:
         return [event for event in self.events if isinstance(event, kind)]
@@ -89,7 +90,6 @@ class Heard:
         """Asked again after each event."""
         with anyio.fail_after(PATIENCE):
             while not holds():
-                self._news = anyio.Event()
                 await self._news.wait()
 
     async def until_is(self, name: str, **attributes: object) -> Netdev:
