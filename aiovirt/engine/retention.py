@@ -100,6 +100,7 @@ def _written(first: Segment, last: Segment, body: bytes) -> Segment:
         stopped=last.header.stopped,
         inode=0,
         is_complete=False,
+        newer=last.header.newer | first.header.newer,
     )
     files.write_whole(first.path, encode_header(header) + body)
     made = Segment(first.path, header, first.base, last=header.last, end=end)

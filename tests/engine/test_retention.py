@@ -6,16 +6,20 @@ from pathlib import Path
 
 import anyio
 import anyio.lowlevel
+import msgspec
 import pytest
+from msgspec import Raw
+from msgspec.structs import replace
 
 from aiovirt.engine import journal as journals
 from aiovirt.engine import opening
-from aiovirt.engine.segments import Limits
+from aiovirt.engine.retention import joined
+from aiovirt.engine.segments import Limits, Segment
 from aiovirt.errors import EventGap
 from aiovirt.events import DomainEvent, DomainLifecycle, DomainQMP, Event, Events, NetdevEvent
 from aiovirt.events.bus import Bus
 from aiovirt.events.replica import Replica
-from aiovirt.events.segment import encode_record
+from aiovirt.events.segment import HEADER_SIZE, Ending, Header, decode_header, encode_header, encode_record
 from aiovirt.events.state import HostState
 from tests.crash.engines import engine, turn_over
 from tests.events import samples
@@ -197,6 +201,34 @@ async def test_who_follows_passes_over_what_changes_nothing(folder: Path) -> Non
             assert gap.value.first_available <= loud[-1].cursor
             assert dict(replica.state.domains) == dict(bus.state.domains)
             assert quiet.cursor < gap.value.resume
+
+
+def test_two_that_become_one_keep_what_a_later_version_wrote_in_either(tmp_path: Path) -> None:
+    """Of what both have, that of the first."""
+
+    def segment(number: int, **newer: object) -> Segment:
+        record = encode_record(number, replace(samples.started(), cursor=f"{'0' * 26}:{number:016}"))
+        header = Header(
+            host=samples.HOST,
+            epoch="0" * 26,
+            first=number,
+            boot_id="b",
+            began=1,
+            ending=Ending.SEALED,
+            last=number,
+            end=HEADER_SIZE + len(record),
+            is_complete=False,
+            newer={name: Raw(msgspec.msgpack.encode(value)) for name, value in newer.items()},
+        )
+        path = tmp_path / f"{number}.journal"
+        path.write_bytes(encode_header(header) + record)
+        return Segment(path, header, 0, last=number, end=header.end)
+
+    made = joined(segment(1, codec="zstd", both=1), segment(2, keys=[1], both=2), LIMITS)
+    assert made
+    header = decode_header(made.path.read_bytes()[:HEADER_SIZE])
+    assert {name: msgspec.msgpack.decode(value) for name, value in header.newer.items()} == {"codec": "zstd", "keys": [1], "both": 1}
+    assert (header.first, header.last) == (1, 2)
 
 
 def bus_events(some: object) -> list[Event]:
