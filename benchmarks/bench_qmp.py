@@ -3,7 +3,8 @@
 CPU is the client's alone: who answers is another process. ``peer`` is that one's CPU where it is scripted;
 as long as it is less than the client's, the client is not waiting for it. ``floor`` has Python's ``json``
 and no event loop: one session is a blocking socket, many are on a bare epoll loop, and of real QEMUs all
-are asked before any answer is read. ``aiovirt`` is the whole public ``execute``, deadline and all.
+are asked before any answer is read. ``aiovirt`` is a session by itself, its ``execute`` with deadline and all;
+``Domain.qmp`` is the whole public path to it: handle, engine, admission, driver.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ import anyio
 from msgspec import Struct
 
 from benchmarks.harness import ASYNC, SYNC, Bench, Figures, Lane, Stopwatch, main, run_on
-from benchmarks.qmp_contenders import CONNECTED, OURS, RIVAL, Ask, all_then_all, as_they_come, blocking_sessions, in_turn
+from benchmarks.qmp_contenders import CONNECTED, OURS, RIVAL, STREAMS, Ask, all_then_all, as_they_come, blocking_sessions, in_turn
+from benchmarks.qmp_door import domains, doors
 from benchmarks.qmp_libvirt import libvirt_sweep, libvirts_guests
 from benchmarks.qmp_peers import PeerClock, guests, raise_descriptor_limit, scripted
 
@@ -32,8 +34,10 @@ WARM_UP: Final = 500
 REAL: Final = 50
 
 FLOOR: Final = "floor"
+DOOR: Final = "Domain.qmp"
 LIBVIRT: Final = {"libvirtd": 1, "libvirtd, 5 threads": 5}  # it works on at most five calls of a client at once
-BACKENDS: Final = {OURS: ASYNC, RIVAL: ("asyncio", "uvloop")}
+BACKENDS: Final = {OURS: ASYNC, DOOR: ASYNC, RIVAL: ("asyncio", "uvloop"), STREAMS: ("asyncio", "uvloop")}
+CLIENTS: Final = {**CONNECTED, DOOR: doors}
 
 COST: Final = {"cpu": "us", "wall": "us", "peer": "us", "memory": "MiB"}
 SWEPT: Final = {"cpu": "us", "wall": "us", "memory": "MiB"}
@@ -126,7 +130,7 @@ def commands(shape: Shape, lane: Lane, quick: bool, path: str) -> Figures:  # no
     paths, meter, start = [path] * shape.sessions, Meter(path), time.perf_counter()
 
     async def program() -> float:
-        async with CONNECTED[lane.contender](paths) as asks:
+        async with CLIENTS[lane.contender](paths) as asks:
             opened = time.perf_counter()
             async with Crowd([ask for ask in asks for _ in range(shape.in_flight)]).gathered() as crowd:
                 await crowd.ask(max(1, WARM_UP // shape.askers))
@@ -150,6 +154,26 @@ def commands(shape: Shape, lane: Lane, quick: bool, path: str) -> Figures:  # no
 # -- memory ------------------------------------------------------------------------------------
 
 
+def guests_room(many: int, lane: Lane, quick: bool, path: str) -> Figures:  # noqa: ARG001, FBT001 - a Case's measure
+    """Bytes for each guest that runs and waits, beside what an engine without any takes."""
+
+    async def held(count: int) -> int:
+        async with domains([path] * count) as handles:
+            for domain in handles:
+                await domain.qmp("query-status")
+            await anyio.wait_all_tasks_blocked()
+            gc.collect()
+            return tracemalloc.get_traced_memory()[0]
+
+    async def program() -> Figures:
+        await held(many)
+        return {"bytes": (await held(many) - await held(0)) / many}
+
+    raise_descriptor_limit(4 * many)
+    tracemalloc.start()
+    return run_on(lane.backend, program)
+
+
 def room(count: int, lane: Lane, quick: bool, path: str) -> Figures:  # noqa: FBT001 - a Case's measure
     """Bytes for each session that has asked something, and waits: all of it but what the kernel has.
 
@@ -158,7 +182,7 @@ def room(count: int, lane: Lane, quick: bool, path: str) -> Figures:  # noqa: FB
     many = count // (QUICK if quick else 1)
 
     async def held() -> int:
-        async with CONNECTED[lane.contender]([path] * many) as asks:
+        async with CLIENTS[lane.contender]([path] * many) as asks:
             for ask in asks:
                 await ask()
             await anyio.wait_all_tasks_blocked()
@@ -180,26 +204,26 @@ def room(count: int, lane: Lane, quick: bool, path: str) -> Figures:  # noqa: FB
 
 
 @contextmanager
-def real() -> Iterator[str]:
+def real(count: int) -> Iterator[str]:
     """Their sockets, a line for each."""
-    with guests(REAL) as started:
+    with guests(count) as started:
         yield "\n".join(started)
 
 
 @contextmanager
-def real_beside_libvirts() -> Iterator[str]:
+def real_beside_libvirts(count: int) -> Iterator[str]:
     """The same, and above them the address of a libvirtd that has as many."""
-    with libvirts_guests(REAL) as address, real() as paths:
+    with libvirts_guests(count) as address, real(count) as paths:
         yield f"{address}\n{paths}"
 
 
-def sweeps(count: int, lane: Lane, quick: bool, place: str) -> Figures:  # noqa: FBT001 - a Case's measure
+def sweeps(guests: int, count: int, lane: Lane, quick: bool, place: str) -> Figures:  # noqa: FBT001 - a Case's measure
     """The cost of a command when all are asked at once, and again when all have answered."""
-    paths = place.split("\n")[-REAL:]
+    paths = place.split("\n")[-guests:]
     times, watch = count // (QUICK if quick else 1), Stopwatch()
 
     async def program() -> None:
-        async with CONNECTED[lane.contender](paths) as asks, Crowd(asks).gathered() as crowd:
+        async with CLIENTS[lane.contender](paths) as asks, Crowd(asks).gathered() as crowd:
             await crowd.ask(1)
             with watch:
                 for _ in range(times):
@@ -219,26 +243,29 @@ def sweeps(count: int, lane: Lane, quick: bool, place: str) -> Figures:  # noqa:
                 for _ in range(times):
                     sweep()
 
-    if lane.contender in CONNECTED:
+    if lane.contender in CLIENTS:
         run_on(lane.backend, program)
     else:
         (libvirt if lane.contender in LIBVIRT else floor)()
-    return watch.per(times * REAL, MICROSECONDS)
+    return watch.per(times * guests, MICROSECONDS)
 
 
 # -- cases -------------------------------------------------------------------------------------
 
-ALIKE: Final = (FLOOR, OURS, RIVAL)
+ALIKE: Final = (FLOOR, OURS, DOOR, RIVAL)
 
 CASES: Final = {
-    "1 session": Case(ALIKE, partial(commands, Shape(1, 20_000)), COST),
-    "1 session, 100 in flight": Case(ALIKE, partial(commands, Shape(1, 200, in_flight=100)), COST),
+    "1 session": Case((*ALIKE, STREAMS), partial(commands, Shape(1, 20_000)), COST),
+    "1 session, 100 in flight": Case((FLOOR, OURS, RIVAL), partial(commands, Shape(1, 200, in_flight=100)), COST),
     "100 sessions": Case(ALIKE, partial(commands, Shape(100, 200)), COST),
     "1,000 sessions": Case(ALIKE, partial(commands, Shape(1000, 50)), COST),
-    "10,000 sessions": Case(ALIKE, partial(commands, Shape(10_000, 5)), OPENED),
+    "10,000 sessions": Case((FLOOR, OURS, RIVAL), partial(commands, Shape(10_000, 5)), OPENED),
     "1,000 idle sessions": Case((OURS, RIVAL), partial(room, 1000), ROOM),
-    "50 QEMUs": Case(ALIKE, partial(sweeps, 50), SWEPT, real),
-    "50 QEMUs, and libvirtd's 50": Case((FLOOR, OURS, *LIBVIRT), partial(sweeps, 50), SWEPT, real_beside_libvirts),
+    "40 idle guests": Case((DOOR,), partial(guests_room, 40), ROOM),
+    "240 idle guests": Case((DOOR,), partial(guests_room, 240), ROOM),
+    "1 QEMU": Case((*ALIKE, STREAMS), partial(sweeps, 1, 2500), SWEPT, partial(real, 1)),
+    "50 QEMUs": Case(ALIKE, partial(sweeps, REAL, 50), SWEPT, partial(real, REAL)),
+    "50 QEMUs, and libvirtd's 50": Case((FLOOR, OURS, *LIBVIRT), partial(sweeps, REAL, 50), SWEPT, partial(real_beside_libvirts, REAL)),
 }
 
 
@@ -255,7 +282,7 @@ def lanes() -> Iterator[Lane]:
 BENCH: Final = Bench(
     name="bench_qmp",
     lanes=tuple(lanes()),
-    baselines=(FLOOR, RIVAL, *LIBVIRT),
+    baselines=(FLOOR, RIVAL, STREAMS, *LIBVIRT),
     units=COST,
     own_units={name: case.units for name, case in CASES.items()},
     measure=measure,

@@ -1,7 +1,8 @@
-"""Clients of QMP: aiovirt's, its rival on a loop, and the least that can be written with Python's ``json`` and no loop."""
+"""Clients of QMP: aiovirt's, its rivals on a loop, and the least that can be written with Python's ``json`` and no loop."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import select
 import socket
@@ -27,17 +28,20 @@ __all__ = [
     "OURS",
     "PATIENCE",
     "RIVAL",
+    "STREAMS",
     "Ask",
     "Blocking",
     "all_then_all",
     "as_they_come",
     "blocking_sessions",
+    "in_batches",
     "in_turn",
     "open_monitor",
 ]
 
 OURS: Final = "aiovirt"
 RIVAL: Final = "QMPClient"
+STREAMS: Final = "asyncio streams"
 
 PATIENCE: Final = 30
 OPENED_AT_ONCE: Final = 100
@@ -90,6 +94,28 @@ async def qmp_clients(paths: Sequence[str]) -> AsyncIterator[list[Ask]]:
         yield asks
 
 
+@asynccontextmanager
+async def streams(paths: Sequence[str]) -> AsyncIterator[list[Ask]]:
+    """The least that is written with asyncio's own streams: a line out, a line in, with Python's ``json``."""
+    asks: list[Ask] = []
+    async with AsyncExitStack() as stack:
+
+        async def join(path: str) -> None:
+            lines, writer = await asyncio.open_unix_connection(path)
+            stack.callback(writer.close)
+
+            async def ask(command: str = "query-status") -> object:
+                writer.write(_question(command))
+                return json.loads(await lines.readline())["return"]
+
+            assert b'"QMP"' in await lines.readline()
+            await ask("qmp_capabilities")
+            asks.append(ask)
+
+        await in_batches(join, paths)
+        yield asks
+
+
 async def in_batches(join: Callable[[str], Coroutine[Any, Any, None]], paths: Sequence[str]) -> None:
     """Many at once, but not all: only so many may wait for a socket to let them in."""
     rest = iter(paths)
@@ -99,7 +125,7 @@ async def in_batches(join: Callable[[str], Coroutine[Any, Any, None]], paths: Se
                 tasks.start_soon(join, path)
 
 
-CONNECTED: Final = {OURS: monitors, RIVAL: qmp_clients}
+CONNECTED: Final = {OURS: monitors, RIVAL: qmp_clients, STREAMS: streams}
 
 
 # -- without one -------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from typing import Final
 
 from aiovirt.system.sockets import listen_unix
 
-__all__ = ["GREETING", "PeerClock", "guests", "raise_descriptor_limit", "scripted", "serve"]
+__all__ = ["GREETING", "PeerClock", "guests", "pid_at", "raise_descriptor_limit", "scripted", "serve"]
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 BACKLOG: Final = 16_384
@@ -110,14 +110,18 @@ def _answer(peer: socket.socket, rests: dict[int, bytes]) -> bool:
     return bool(data)
 
 
+def pid_at(path: str) -> int:
+    """The process that listens at ``path``."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(path)
+        return int.from_bytes(client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)[:4], sys.byteorder)
+
+
 class PeerClock:
     """The CPU time of the process that listens at ``path``, in seconds."""
 
     def __init__(self, path: str) -> None:
-        with socket.socket(socket.AF_UNIX) as client:
-            client.connect(path)
-            process = int.from_bytes(client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)[:4], sys.byteorder)
-        self._clock = (~process << 3) | 2  # linux: include/linux/posix-timers_types.h, CPUCLOCK_SCHED of a process
+        self._clock = (~pid_at(path) << 3) | 2  # linux: include/linux/posix-timers_types.h, CPUCLOCK_SCHED of a process
 
     def read(self) -> float:
         return time.clock_gettime(self._clock)

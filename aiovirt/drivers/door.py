@@ -60,7 +60,10 @@ class Target(Protocol):
 
 
 class Driver(Protocol):
-    """A hypervisor. Every order raises errors of :mod:`aiovirt.errors` only, and by its deadline."""
+    """A hypervisor. Every order raises errors of :mod:`aiovirt.errors` only, and by its deadline.
+
+    That passes early when the engine ends: an order waits in ``by.scope()``, or looks with ``by.when_cancelled``.
+    """
 
     name: str
 
@@ -71,7 +74,7 @@ class Driver(Protocol):
     def can(self, order: type[Request[Any]]) -> str | None:
         """Why orders of this kind cannot be carried out here, or None when they can."""
 
-    async def perform(self, order: Request[R], domain: Target, by: Deadline) -> R:
+    def perform(self, order: Request[R], domain: Target, by: Deadline) -> Awaitable[R]:
         """Carries out one that it can; what comes of it is seen as facts. Raises OrderTimeout with whether it was sent.
 
         One that starts a guest awaits ``domain.save`` before its process starts, and again when that is known; it reports

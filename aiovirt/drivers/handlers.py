@@ -58,11 +58,11 @@ class Handlers(Generic[G]):
         if kind in self.functions or kind in self.refusals:
             raise ValueError(f"the table has {kind.__name__} already")
 
-    def refusal(self, kind: type[Request[Any]]) -> str | None:
+    def refusal(self, order: type[Request[Any]]) -> str | None:
         """Why orders of this kind cannot be carried out, or None when they can."""
-        if kind in self.functions:
+        if order in self.functions:
             return None
-        return self.refusals.get(kind, "this driver does not know it")
+        return self.refusals.get(order, "this driver does not know it")
 
     def __contains__(self, kind: type[Request[Any]]) -> bool:
         """Whether it says anything about this order."""

@@ -5,16 +5,19 @@ Nothing is sent before all of that holds. What holds for an order is declared wi
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar
 from uuid import UUID
+
+import anyio
 
 from aiovirt.drivers.door import Driver
 from aiovirt.engine.entries import Entry
 from aiovirt.engine.records import Records
 from aiovirt.errors import AccessDenied, Error, OperationInvalid, OrderTimeout, Unsupported
 from aiovirt.events.feed import Events
+from aiovirt.events.reader import Subscription
 from aiovirt.events.types import DomainEvent, DomainLifecycle, DomainReboot
 from aiovirt.model.caller import Caller
 from aiovirt.model.orders import Destroy, Request
@@ -27,6 +30,8 @@ __all__ = ["Admission"]
 
 R = TypeVar("R")
 CLOSING_TIMEOUT: Final = 10.0
+_READ: Final = Turn.READ
+_NOW: Final = Turn.NOW
 log = get_logger("engine")
 
 
@@ -41,23 +46,28 @@ class Admission:
     def check(self, kind: type[Request[Any]], caller: Caller) -> None:
         """Raises AccessDenied where ``caller`` may not give such an order, Unsupported where the driver cannot carry it out."""
         rule = kind.rule
-        if (lacking := caller.lacks(rule.permissions)) is not None:
+        if caller.permissions is not None and (lacking := caller.lacks(rule.permissions)) is not None:
             raise AccessDenied(f"{rule.verb} needs the permission {lacking}")
         if rule.by_engine or (why := self._driver.can(kind)) is None:
             return
         driver = self._driver.name
         raise Unsupported(f"the {driver} driver cannot {rule.verb}: {why}", order=kind.__name__, driver=driver, reason=why)
 
-    async def perform(self, order: Any, by: Deadline) -> Any:  # noqa: ANN401 - any order about one domain, and its own answer
-        """Carries out an order about one domain, once it is its turn.
+    def perform(self, order: Any, by: Deadline) -> Awaitable[Any]:  # noqa: ANN401 - any order about one domain, and its own answer
+        """What carries out an order about one domain, once it is its turn: to be awaited.
 
         Raises NoSuchDomain, OperationInvalid where the domain is not in a state for it, OrderTimeout, and what the driver raises.
         """
         entry = self._records.entries.get(order.uuid)
         rule: Rule = order.rule
-        if rule.turn is Turn.READ or rule.turn is Turn.NOW:
-            self._check_state(entry, rule)
-            return await (self._end(entry, order, by) if isinstance(order, Destroy) else self._driver.perform(order, entry, by))
+        if rule.turn is not _READ and rule.turn is not _NOW:
+            return self._in_turn(entry, order, by)
+        if rule.states is not None and (state := self._records.state_of(entry.uuid)) not in rule.states:
+            raise OperationInvalid(_why_not(state, rule.states), subject=entry.subject)
+        return self._end(entry, order, by) if type(order) is Destroy else self._driver.perform(order, entry, by)
+
+    async def _in_turn(self, entry: Entry, order: Any, by: Deadline) -> Any:  # noqa: ANN401 - its own answer
+        rule: Rule = order.rule
         self._check_active(entry, rule)
         async with self.turn(entry, order, by):
             if self._records.state_of(entry.uuid) in rule.already:
@@ -84,12 +94,9 @@ class Admission:
             return await self._driver.perform(order, entry, by)
         async with self._events.subscribe(DomainEvent, subject=entry.subject) as events:
             answer = await self._driver.perform(order, entry, by)
-            with by.scope() as scope:
-                while (happened := _outcome(await events.receive())) not in rule.done:
-                    if happened is Lifecycle.STOPPED:
-                        raise OperationInvalid("the domain ended first", subject=entry.subject)
-            if scope.cancelled_caught:
-                raise OrderTimeout("its outcome was not seen in time", sent=True, subject=entry.subject)
+            while (happened := _outcome(await _next(events, entry.subject, by))) not in rule.done:
+                if happened is Lifecycle.STOPPED:
+                    raise OperationInvalid("the domain ended first", subject=entry.subject)
         if rule.asks_after:
             await self._ask_after(entry, order, by)
         return answer
@@ -126,6 +133,17 @@ class Admission:
     def _check_state(self, entry: Entry, rule: Rule) -> None:
         if rule.states is not None and (state := self._records.state_of(entry.uuid)) not in rule.states:
             raise OperationInvalid(_why_not(state, rule.states), subject=entry.subject)
+
+
+async def _next(events: Subscription[DomainEvent], subject: str, by: Deadline) -> DomainEvent:
+    """Most often it is there already: QEMU says what it did before it answers."""
+    try:
+        return events.receive_nowait()
+    except anyio.WouldBlock:
+        pass
+    with by.scope():
+        return await events.receive()
+    raise OrderTimeout("its outcome was not seen in time", sent=True, subject=subject)
 
 
 def _outcome(event: DomainEvent) -> object:

@@ -188,8 +188,10 @@ class Domain:
         the answer is no ``returns``, Unsupported where there is no QMP, InvalidArgument for arguments that are no JSON or
         too much of it.
         """
-        encoded = encoded_arguments(checked_word(command, "the command"), dict(arguments or {}))
-        answer = await self._call(orders.AskQMP(uuid=self._uuid, command=command, arguments=encoded, timeout=timeout))
+        checked_word(command, "the command")
+        encoded = encoded_arguments(command, dict(arguments)) if arguments else b"{}"
+        request = orders.AskQMP(uuid=self._uuid, command=command, arguments=encoded, timeout=timeout)
+        answer = await self._engine.call(request if type(timeout) is float and timeout > 0 else checked(request))
         try:
             return msgspec.json.decode(answer) if returns is object else msgspec.json.decode(answer, type=returns)
         except (msgspec.MsgspecError, RecursionError) as error:

@@ -89,12 +89,12 @@ class Entry:
         """
         doing, taken = (request, _order_id()), list[anyio.Lock]()
         try:
-            with by.scope() as scope:
-                for lock in (self._change,) if request.rule.urgent else (self._job, self._change):
-                    await lock.acquire()
-                    taken.append(lock)
-            if scope.cancelled_caught:
-                raise OrderTimeout(f"another order on {self.name} has not ended", sent=False, subject=self.subject)
+            for lock in (self._change,) if request.rule.urgent else (self._job, self._change):
+                try:
+                    lock.acquire_nowait()
+                except anyio.WouldBlock:
+                    await self._await_turn(lock, by)
+                taken.append(lock)
             if request.rule.turn is Turn.JOB:
                 taken.pop().release()
                 self._long = doing
@@ -106,6 +106,12 @@ class Entry:
             self._pending = None if self._pending is doing else self._pending
             for lock in taken:
                 lock.release()
+
+    async def _await_turn(self, lock: anyio.Lock, by: Deadline) -> None:
+        with by.scope():
+            await lock.acquire()
+            return
+        raise OrderTimeout(f"another order on {self.name} has not ended", sent=False, subject=self.subject)
 
     def ending_by(self, request: Destroy) -> None:
         """A destroy is under way, whatever else is; what follows up to the end of the process is its doing."""
@@ -121,19 +127,19 @@ class Entries:
 
     def __init__(self, keep: Save | None = None) -> None:
         self._keep = keep
-        self._all: dict[UUID, Entry] = {}
+        self._all: dict[int, Entry] = {}  # by the number of its uuid: a UUID takes long to hash
 
     def __iter__(self) -> Iterator[Entry]:
         return iter(tuple(self._all.values()))
 
     def find(self, uuid: UUID) -> Entry | None:
         """The entry, or None."""
-        return self._all.get(uuid)
+        return self._all.get(uuid.int)
 
     def get(self, uuid: UUID) -> Entry:
         """The entry; raises NoSuchDomain."""
         try:
-            return self._all[uuid]
+            return self._all[uuid.int]
         except KeyError:
             raise NoSuchDomain(f"no domain has the uuid {uuid}", subject=f"domain/{uuid}") from None
 
@@ -147,17 +153,17 @@ class Entries:
 
     def add(self, entry: Entry) -> Entry:
         """Takes it in."""
-        self._all[entry.uuid] = entry
+        self._all[entry.uuid.int] = entry
         return entry
 
     def drop(self, entry: Entry) -> None:
         """Forgets it; another one that has taken its place stays."""
-        if self._all.get(entry.uuid) is entry:
-            del self._all[entry.uuid]
+        if self._all.get(entry.uuid.int) is entry:
+            del self._all[entry.uuid.int]
 
     def check(self, entry: Entry) -> None:
         """Raises NoSuchDomain when it was forgotten while its order waited for its turn."""
-        if self._all.get(entry.uuid) is not entry:
+        if self._all.get(entry.uuid.int) is not entry:
             raise NoSuchDomain(f"domain {entry.name!r} is gone", subject=entry.subject)
 
     def claim(self, spec: DomainSpec) -> Entry:
@@ -166,14 +172,14 @@ class Entries:
         named = self.named(spec.name)
         if named is not None and named.uuid != spec.uuid:
             raise DomainExists(f"domain {spec.name!r} already exists with uuid {named.uuid}", subject=named.subject)
-        known = self._all.get(spec.uuid)
+        known = self._all.get(spec.uuid.int)
         if known is not None and known.name != spec.name:
             raise DomainExists(f"domain {known.name!r} is already defined with uuid {spec.uuid}", subject=known.subject)
         return known or self.new(spec.uuid, spec.name)
 
     def claim_new(self, spec: DomainSpec) -> Entry:
         """An entry for a transient domain; raises DomainExists when there is one already."""
-        if spec.uuid in self._all:
+        if spec.uuid is not None and spec.uuid.int in self._all:
             raise DomainExists(f"domain {spec.name!r} already exists with uuid {spec.uuid}", subject=f"domain/{spec.uuid}")
         return self.claim(spec)
 

@@ -7,7 +7,7 @@ what is done with definitions, and recovery.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from uuid import UUID
 
 import anyio
@@ -27,6 +27,7 @@ from aiovirt.model.caller import Caller
 from aiovirt.model.orders import Request
 from aiovirt.system.again import refusal
 from aiovirt.system.deadlines import Deadline
+from aiovirt.system.seam import here
 
 __all__ = ["LocalEngine"]
 
@@ -49,9 +50,10 @@ class LocalEngine:
         self.definitions = Definitions(records, driver.check, store)
         self.recovery = Recovery(records, sink, driver, self.admission)
         starting, questions = Starting(records, driver, self.admission, self.definitions), Questions(records, devices)
+        self._now = here().now
         self._closing = False
-        self._calls: set[anyio.CancelScope] = set()
-        self._call_ended = anyio.Event()
+        self._calls: set[Deadline] = set()
+        self._call_ended: anyio.Event | None = None  # is set by each that ends, once they are waited for
         self._by_itself: dict[type[Request[Any]], Callable[[Any, Deadline], Awaitable[Any]]] = {
             orders.Define: self.definitions.define,
             orders.Undefine: self.definitions.undefine,
@@ -79,26 +81,35 @@ class LocalEngine:
             raise HostGone(self.bus.cursor)
         kind = type(request)
         self.admission.check(kind, caller)
-        by, scope = Deadline.after(request.timeout), anyio.CancelScope()
-        self._calls.add(scope)
+        by = Deadline(self._now() + request.timeout, request.timeout)
+        self._calls.add(by)
         try:
-            with scope:
-                answer: R = await self._by_itself.get(kind, self.admission.perform)(request, by)
-                return answer
-        except Error:
+            if kind in self._by_itself:
+                return cast("R", await self._itself(kind, request, by))
+            return cast("R", await self.admission.perform(request, by))
+        except Error as error:
+            if by.is_cancelled:
+                raise HostGone(self.bus.cursor) from error
             raise
         except (OSError, MemoryError) as error:
             raise refusal("it cannot be done now", error) from error
         finally:
-            self._calls.discard(scope)
-            self._call_ended.set()
+            self._calls.discard(by)
+            if self._call_ended is not None:
+                self._call_ended.set()
+
+    async def _itself(self, kind: type[Request[Any]], request: Request[Any], by: Deadline) -> Any:  # noqa: ANN401 - each its own answer
+        """What the engine does itself may wait for other things than its deadline."""
+        with anyio.CancelScope() as scope:
+            by.when_cancelled(scope.cancel)
+            return await self._by_itself[kind](request, by)
         raise HostGone(self.bus.cursor)
 
     async def close(self) -> None:
-        """Takes no more calls, cancels those under way and waits for them, then ends the guests that are its own."""
+        """Takes no more calls, ends those under way and waits for them, then ends the guests that are its own."""
         self._closing = True
-        for scope in self._calls:
-            scope.cancel()
+        for by in tuple(self._calls):
+            by.cancel()
         while self._calls:
             self._call_ended = anyio.Event()
             await self._call_ended.wait()

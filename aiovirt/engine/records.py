@@ -41,8 +41,8 @@ class Records:
 
     def state_of(self, uuid: UUID) -> DomainState:
         """The state as the journal has it; SHUTOFF for a domain that is only about to be."""
-        view = self.bus.folded.domains.get(uuid)
-        return view.state if view else DomainState.SHUTOFF
+        last = self.bus.folded.domains.by_number.get(uuid.int)
+        return last.state if last else DomainState.SHUTOFF
 
     def publish_step(self, entry: Entry, moved: Step, source_time: int | None = None, cause: str | None = None) -> None:
         """Publishes one lifecycle event."""

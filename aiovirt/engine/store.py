@@ -29,6 +29,8 @@ from aiovirt.system.reserve import RESERVE
 __all__ = ["Loaded", "LoadedRun", "Store"]
 
 LIMIT: Final = 4 * 1024 * 1024
+WRITE_EVERY: Final = 0.05
+"""Seconds for which the states of runs are gathered before they are written."""
 Ts = TypeVarTuple("Ts")
 log = get_logger("engine")
 
@@ -200,6 +202,8 @@ class Store:
                 raise failure
             works()
             await self._news.wait()
+            with anyio.move_on_after(WRITE_EVERY):  # what a guest is in between is nobody's record
+                await anyio.sleep_forever()
 
     async def try_flush(self) -> None:
         """Writes what is noted; where that fails it is logged, and kept for the next time."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 from typing import Protocol, runtime_checkable
 from uuid import UUID
 
@@ -61,7 +61,11 @@ def make_filter(types: tuple[type[Event] | str, ...], subject: HasSubject | str 
     no event of these types can ever be about that subject.
     """
     found = tuple(dict.fromkeys(map(_kind, types))) or (Event,)
-    wanted = _subject_text(subject)
+    return _filter(found, _subject_text(subject))
+
+
+@lru_cache(4096)
+def _filter(found: tuple[type[Event], ...], wanted: str) -> Filter:
     if wanted and not any(kind.may_concern(wanted) for kind in found):
         names = ", ".join(sorted(kind.__name__ for kind in found))
         raise InvalidArgument(f"no event of these types is ever about {wanted[:80]!r}: {names}")
@@ -111,6 +115,7 @@ def _subject_text(subject: HasSubject | str | None) -> str:
     return text
 
 
+@lru_cache(4096)
 def _is_uuid(text: str) -> bool:
     try:
         return str(UUID(text)) == text

@@ -16,6 +16,7 @@ MAX_WORD: Final = 4096
 MAX_ARGUMENTS: Final = 4 * 1024 * 1024
 MAX_DEPTH: Final = 256
 """QEMU itself reads 1024 (json-parser.c); nothing that it knows nests deeper than some twenty."""
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _BRACKETS: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', re.DOTALL)
 
 
@@ -37,7 +38,7 @@ def checked_word(text: object, what: str) -> str:
         raise InvalidArgument(f"{what} must be text, not {text!r}")
     if len(text) > MAX_WORD:
         raise InvalidArgument(f"{what} has {len(text)} characters, of at most {MAX_WORD}")
-    if "\0" in text or any("\ud800" <= letter <= "\udfff" for letter in text):
+    if "\0" in text or not (text.isascii() or _SURROGATE.search(text) is None):
         raise InvalidArgument(f"{what} has a NUL or a lone surrogate in it: {text[:100]!r}")
     return text
 

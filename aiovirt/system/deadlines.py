@@ -21,14 +21,16 @@ __all__ = ["Deadline", "Deadlines", "Timer"]
 log = get_logger("system")
 
 
-class Deadline(Struct, frozen=True, gc=False):
+class Deadline(Struct, eq=False):
     """When something that is asked is too late: ``at`` on the loop's clock, which was ``timeout`` seconds after it was asked.
 
-    The same value goes down to whoever waits last, so that what each of them has waited for is counted once.
+    The same one goes down to whoever waits last, so that what each of them has waited for is counted once, and so that
+    :meth:`cancel` ends the wait of each without a scope around it all.
     """
 
     at: float
     timeout: float
+    _waiting: set[Callable[[], object]] | None = None
 
     @classmethod
     def after(cls, timeout: float) -> Deadline:
@@ -42,7 +44,28 @@ class Deadline(Struct, frozen=True, gc=False):
 
     def scope(self) -> anyio.CancelScope:
         """A scope that is cancelled then, as that of ``anyio.move_on_after``."""
-        return anyio.CancelScope(deadline=self.at)
+        scope = anyio.CancelScope(deadline=self.at)
+        self.when_cancelled(scope.cancel)
+        return scope
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether :meth:`cancel` was called."""
+        return self.at == -math.inf
+
+    def cancel(self) -> None:
+        """It has passed, now: for who waits by it, and for who will."""
+        self.at = -math.inf
+        waiting, self._waiting = self._waiting, None
+        for then in waiting or ():
+            then()
+
+    def when_cancelled(self, then: Callable[[], object]) -> None:
+        """Calls ``then`` once when it is cancelled, however often that was asked for, and whether or not it is waited for still."""
+        if self._waiting is None:
+            self._waiting = {then}
+        else:
+            self._waiting.add(then)
 
 
 class Timer:

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import cache
 from typing import Protocol
 
-__all__ = ["Attention", "Seam", "Waker", "here", "new_waker"]
+__all__ = ["Answer", "Attention", "Seam", "Waker", "here", "new_waker"]
 
 
 class Waker(Protocol):
@@ -24,6 +25,13 @@ class Waker(Protocol):
 
     def wake(self) -> None:
         """Wakes who waits; harmless when nobody does."""
+
+
+class Answer(Waker, Protocol):
+    """A waker for what is sure to come: where the loop allows it, who waits goes on in the very turn in which that came."""
+
+    def hand_over(self) -> None:
+        """Wakes who waits, who may run before this returns: to be called last, when nothing is half done."""
 
 
 class Attention(Protocol):
@@ -56,6 +64,10 @@ class Seam(Protocol):
         """A way for one task to wait, for about half of an Event."""
         ...
 
+    def new_answer(self) -> Answer:
+        """The same for what somebody else says: for less still."""
+        ...
+
     def attend(self, descriptor: int) -> Attention:
         """Attention for a descriptor that does not block."""
         ...
@@ -66,12 +78,22 @@ def here() -> Seam:
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:
-        from aiovirt.system.seam_trio import TrioSeam
+        return _on_trio()
+    return _on_asyncio()(loop)
 
-        return TrioSeam()
+
+@cache
+def _on_trio() -> Seam:
+    from aiovirt.system.seam_trio import TrioSeam
+
+    return TrioSeam()
+
+
+@cache
+def _on_asyncio() -> Callable[[asyncio.AbstractEventLoop], Seam]:
     from aiovirt.system.seam_asyncio import AsyncioSeam
 
-    return AsyncioSeam(loop)
+    return AsyncioSeam
 
 
 def new_waker() -> Waker:

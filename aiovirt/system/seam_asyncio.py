@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import select
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
+from contextvars import Context
+from functools import partial
 
-__all__ = ["AsyncioAttention", "AsyncioSeam", "AsyncioWaker", "LibuvAttention"]
+__all__ = ["AsyncioAnswer", "AsyncioAttention", "AsyncioSeam", "AsyncioWaker", "LibuvAttention"]
 
 
 class AsyncioSeam:
@@ -15,6 +17,7 @@ class AsyncioSeam:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self.now = loop.time
+        self.new_answer = partial(AsyncioAnswer, loop)
 
     def new_waker(self) -> AsyncioWaker:
         return AsyncioWaker(self._loop)
@@ -44,6 +47,73 @@ class AsyncioWaker:
             future.set_result(None)
 
 
+class AsyncioAnswer:
+    """See :class:`aiovirt.system.seam.Answer`. It is a future in asyncio's own protocol for those (``_asyncio_future_blocking``).
+
+    A plain future has the loop call its task in the next turn, after another look at all descriptors; this one calls it
+    in the turn in which the answer was read.
+    """
+
+    __slots__ = ("_asyncio_future_blocking", "_call", "_context", "_loop", "_why")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._call: Callable[[AsyncioAnswer], object] | None = None  # what makes the task go on
+        self._context: Context | None = None
+        self._why: asyncio.CancelledError | None = None  # the task was cancelled
+
+    def wait(self) -> Awaitable[object]:
+        return self
+
+    def __await__(self) -> Generator[AsyncioAnswer, None, None]:
+        self._asyncio_future_blocking = True
+        yield self
+
+    def wake(self) -> None:
+        call, self._call = self._call, None
+        if call is not None:
+            self._loop.call_soon(call, self, context=self._context)
+
+    def hand_over(self) -> None:
+        call, context = self._call, self._context
+        if call is None:
+            return
+        if context is None or asyncio.current_task(self._loop) is not None:  # one task within another cannot be
+            self.wake()
+            return
+        self._call = None
+        try:
+            context.run(call, self)
+        except BaseException as error:  # noqa: BLE001 - SystemExit, KeyboardInterrupt: for the loop, and not for who was heard
+            self._loop.call_soon(_raise, error)
+
+    # -- what a task asks of a future ------------------------------------------------------
+
+    def get_loop(self) -> asyncio.AbstractEventLoop:
+        return self._loop
+
+    def done(self) -> bool:
+        return self._call is None
+
+    def add_done_callback(self, call: Callable[[AsyncioAnswer], object], *, context: Context) -> None:
+        self._call, self._context = call, context
+
+    def cancel(self, msg: object = None) -> bool:
+        if self._call is None:
+            return False
+        self._why = asyncio.CancelledError() if msg is None else asyncio.CancelledError(msg)
+        self.wake()
+        return True
+
+    def result(self) -> None:
+        if self._why is not None:
+            raise self._why
+
+
+def _raise(error: BaseException) -> None:
+    raise error
+
+
 class AsyncioAttention:
     """See :class:`aiovirt.system.seam.Attention`."""
 
@@ -60,7 +130,7 @@ class AsyncioAttention:
         if self._ended.done():
             return
         self._runs = True
-        self._loop.add_reader(self._descriptor, self._read, readable)
+        self._attend(readable)
         if self._then is not None:
             self.when_writable(self._then)
         try:
@@ -81,8 +151,8 @@ class AsyncioAttention:
             self._ended.set_result(None)
             self._forget()
 
-    def _read(self, readable: Callable[[], object]) -> None:
-        self._call(readable)
+    def _attend(self, readable: Callable[[], object]) -> None:
+        self._loop.add_reader(self._descriptor, self._call, readable)
 
     def _write(self) -> None:
         self._loop.remove_writer(self._descriptor)
@@ -125,7 +195,10 @@ class LibuvAttention(AsyncioAttention):
     def again(self) -> None:
         if self._runs and self._readable is not None:
             self._loop.remove_reader(self._descriptor)
-            self._loop.add_reader(self._descriptor, self._read, self._readable)
+            self._attend(self._readable)
+
+    def _attend(self, readable: Callable[[], object]) -> None:
+        self._loop.add_reader(self._descriptor, self._read, readable)
 
     def _read(self, readable: Callable[[], object]) -> None:
         self._call(readable)

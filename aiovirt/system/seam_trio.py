@@ -20,6 +20,8 @@ class TrioSeam:
     def new_waker(self) -> TrioWaker:
         return TrioWaker()
 
+    new_answer = new_waker
+
     def attend(self, descriptor: int) -> TrioAttention:
         return TrioAttention(descriptor)
 
@@ -44,6 +46,8 @@ class TrioWaker:
         if self._task is not None:
             trio.lowlevel.reschedule(self._task)
             self._task = None
+
+    hand_over = wake
 
 
 class TrioAttention:

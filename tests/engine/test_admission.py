@@ -11,12 +11,14 @@ import pytest
 from anyio.abc import TaskStatus
 
 import aiovirt
+from aiovirt.drivers.test.driver import TestDriver
 from aiovirt.engine.entries import Entry
 from aiovirt.engine.failures import error_of, failure_of
 from aiovirt.engine.local import LocalEngine
 from aiovirt.model import orders
 from aiovirt.model.caller import Caller
 from aiovirt.model.orders import REQUESTS, Request, Rule, Turn
+from aiovirt.model.state import MonitorHealth
 from aiovirt.system.deadlines import Deadline
 
 pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
@@ -176,3 +178,28 @@ async def test_a_turn_that_does_not_come_is_no_order_and_holds_nothing(waiting: 
     for order in (CHANGE, URGENT, JOB):
         async with entry.turn(order, Deadline.after(5)):
             assert entry.order is order
+
+
+# -- the end of the engine ---------------------------------------------------------------------
+
+
+async def test_what_is_under_way_when_the_engine_ends_ends_with_it(engine: LocalEngine) -> None:
+    """Also what waits for its turn; none has to wait for its deadline."""
+    assert isinstance(engine.driver, TestDriver)
+    engine.driver.set_health(U, MonitorHealth.STALLED, "it is made to")
+    before, seen = anyio.current_time(), list[type[Request[Any]]]()
+
+    async def give(order: Request[Any]) -> None:
+        with pytest.raises(aiovirt.HostGone):
+            await engine.call(order)
+        seen.append(type(order))
+
+    async with anyio.create_task_group() as tasks:
+        for order in (orders.Shutdown(uuid=U), orders.Suspend(uuid=U), orders.Reset(uuid=U)):
+            tasks.start_soon(give, order)
+        await anyio.wait_all_tasks_blocked()
+        await engine.close()
+    assert sorted(kind.__name__ for kind in seen) == ["Reset", "Shutdown", "Suspend"]
+    assert anyio.current_time() < before + 1
+    with pytest.raises(aiovirt.HostGone):
+        await engine.call(orders.Suspend(uuid=U))

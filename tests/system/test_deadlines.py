@@ -287,3 +287,44 @@ async def test_a_deadline_is_when_it_was_made_whoever_waits_for_it() -> None:
     assert (first.cancelled_caught, second.cancelled_caught) == (False, True)
     assert anyio.current_time() - start >= 5
     assert by.left <= 0
+
+
+# -- one that ends early -----------------------------------------------------------------------
+
+
+@pytest.mark.virtual_time
+async def test_one_that_is_cancelled_has_passed_for_all_who_wait_by_it_and_who_will() -> None:
+    by, before, told = Deadline.after(60), anyio.current_time(), list[str]()
+
+    async def wait(name: str) -> None:
+        with by.scope() as outer, by.scope():
+            await anyio.sleep_forever()
+        told.append(name)
+        assert outer.cancel_called
+
+    async with anyio.create_task_group() as tasks:
+        for name in "ab":
+            tasks.start_soon(wait, name)
+        await anyio.wait_all_tasks_blocked()
+        assert not by.is_cancelled
+        by.cancel()
+        by.cancel()
+    assert sorted(told) == ["a", "b"]
+    await wait("c")
+    assert by.is_cancelled
+    assert by.left == -math.inf
+    assert anyio.current_time() < before + 1
+
+
+async def test_who_asks_often_is_told_once_and_costs_nothing_more() -> None:
+    by, told = Deadline.after(60), list[str]()
+
+    class Waits:
+        def tell(self) -> None:
+            told.append("cancelled")
+
+    waits = Waits()
+    for _ in range(100):
+        by.when_cancelled(waits.tell)
+    by.cancel()
+    assert told == ["cancelled"]

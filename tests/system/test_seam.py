@@ -553,6 +553,95 @@ async def test_a_wake_comes_from_a_reader_too(pair: Pair) -> None:
             await waker.wait()
 
 
+# -- answers -----------------------------------------------------------------------------------
+
+
+async def test_who_waits_for_an_answer_goes_on_when_it_is_read(pair: Pair, anyio_backend: tuple[str, object]) -> None:
+    answer, told = here().new_answer(), list[str]()
+
+    async def wait() -> None:
+        await answer.wait()
+        told.append("went on")
+
+    def read() -> None:
+        pair.ours.recv(100)
+        answer.hand_over()
+        told.append("was read")
+
+    async with attended(pair, read), anyio.create_task_group() as tasks:
+        tasks.start_soon(wait)
+        await anyio.wait_all_tasks_blocked()
+        pair.theirs.send(b"news")
+        await until(lambda: len(told) == 2)
+    assert told == (["was read", "went on"] if anyio_backend[0] == "trio" else ["went on", "was read"])
+
+
+async def test_an_answer_may_come_from_a_task_and_once_only() -> None:
+    answer, told = here().new_answer(), list[str]()
+
+    async def wait() -> None:
+        answer.wake()  # nobody waits yet: it does not count
+        await answer.wait()
+        told.append("went on")
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(wait)
+        await anyio.wait_all_tasks_blocked()
+        answer.hand_over()
+        answer.hand_over()
+        assert told == []
+        await until(lambda: told == ["went on"])
+
+
+@pytest.mark.parametrize("both", [False, True])
+async def test_who_waits_for_an_answer_can_be_cancelled(both: bool) -> None:  # noqa: FBT001
+    answer, told = here().new_answer(), list[str]()
+    scope = anyio.CancelScope()
+
+    async def wait() -> None:
+        with scope:
+            await answer.wait()
+            told.append("went on")
+        told.append("left")
+        await anyio.lowlevel.checkpoint()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(wait)
+        await anyio.wait_all_tasks_blocked()
+        scope.cancel()
+        if both:
+            answer.wake()
+        await until(lambda: told[-1:] == ["left"])
+        answer.wake()
+        answer.hand_over()
+        await turns()
+    assert told == ["left"]
+
+
+async def test_what_an_answer_leads_to_is_not_the_readers_fault(pair: Pair) -> None:
+    answer = here().new_answer()
+    why: list[BaseException] = []
+
+    async def wait() -> None:
+        await answer.wait()
+        raise LookupError("ours")
+
+    def read() -> None:
+        pair.ours.recv(100)
+        answer.hand_over()
+
+    async with attended(pair, read) as one:
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(wait)
+                await anyio.wait_all_tasks_blocked()
+                pair.theirs.send(b"news")
+        except* LookupError as errors:
+            why.extend(errors.exceptions)
+        assert [str(error) for error in why] == ["ours"]
+        assert not one.ended.is_set()
+
+
 async def test_the_clock_is_that_of_the_loops_deadlines() -> None:
     now = here().now
     before = now()

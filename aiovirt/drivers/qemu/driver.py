@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from collections.abc import Awaitable
+from typing import TypeVar
 
 from aiovirt.drivers.door import Target
 from aiovirt.drivers.handlers import Handlers
@@ -23,10 +24,8 @@ class QemuDriver(Guests):
 
     name = "qemu"
 
-    def can(self, order: type[Request[Any]]) -> str | None:
-        """Why not, or None when it can."""
-        return HANDLERS.refusal(order)
+    can = HANDLERS.refusal
 
-    async def perform(self, order: Request[R], domain: Target, by: Deadline) -> R:
+    def perform(self, order: Request[R], domain: Target, by: Deadline) -> Awaitable[R]:
         """Passes it to the one function for it."""
-        return await HANDLERS.perform(self, domain, order, by)
+        return HANDLERS.functions[type(order)](self, domain, order, by)

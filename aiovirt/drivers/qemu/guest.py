@@ -30,6 +30,7 @@ from aiovirt.model.state import MonitorHealth
 from aiovirt.system.again import FIRST_PAUSE, contained, is_passing, keep_on, tell, words_of
 from aiovirt.system.carrier import Carrier
 from aiovirt.system.deadlines import Deadline, Deadlines
+from aiovirt.system.latch import Latch
 from aiovirt.system.log import get_logger
 from aiovirt.system.process import ExitStatus
 from aiovirt.wire.qmp import QMPEvent
@@ -61,8 +62,8 @@ class Guest:
         self.run = run
         self.process = process
         self.monitor: Monitor | None = None
-        self.exited = anyio.Event()
-        self.tried = anyio.Event()  # its monitor is connected, or could not be
+        self.exited = Latch()
+        self.tried = Latch()  # its monitor is connected, or could not be
         self.status = ExitStatus()
         self.ended_by_itself = False
         self._spec = spec
@@ -72,13 +73,13 @@ class Guest:
         self._ended = ended
         self.is_met = False  # a session with it is being opened, after it was found
         self._asking = 0  # how many times it is being asked how it is
-        self._settled = anyio.Event()
+        self._settled = Latch()
         self._is_looking = self._may_differ = False  # at its machine
         self._may_sleep = False  # suspended to memory, whatever has stopped it since
         self._is_restarted = False  # by us: what it is between reset and cont is nobody's news
         self._resets = Resets()
         self._balloon = Balloon(spec.memory)
-        self._quiet = anyio.Event()  # the monitor has nothing more to say
+        self._quiet = Latch()  # the monitor has nothing more to say
         self._quiet.set()
         self._tasks: TaskGroup | None = None
         self.is_retried = False  # after a shortage, until it can be spoken to
@@ -141,7 +142,7 @@ class Guest:
     @contextmanager
     def trying(self) -> Iterator[None]:
         """A session is being opened within the block, and none beside it: orders wait for what comes of it."""
-        self.is_met, self.tried = True, anyio.Event()
+        self.is_met, self.tried = True, Latch()
         try:
             yield
         finally:
@@ -151,7 +152,7 @@ class Guest:
     @property
     def is_unreached(self) -> bool:
         """Whether opening a session has failed, or the last one has ended: then it can be tried again."""
-        return self.tried.is_set() and not self.is_met and not self.exited.is_set() and (self.monitor is None or self.monitor_ended)
+        return self.tried.is_set and not self.is_met and not self.exited.is_set and (self.monitor is None or self.monitor_ended)
 
     async def _adopt(self, monitor: Monitor, speaker: tuple[int, int] | None) -> None:
         answer = await commands.query_uuid(monitor, by=Deadline.after(QUESTION_TIMEOUT))
@@ -175,7 +176,7 @@ class Guest:
     def give_up(self, why: Exception) -> None:
         """It cannot be spoken to: DEGRADED, and still there. After a shortage it is tried again."""
         self.tried.set()
-        if not self.exited.is_set():
+        if not self.exited.is_set:
             self._sink.monitor(self.run.uuid, MonitorHealth.DEGRADED, words_of(why))
             if is_passing(why):
                 self._try_again()
@@ -208,7 +209,7 @@ class Guest:
             raise ConnectionLost(f"{self.run.name} is not watched any more")
         ear = _Ear(self)
         monitor = ear.monitor = Monitor(carrier, ear, self._deadlines, limit=self._reply_limit)
-        self._quiet = anyio.Event()
+        self._quiet = Latch()
         self._tasks.start_soon(self._listen, carrier, monitor)
         return monitor
 
@@ -230,18 +231,18 @@ class Guest:
         """Whether its process ends now: that is why its monitor was closed, and is seen a moment later."""
         with anyio.move_on_after(LAST_WORDS):
             await self.exited.wait()
-        return self.exited.is_set()
+        return self.exited.is_set
 
     @property
     def monitor_ended(self) -> bool:
         """Whether its session is over: most often because its process is, too."""
-        return self._quiet.is_set()
+        return self._quiet.is_set
 
     # -- news ------------------------------------------------------------------------------
 
     def on_event(self, monitor: Monitor, event: QMPEvent) -> None:
         """Passes on what was said, always; and then what it means, once a session is begun."""
-        if self.exited.is_set():
+        if self.exited.is_set:
             return
         said = quoted(event, self.run.uuid, self.run.name)
         self._sink.publish(said)
@@ -259,7 +260,7 @@ class Guest:
             case Fact.RESET:
                 if self._resets.is_new(time, by_guest=news.by_guest):
                     self.report(news, source_time=time)
-                if self.tried.is_set() and not self._is_restarted:
+                if self.tried.is_set and not self._is_restarted:
                     self.ask_how_it_is(monitor)
             case Fact.RESUMED if self._may_sleep:
                 self._ask(self._ask_whether_it_sleeps, monitor, time)
@@ -269,7 +270,7 @@ class Guest:
 
     def report(self, news: Heard, *, source_time: int | None = None) -> None:
         """Tells the engine, then does what the definition says is done then."""
-        if not self.exited.is_set():
+        if not self.exited.is_set:
             self._sink.fact(self.run.uuid, news.fact, source_time=source_time, by_guest=news.by_guest)
             self._follow_policy(news)
 
@@ -371,7 +372,7 @@ class Guest:
         except Error as error:
             logger.info("it could not be asked what it has", domain=self.run.name, error=str(error))
             return False
-        if monitor is self.monitor and not self.exited.is_set():
+        if monitor is self.monitor and not self.exited.is_set:
             self._sink.machine(self.run.uuid, self._balloon.judged(machine))
         return True
 
@@ -412,19 +413,25 @@ class Guest:
             return
         with by.scope():
             while not self.is_settled():
-                self._settled = anyio.Event()
+                self._settled = Latch()
                 await self._settled.wait()
             return
         raise OrderTimeout(
             f"{self.run.name} has not yet answered an order that was given up", sent=False, subject=f"domain/{self.run.uuid}"
         )
 
+    @property
+    def ready_monitor(self) -> Monitor | None:
+        """The session, where it is there and needs not be waited for."""
+        monitor = self.monitor
+        return monitor if monitor is not None and monitor.ended is None and self.tried.is_set else None
+
     async def usable_monitor(self, by: Deadline) -> Monitor:
         """The session, once it is there; raises OrderTimeout(sent=False), and ConnectionLost where there is none."""
-        if not self.tried.is_set():
+        if not self.tried.is_set:
             with by.scope():
                 await self.tried.wait()
-        if not self.tried.is_set():
+        if not self.tried.is_set:
             raise OrderTimeout(f"the monitor of {self.run.name} is not heard yet", sent=False, subject=f"domain/{self.run.uuid}")
         if self.monitor is None:
             raise ConnectionLost(f"the monitor of {self.run.name} is not connected", subject=f"domain/{self.run.uuid}")
@@ -435,7 +442,7 @@ class Guest:
         self.process.send_signal(signal.SIGTERM)
         with anyio.move_on_after(min(GRACE, by.left / 2)):
             await self.exited.wait()
-        if not self.exited.is_set():
+        if not self.exited.is_set:
             await self.kill(by)
 
     async def kill(self, by: Deadline) -> None:
@@ -443,7 +450,7 @@ class Guest:
         self.process.send_signal(signal.SIGKILL)
         with by.scope():
             await self.exited.wait()
-        if not self.exited.is_set():
+        if not self.exited.is_set:
             raise OrderTimeout(f"process {self.process.pid} of {self.run.name} does not end", sent=True)
 
 

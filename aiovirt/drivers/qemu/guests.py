@@ -16,7 +16,6 @@ from typing import BinaryIO, Final
 from uuid import UUID
 
 import anyio
-import msgspec
 from anyio.abc import TaskGroup
 from msgspec.structs import replace
 
@@ -26,14 +25,12 @@ from aiovirt.drivers.qemu.emulator import Emulator, find_emulator
 from aiovirt.drivers.qemu.guest import LAST_WORDS, Guest
 from aiovirt.drivers.qemu.held import Held
 from aiovirt.drivers.qemu.logs import LOG_LIMIT
-from aiovirt.drivers.qemu.machine import CHANGED_BY_COMMANDS
 from aiovirt.drivers.qemu.once import find_guest, lock_once
 from aiovirt.errors import (
     ConfigUnsupported,
     ConnectionLost,
     Error,
     GuestFailed,
-    InvalidArgument,
     OperationInvalid,
     OrderTimeout,
     ProtocolError,
@@ -76,7 +73,7 @@ class Guests:
         self._run_dir = run_dir
         self._log_dir = log_dir
         self._lock_dir = lock_dir
-        self._guests: dict[UUID, Guest] = {}
+        self._guests: dict[int, Guest] = {}  # by the number of their uuid: a UUID takes long to hash
         self._unheld: dict[UUID, SystemFailure] = {}
         self._has_kvm = False
         self._deadlines = Deadlines()
@@ -122,7 +119,7 @@ class Guests:
                 await self._bring_up(guest, paused=paused, save=save, by=by)
             except BaseException as error:
                 # A launch that was held off from being cancelled has left its guest here all the same.
-                guest = guest or self._guests.get(run.uuid)
+                guest = guest or self._guests.get(run.uuid.int)
                 if guest is not None:
                     await shielded(self._abandon(guest))
                 explained = await shielded(self._explained(error, guest, log, begin))
@@ -168,7 +165,7 @@ class Guests:
         together = Held(held, self._lock_path(run))
         guest = Guest(run, spec, together, self._sink, self._on_ended, deadlines=self._deadlines, reply_limit=self._reply_limit)
         guest.reconnect = partial(self.reconnect, run.uuid)
-        self._guests[run.uuid] = guest
+        self._guests[run.uuid.int] = guest
         await self._tasks.start(guest.watch)
         return guest
 
@@ -191,7 +188,7 @@ class Guests:
         if guest.monitor_ended:
             with anyio.move_on_after(LAST_WORDS):
                 await guest.exited.wait()
-        guest.ended_by_itself = guest.exited.is_set()
+        guest.ended_by_itself = guest.exited.is_set
         try:
             await guest.kill(Deadline.after(ADOPT_TIMEOUT))
         except OrderTimeout:
@@ -217,8 +214,8 @@ class Guests:
             logger.warning("a socket is left", file=run.monitor, error=str(error))
 
     def _on_ended(self, guest: Guest) -> None:
-        if self._guests.get(guest.run.uuid) is guest:
-            del self._guests[guest.run.uuid]
+        if self._guests.get(guest.run.uuid.int) is guest:
+            del self._guests[guest.run.uuid.int]
 
     def _lock_path(self, run: RunRecord) -> Path:
         return self._lock_dir / str(run.uuid)
@@ -246,13 +243,13 @@ class Guests:
 
     async def reconnect(self, uuid: UUID) -> None:
         """Opens its monitor, asks who and how it is, and reports that."""
-        guest = self._guests.get(uuid)
+        guest = self._guests.get(uuid.int)
         if guest is None or guest.is_met:
             return
         with guest.trying():
             try:
                 carrier = await connect_unix(guest.run.monitor, signed=True)
-                if guest.exited.is_set():
+                if guest.exited.is_set:
                     async with carrier:
                         return
                 await guest.meet_again(carrier, Deadline.after(ADOPT_TIMEOUT))
@@ -268,13 +265,13 @@ class Guests:
         await logs.watch_monitors(self._run_dir, self._try_again)
 
     def _try_again(self, names: Container[str]) -> None:
-        for uuid, guest in self._guests.items():
-            if guest.is_unreached and ("" in names or f"{uuid}.monitor" in names):
-                self._tasks.start_soon(self.reconnect, uuid)
+        for guest in self._guests.values():
+            if guest.is_unreached and ("" in names or f"{guest.run.uuid}.monitor" in names):
+                self._tasks.start_soon(self.reconnect, guest.run.uuid)
 
-    async def _reached(self, uuid: UUID, by: Deadline) -> Guest:
+    async def reached(self, uuid: UUID, by: Deadline) -> Guest:
         """The guest, with which speaking was tried once more where it could not be done."""
-        guest = self._guest(uuid)
+        guest = self.guest(uuid)
         if guest.is_unreached:
             with by.scope():
                 await self.reconnect(uuid)
@@ -284,27 +281,19 @@ class Guests:
 
     async def settle(self, uuid: UUID, by: Deadline) -> None:
         """Waits for the late answers to orders that were given up, and asks how the guest is then."""
-        if (guest := self._guests.get(uuid)) is not None:
+        if (guest := self._guests.get(uuid.int)) is not None:
             await guest.settle(by)
 
     async def execute(self, uuid: UUID, order: commands.Order, by: Deadline) -> None:
         """A command whose answer says nothing, in the guest's own session."""
-        await (await self._reached(uuid, by)).execute(order, by)
+        monitor = self.guest(uuid).ready_monitor or await (await self.reached(uuid, by)).usable_monitor(by)
+        await order(monitor, by=by)
 
     async def destroy(self, uuid: UUID, by: Deadline) -> None:
         """Ends the process, politely first; it needs no monitor."""
-        guest = self._guest(uuid)
+        guest = self.guest(uuid)
         await guest.destroy(by)
         await self._sweep(guest.run)
-
-    async def qmp(self, uuid: UUID, command: str, arguments: bytes, by: Deadline) -> bytes:
-        """Any command; the answer is its ``return`` as JSON."""
-        guest = await self._reached(uuid, by)
-        monitor = await guest.usable_monitor(by)
-        answer = await monitor.execute(command, _plain(arguments), returns=msgspec.Raw, by=by)
-        if command in CHANGED_BY_COMMANDS:
-            guest.look_again()
-        return bytes(answer)
 
     async def log(self, name: str) -> str:
         """The end of its log, and of the one before where that is short."""
@@ -313,21 +302,14 @@ class Guests:
         except OSError as error:
             raise SystemFailure(f"cannot read the log of {name}: {error.strerror}") from error
 
-    def _guest(self, uuid: UUID) -> Guest:
+    def guest(self, uuid: UUID) -> Guest:
+        """The guest that runs; raises OperationInvalid where none does, SystemFailure where it cannot be held."""
         try:
-            return self._guests[uuid]
+            return self._guests[uuid.int]
         except KeyError:
             if uuid in self._unheld:
                 raise self._unheld[uuid] from None
             raise OperationInvalid("the domain is not running", subject=f"domain/{uuid}") from None
-
-
-def _plain(arguments: bytes) -> dict[str, object]:
-    """What QEMU can read of any JSON object: no member twice. Raises InvalidArgument for what is none."""
-    try:
-        return msgspec.json.decode(arguments, type=dict[str, object])
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise InvalidArgument(f"the arguments are no JSON object that QEMU reads: {error}") from error
 
 
 def _has_kvm() -> bool:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from typing import Final, TypeVar
 
-import anyio
 from msgspec import Struct
 
 from aiovirt.drivers.qemu.errors import command_failed, session_lost, unexpected_reply
@@ -18,6 +17,7 @@ from aiovirt.errors import OrderTimeout, ProtocolError, ReplyTooLong, SystemFail
 from aiovirt.system.again import is_passing, words_of
 from aiovirt.system.carrier import ByteCarrier
 from aiovirt.system.deadlines import Deadline, Deadlines, Timer
+from aiovirt.system.latch import Latch
 from aiovirt.system.log import get_logger
 from aiovirt.system.seam import here
 from aiovirt.wire.qmp import Breach, Failure, Greeting, Message, Phase, QMPEvent, QMPProtocol, Reply, TooLong
@@ -29,6 +29,7 @@ __all__ = ["Lane", "Late", "Listener", "Monitor"]
 T = TypeVar("T")
 
 _DONE: Final = Stage.DONE
+_OUT_OF_BAND: Final = Lane.OUT_OF_BAND
 logger = get_logger("qemu")
 
 
@@ -67,8 +68,8 @@ class Monitor:
         self._protocol = QMPProtocol(limit=limit)
         self._window = Window()
         self._seam = here()
-        self._begun: anyio.Event | None = anyio.Event()  # until it has
-        self._ended: str | None = None
+        self._begun: Latch | None = Latch()  # until it has
+        self.ended: str | None = None  # why, once it has
         self._failure: Exception | None = None
         self._received = 0
         self._silent = False
@@ -116,8 +117,8 @@ class Monitor:
         if self._begun is not None:
             with by.scope():
                 await self._begun.wait()
-        if self._ended is not None:
-            raise session_lost(self._ended)
+        if self.ended is not None:
+            raise session_lost(self.ended)
         if self._protocol.phase is not Phase.READY:
             raise OrderTimeout("QEMU's monitor does not greet: it is stuck, or held by another client", sent=True)
 
@@ -129,7 +130,7 @@ class Monitor:
     @property
     def is_settled(self) -> bool:
         """Whether the fate of all that was asked to change the guest is known, or still waited for."""
-        return not self._window.unsettled or self._ended is not None
+        return not self._window.unsettled or self.ended is not None
 
     @property
     def is_silent(self) -> bool:
@@ -161,22 +162,27 @@ class Monitor:
         or deeper than QEMU reads; Unsupported where QEMU has no out-of-band commands; SystemFailure for a descriptor that
         cannot be sent.
         """
-        if self._ended is not None:
-            raise session_lost(self._ended)
-        waker = self._seam.new_waker()
-        call = self._call(command, arguments, by, lane, descriptor)
-        call.wake = waker.wake
+        if self.ended is not None:
+            raise session_lost(self.ended)
+        if by.at == -math.inf:
+            raise OrderTimeout(f"{command!r} was not sent: it was given up before", sent=False)
+        oob = lane is _OUT_OF_BAND
+        if oob and (self.greeting is None or "oob" not in self.greeting.capabilities):
+            raise Unsupported("this QEMU has no out-of-band commands")
+        number, line = self._protocol.command(command, arguments, out_of_band=oob)
+        waiter = self._seam.new_answer()
+        call = Call(number, command, line, by, lane, descriptor, self._received, waiter.wake, waiter.hand_over)
+        by.when_cancelled(self._drop_cancelled)
         try:
             if not (self._window.is_free_for(call) and self._send(call)):
                 self._window.add(call)
                 self._pump()
-            if call.deadline < self._check_at:
-                self._check_before(call.deadline)
-            if self._ended is None and call.answer is None:
-                await waker.wait()
+            if by.at < self._check_at:
+                self._check_before(by.at)
+            if self.ended is None and call.answer is None:
+                await waiter.wait()
         except BaseException:
-            self._window.give_up(call)
-            self._pump()  # what stood behind it may be free to go
+            self._give_up(call)
             raise
         answer = call.answer
         if type(answer) is Reply:
@@ -186,12 +192,15 @@ class Monitor:
                 raise unexpected_reply(command, str(error)) from error
         raise self._trouble(call, by.timeout)
 
-    def _call(self, command: str, arguments: object, by: Deadline, lane: Lane, descriptor: int | None) -> Call:
-        oob = lane is Lane.OUT_OF_BAND
-        if oob and (self.greeting is None or "oob" not in self.greeting.capabilities):
-            raise Unsupported("this QEMU has no out-of-band commands")
-        number, line = self._protocol.command(command, arguments, out_of_band=oob)
-        return Call(number, command, line, by.at, lane, descriptor, self._received)
+    def _give_up(self, call: Call) -> None:
+        self._window.give_up(call)
+        self._pump()  # what stood behind it may be free to go
+
+    def _drop_cancelled(self) -> None:
+        """Somebody's deadline is cancelled."""
+        for call in [call for call in self._window.open() if call.by.is_cancelled]:
+            self._give_up(call)
+            call.wake()
 
     def _trouble(self, call: Call, timeout: float) -> Exception:
         """What to raise in place of a reply."""
@@ -202,8 +211,8 @@ class Monitor:
             return SystemFailure(f"{call.command!r} cannot be sent: {answer.strerror or answer}")
         if isinstance(answer, TooLong):
             return ReplyTooLong(f"the reply to {call.command!r} has {answer.size} bytes; at most {self._limit} are read")
-        if self._ended is not None:
-            return session_lost(self._ended)
+        if self.ended is not None:
+            return session_lost(self.ended)
         if call.stage is Stage.DROPPED:
             return OrderTimeout(f"{call.command!r} was not sent within {timeout:g} s: QEMU owes the answers to those before it", sent=False)
         return OrderTimeout(f"QEMU did not answer {call.command!r} within {timeout:g} s", sent=True)
@@ -239,12 +248,12 @@ class Monitor:
     def _check_deadlines(self) -> None:
         now, silent, first = self._seam.now(), False, math.inf
         for call in list(self._window.open()):
-            if call.deadline <= now:
+            if call.by.at <= now:
                 silent = silent or call.heard == self._received
                 self._window.give_up(call)
                 call.wake()
             else:
-                first = min(first, call.deadline)
+                first = min(first, call.by.at)
         self._check = None
         self._check_before(first)
         if silent and not self._silent:
@@ -259,13 +268,18 @@ class Monitor:
         if self._silent:
             self._silent = False
             self._listener.heard(True)
-        for message in self._protocol.receive(data):
-            if type(message) is Reply or type(message) is Failure:
-                self._answered(message.id, message)
-            else:
-                self._take(message)
+        done: list[Call] = []
+        try:
+            for message in self._protocol.receive(data):
+                if type(message) is Reply or type(message) is Failure:
+                    self._answered(message.id, message, done)
+                else:
+                    self._take(message, done)
+        finally:
+            for call in done:
+                call.hand_over()
 
-    def _take(self, message: Message) -> None:
+    def _take(self, message: Message, done: list[Call]) -> None:
         match message:
             case QMPEvent():
                 self._listener.event(message)
@@ -276,13 +290,13 @@ class Monitor:
                 logger.warning("a message over the limit was not read", qmp_event=message.event, bytes=message.size)
                 self._listener.overlooked(message.event, message.size)
             case TooLong():
-                self._answered(message.id, message)
+                self._answered(message.id, message, done)
             case Breach():
                 raise ProtocolError(message.why)
             case _:
                 raise AssertionError(message)
 
-    def _answered(self, number: int | None, answer: Answer) -> None:
+    def _answered(self, number: int | None, answer: Answer, done: list[Call]) -> None:
         if self._begun is not None:  # to the negotiation
             self._begin()
             return
@@ -291,7 +305,7 @@ class Monitor:
             logger.warning("an answer that nobody asked for", qmp_id=number)
             return
         if call.stage is _DONE:
-            call.wake()
+            done.append(call)
         else:
             self._listener.late(Late(call.command, call.changes, done=not isinstance(answer, Failure)))
         if self._window.has_waiting:
@@ -303,8 +317,8 @@ class Monitor:
             self._begun = None
 
     def _end(self, why: str) -> None:
-        if self._ended is None:
-            self._ended = why
+        if self.ended is None:
+            self.ended = why
         self._begin()
         if self._check is not None:
             self._check.cancel()

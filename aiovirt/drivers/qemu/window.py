@@ -23,6 +23,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from aiovirt.system.deadlines import Deadline
 from aiovirt.wire.qmp import Failure, Reply, TooLong
 
 __all__ = ["WINDOW", "Answer", "Call", "Lane", "Stage", "Window"]
@@ -62,7 +63,7 @@ def _nobody() -> None:
 
 
 class Call(Struct, eq=False):
-    """One command: its line, when it is too late, what became of it, and how to wake who waits for that.
+    """One command: its line, when it is too late, what became of it, and how to wake who waits for that, or to hand over to them.
 
     ``heard`` is how much had been heard when it was asked.
     """
@@ -70,11 +71,12 @@ class Call(Struct, eq=False):
     number: int
     command: str
     line: bytes
-    deadline: float
+    by: Deadline
     lane: Lane = Lane.PLAIN
     descriptor: int | None = None
     heard: int = 0
     wake: Callable[[], object] = _nobody
+    hand_over: Callable[[], object] = _nobody
     stage: Stage = Stage.WAITING
     answer: Answer | OSError | None = None
 

@@ -32,6 +32,8 @@ __all__ = ["DEFAULT_LIMIT", "Phase", "QMPProtocol"]
 DEFAULT_LIMIT: Final = 64 * 1024 * 1024
 BLANK: Final = (b"", b"\r")
 """What stands between two ends of lines, CR LF or LF, and is nothing."""
+SHORTEST: Final = 2
+"""No message is so short."""
 
 
 class Phase(Enum):
@@ -69,10 +71,13 @@ class QMPProtocol:
 
     def receive(self, data: bytes) -> list[Message]:
         """The messages that ``data`` completes. A Breach is the last one ever: from then on there are none."""
+        if self.phase is _READY and not self._size and SHORTEST < len(data) <= self._limit and data.find(b"\n") == len(data) - 1:
+            message = read_message(data[:-1])  # one whole line, as most that comes is
+            return [message if type(message) in _WHEN_READY else self._step(message)]
         messages: list[Message] = []
         for line in self._lines(data):
             if isinstance(line, TooLong):
-                message: Message = line
+                message = line
             elif line not in BLANK:
                 message = read_message(line)
             else:
@@ -87,17 +92,15 @@ class QMPProtocol:
     def negotiate(self) -> bytes:
         """The line that answers the greeting: with out-of-band commands, where they are offered."""
         offered = self.greeting is not None and "oob" in self.greeting.capabilities
-        return self._line("qmp_capabilities", {"enable": ["oob"]} if offered else None)[1]
+        self._last_id += 1
+        return command_line("qmp_capabilities", {"enable": ["oob"]} if offered else None, self._last_id)
 
     def command(self, name: str, arguments: object | None = None, *, out_of_band: bool = False) -> tuple[int, bytes]:
         """(id, line) of a command; raises ProtocolError when the conversation is not ready for one."""
         if self.phase is not _READY:
             raise ProtocolError(f"no command can be sent in the phase {self.phase.value}")
-        return self._line(name, arguments, out_of_band=out_of_band)
-
-    def _line(self, name: str, arguments: object | None, *, out_of_band: bool = False) -> tuple[int, bytes]:
-        self._last_id += 1
-        return self._last_id, command_line(name, arguments, self._last_id, out_of_band=out_of_band)
+        self._last_id = number = self._last_id + 1
+        return number, command_line(name, arguments, number, out_of_band=out_of_band)
 
     def _step(self, message: Message) -> Message:
         after = _TRANSITIONS.get((self.phase, type(message)))

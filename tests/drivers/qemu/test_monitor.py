@@ -157,6 +157,29 @@ async def test_a_silent_peer_costs_the_deadline_and_is_told_once() -> None:
         assert one.heard == [False, True]
 
 
+async def test_a_deadline_that_is_cancelled_ends_the_wait_at_once_and_means_no_silence() -> None:
+    async with session() as one, anyio.create_task_group() as tasks:
+        by, before = Deadline.after(60), anyio.current_time()
+        seen: list[bool] = []
+
+        async def ask(command: str) -> None:
+            with pytest.raises(OrderTimeout) as late:
+                await one.monitor.execute(command, returns=object, by=by)
+            seen.append(late.value.sent)
+
+        for number in range(9):
+            tasks.start_soon(ask, f"query-{number}")
+        await anyio.wait_all_tasks_blocked()
+        by.cancel()
+        await anyio.wait_all_tasks_blocked()
+        assert sorted(seen) == [False] * 2 + [True] * 7
+        with pytest.raises(OrderTimeout) as never:
+            await one.monitor.execute("query-status", returns=object, by=by)
+        assert not never.value.sent
+        assert anyio.current_time() < before + 1
+        assert one.heard == []
+
+
 async def test_a_late_answer_disturbs_nobody() -> None:
     async with session() as one, anyio.create_task_group() as tasks:
         with pytest.raises(OrderTimeout):
@@ -464,7 +487,7 @@ async def test_an_answer_at_the_last_moment_is_either_in_time_or_late() -> None:
         await one.begin(tasks, "stop", timeout=5)
         (stop,) = one.peer.received[1:]
         line = f'{{"return": "done", "id": {stop.id}}}\r\n'.encode()
-        when = next(iter(one.monitor._window.open())).deadline
+        when = next(iter(one.monitor._window.open())).by.at
         one.deadlines.at(when, lambda: one.monitor._heard(line))
         await anyio.sleep(10)
         told = one.late == [Late(command="stop", changes=True, done=True)]

@@ -10,6 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from msgspec import Raw
 
 from aiovirt.drivers.qemu.window import SLACK, WINDOW, Call, Lane, Stage, Window
+from aiovirt.system.deadlines import Deadline
 from aiovirt.wire.qmp import Failure, Reply, TooLong
 
 LANES = (Lane.OUT_OF_BAND, Lane.URGENT, Lane.PLAIN)  # in the order in which they go
@@ -18,7 +19,7 @@ numbers = itertools.count(1)
 
 
 def call(command: str = "stop", lane: Lane = Lane.PLAIN, descriptor: int | None = None) -> Call:
-    return Call(number=next(numbers), command=command, line=b"", deadline=0.0, lane=lane, descriptor=descriptor)
+    return Call(number=next(numbers), command=command, line=b"", by=Deadline(0.0, 0.0), lane=lane, descriptor=descriptor)
 
 
 def done(number: int | None) -> Reply:
