@@ -21,21 +21,26 @@ from aiovirt.system.readiness import read_path
 
 __all__ = ["edit", "editor_of"]
 
-_QUESTION: Final = "Failed. Try again? [y,n,f,?]:"
-_MEANINGS: Final = """y - yes, start editor again
-n - no, throw away my changes
-f - force, try to redefine again
-? - print this help"""
+_MEANINGS: Final = {
+    "y": "yes, start editor again",
+    "n": "no, throw away my changes",
+    "i": "turn off validation and try to redefine again",
+    "f": "force, try to redefine again",
+    "?": "print this help",
+}
 
 
 async def edit(host: Host, args: argparse.Namespace, out: Output) -> None:
-    """Edits what it will start with next; ``--timeout`` counts for each order, and not while the editor runs."""
+    """Edits what it will start with next; ``--timeout`` counts for each order, and not while the editor runs.
+
+    What libvirt does not know is refused unless it is skipped to validate, with ``--skip-validate`` or by the answer ``i``.
+    """
     timeout = timeout_of(args)
     domain = find(host, args.domain)
     name, before = domain.name, await domain.xml(inactive=True, timeout=timeout)
     file = await to_thread.run_sync(_kept, before)
     try:
-        is_edited = await _Session(host, domain, before, file, timeout).run()
+        is_edited = await _Session(host, domain, before, file, timeout, validate=not args.skip_validate).run()
     except BaseException:
         complain(f"note: the edited XML is kept in {file}")
         raise
@@ -74,25 +79,26 @@ def _kept(xml: str) -> Path:
 class _Session:
     """One edit, from the first look to the last."""
 
-    def __init__(self, host: Host, domain: Domain, before: str, file: Path, timeout: float) -> None:
+    def __init__(self, host: Host, domain: Domain, before: str, file: Path, timeout: float, *, validate: bool) -> None:  # noqa: PLR0913
         self._host, self._domain, self._before, self._file, self._timeout = host, domain, before, file, timeout
+        self._validate = validate
 
     async def run(self) -> bool | None:
         """Whether it is defined anew: False where nothing was changed, None where the changes are to be thrown away."""
-        editor, force = editor_of(dict(os.environ)), False
+        editor, answer = editor_of(dict(os.environ)), "y"
         while True:
-            if not force:
+            if answer == "y":
                 status = await run_in_foreground([*editor, str(self._file)])
                 if status:
                     raise OperationFailed(f"the editor {editor[0]!r} ended with status {status}")
             try:
-                return await self._take(force=force)
+                return await self._take(force=answer == "f")
             except Error as error:
                 complain(f"error: {error}")
                 answer = await self._ask(error)
             if answer == "n":
                 return None
-            force = answer == "f"
+            self._validate = self._validate and answer != "i"
 
     async def _take(self, *, force: bool) -> bool:
         text = as_text(await read_path(str(self._file), MAX_XML_BYTES), str(self._file))
@@ -100,16 +106,17 @@ class _Session:
             return False
         if not force and await self._domain.xml(inactive=True, timeout=self._timeout) != self._before:
             raise OperationFailed("The XML configuration was changed by another user.")
-        await self._host.define(text, timeout=self._timeout)
+        await self._host.define(text, validate=self._validate, timeout=self._timeout)
         return True
 
     async def _ask(self, error: Error) -> str:
-        """y, n or f; raises ``error`` where nobody can be asked."""
+        """y, n, i or f; raises ``error`` where nobody can be asked. i is no answer where nothing is validated any more."""
+        meanings = {letter: meaning for letter, meaning in _MEANINGS.items() if letter != "i" or self._validate}
         while True:
-            answer = await ask(_QUESTION)
+            answer = await ask(f"Failed. Try again? [{','.join(meanings)}]:")
             if answer is None:
                 raise error
-            if answer in {"y", "n", "f"}:
+            if answer in meanings and answer != "?":
                 return answer
-            for line in _MEANINGS.splitlines():
-                complain(line)
+            for letter, meaning in meanings.items():
+                complain(f"{letter} - {meaning}")

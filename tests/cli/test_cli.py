@@ -72,6 +72,18 @@ def test_define_and_create(capsys: pytest.CaptureFixture[str], tmp_path: Path, m
         assert run(capsys, "define", "-")[:2] == (0, "Domain 'other' defined from -\n")
 
 
+def test_define_takes_what_libvirt_does_not_know_unless_it_is_to_validate(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    _, xml, _ = run(capsys, "dumpxml", "test")
+    file = tmp_path / "test.xml"
+    file.write_text(xml)
+    assert run(capsys, "define", "--validate", str(file)) == (0, f"Domain 'test' defined from {file}\n", "")
+    file.write_text(xml.replace("</devices>", "<surprise/></devices>"))
+    line = 1 + file.read_text().partition("<surprise/>")[0].count("\n")
+    assert run(capsys, "define", str(file))[0::2] == (0, "")
+    said = f"error: XML error: line {line}: /domain/devices/surprise: libvirt has nothing of this name\n"
+    assert run(capsys, "define", "--validate", str(file)) == (1, "", said)
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "words"),
     [

@@ -32,14 +32,20 @@ async def host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncIterator
 
 
 @pytest.fixture
-def answers(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+def asked() -> list[str]:
+    """What was asked, in turn."""
+    return []
+
+
+@pytest.fixture
+def answers(monkeypatch: pytest.MonkeyPatch, asked: list[str]) -> Callable[..., None]:
     """Who sits at the terminal, and what they answer, in turn."""
 
     def answer(*words: str) -> None:
         left = list(words)
 
         async def ask(question: str) -> str | None:
-            assert question == "Failed. Try again? [y,n,f,?]:"
+            asked.append(question)
             return left.pop(0) if left else None
 
         monkeypatch.setattr(editing, "ask", ask)
@@ -47,9 +53,9 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     return answer
 
 
-async def edit(host: aiovirt.Host, name: str = "web") -> str:
+async def edit(host: aiovirt.Host, *words: str) -> str:
     stream = io.StringIO()
-    await editing.edit(host, parse(["edit", name]), Output(json=False, stream=stream))
+    await editing.edit(host, parse(["edit", "web", *words]), Output(json=False, stream=stream))
     return stream.getvalue()
 
 
@@ -110,7 +116,7 @@ def wrong_then_right(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("wrong_then_right")
 async def test_what_is_wrong_is_edited_again(
-    host: aiovirt.Host, answers: Callable[..., None], capsys: pytest.CaptureFixture[str], tmp_path: Path
+    host: aiovirt.Host, answers: Callable[..., None], asked: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     answers("?", "y")
     assert await edit(host) == "Domain 'web' XML configuration edited.\n"
@@ -118,8 +124,58 @@ async def test_what_is_wrong_is_edited_again(
     said = capsys.readouterr().err.splitlines()
     assert said[0].startswith("error: ")
     assert "line " in said[0]
-    assert said[1:] == editing._MEANINGS.splitlines()
+    assert said[1:] == [
+        "y - yes, start editor again",
+        "n - no, throw away my changes",
+        "i - turn off validation and try to redefine again",
+        "f - force, try to redefine again",
+        "? - print this help",
+    ]
+    assert asked == ["Failed. Try again? [y,n,i,f,?]:"] * 2
     assert kept(tmp_path) == []
+
+
+UNKNOWN = "sed -i 's|</domain>|<surprise/></domain>|'"
+
+
+@pytest.mark.parametrize("answer", ["i", "f"])
+async def test_what_libvirt_does_not_know_is_taken_where_validation_is_turned_off(
+    host: aiovirt.Host, answers: Callable[..., None], asked: list[str], monkeypatch: pytest.MonkeyPatch, answer: str
+) -> None:
+    monkeypatch.setenv("EDITOR", UNKNOWN)
+    answers(answer)
+    if answer == "i":
+        assert await edit(host) == "Domain 'web' XML configuration edited.\n"
+        assert (await host.domain("web").spec(inactive=True)).unknown() == ("/domain/surprise",)
+        assert len(asked) == 1
+    else:  # it overwrites what others did meanwhile, and validates all the same
+        with pytest.raises(XMLInvalid, match="libvirt has nothing of this name"):
+            await edit(host)
+        assert len(asked) == 2
+
+
+async def test_validation_can_be_skipped(
+    host: aiovirt.Host, answers: Callable[..., None], asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDITOR", UNKNOWN)
+    answers()
+    assert await edit(host, "--skip-validate") == "Domain 'web' XML configuration edited.\n"
+    assert asked == []
+    monkeypatch.setenv("EDITOR", "sed -i 's/65536/much/'")
+    with pytest.raises(XMLInvalid):
+        await edit(host, "--skip-validate")
+    assert asked == ["Failed. Try again? [y,n,f,?]:"], "there is nothing to turn off"
+
+
+async def test_what_is_known_and_not_to_be_had_is_said_whatever_is_answered(
+    host: aiovirt.Host, answers: Callable[..., None], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDITOR", "sed -i 's|</domain>|<iothreads>1</iothreads></domain>|'")
+    answers("i")
+    with pytest.raises(aiovirt.ConfigUnsupported):
+        await edit(host)
+    assert capsys.readouterr().err.count("/domain/iothreads") == 2
+    assert (await host.domain("web").spec(inactive=True)).memory == 64 * MiB
 
 
 @pytest.mark.usefixtures("wrong_then_right")

@@ -123,7 +123,12 @@ async def dumpxml(host: Host, args: Namespace, out: Output) -> None:
         out.xml(xml)
 
 
-@verb("edit", "change a domain's definition in your editor ($VISUAL, $EDITOR, vi)", DOMAIN)
+@verb(
+    "edit",
+    "change a domain's definition in your editor ($VISUAL, $EDITOR, vi)",
+    DOMAIN,
+    flag("--skip-validate", "take what libvirt does not know"),
+)
 async def edit(host: Host, args: Namespace, out: Output) -> None:
     from aiovirt.cli.editing import edit
 
