@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from itertools import count
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 from msgspec.structs import force_setattr, replace
 
@@ -98,9 +99,11 @@ def _consoles(reader: Reader, node: Node, devices: list[Device | None]) -> None:
     serials = [device for device in devices if isinstance(device, Serial)]
     number = -1
     for at, device in enumerate(devices):
-        if isinstance(device, Console):
-            number += 1
-        if not isinstance(device, Console) or device.target is not ConsoleTarget.SERIAL:
+        if not isinstance(device, Console):
+            continue
+        number += 1
+        if device.target is not ConsoleTarget.SERIAL:
+            devices[at] = replace(device, port=None) if device.port == number else device
             continue
         port = _as_serial(device)
         devices[at] = None
@@ -176,20 +179,27 @@ def _standing_alone(metadata: str) -> str | None:
 
 
 def _written_devices(spec: DomainSpec) -> list[Device]:
-    """The serial ports with their numbers, and the first one's other name behind the last."""
-    devices: list[Device] = []
-    ports: list[Serial] = []
-    last = len(spec.serials) - 1
-    for device in spec.devices:
-        if not isinstance(device, Serial):
-            devices.append(device)
-            continue
-        number = len(ports)
-        ports.append(device if device.port is not None else _shown(device, port=number))
-        devices.append(ports[-1])
-        if number == last:
-            devices.append(_as_console(ports[0]))
+    """The serial ports and consoles with their numbers, and the first port's other name behind the last, before all other consoles."""
+    devices = _numbered(spec.devices, Serial, 0)
+    ports = [at for at, device in enumerate(devices) if isinstance(device, Serial)]
+    if ports:
+        first = devices[ports[0]]
+        consoles = [at for at, device in enumerate(devices) if isinstance(device, Console)]
+        devices = _numbered(devices, Console, 1)
+        devices.insert(min([ports[-1] + 1, *consoles]), _as_console(cast("Serial", first)))
+    else:
+        devices = _numbered(devices, Console, 0)
     return devices if spec.of(MemBalloon) else [*devices, _NO_BALLOON]
+
+
+def _numbered(devices: Iterable[Device], kind: type[Serial | Console], first: int) -> list[Device]:
+    """Those of one kind with the ports that they have anyway, counted from ``first``."""
+    numbers = count(first)
+    return [_with_port(device, next(numbers)) if isinstance(device, kind) else device for device in devices]
+
+
+def _with_port(device: Serial | Console, number: int) -> Device:
+    return device if device.port is not None else _shown(device, port=number)
 
 
 def _as_console(port: Serial) -> Console:

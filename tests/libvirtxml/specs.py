@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from lxml import etree
 
 from aiovirt.model.devices.audio import Audio, AudioType
+from aiovirt.model.devices.console import Console, ConsoleTarget
 from aiovirt.model.devices.controller import Controller, ControllerTarget, ControllerType
 from aiovirt.model.devices.disk import Disk, DiskBus, DiskDevice
 from aiovirt.model.devices.input import Input, InputBus, InputType
@@ -57,7 +58,11 @@ inert = st.sampled_from(
     [
         Controller(type=ControllerType.USB, index=0, model="qemu-xhci"),
         Controller(type=ControllerType.PCI, index=1, model="pcie-root-port", target=ControllerTarget(chassis="1", port="0x8")),
+        Controller(type=ControllerType.VIRTIO_SERIAL, ports=16, vectors=4),
         Input(type=InputType.MOUSE, bus=InputBus.PS2),
+        Input(type=InputType.TABLET, bus=InputBus.VIRTIO),
+        Console(target=ConsoleTarget.VIRTIO, type=Chardev.PTY),
+        Console(target=ConsoleTarget.VIRTIO, type=Chardev.FILE, path="/l", append=True),
         Audio(type=AudioType.NONE),
         MemBalloon(model=MemBalloonModel.VIRTIO),
         Watchdog(model=WatchdogModel.IB700, action=WatchdogAction.INJECT_NMI),

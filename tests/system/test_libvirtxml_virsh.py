@@ -17,10 +17,15 @@ import pytest
 from msgspec.structs import replace
 
 from aiovirt.drivers.qemu.command_line import check
+from aiovirt.drivers.qemu.defaults import Capabilities, fill
 from aiovirt.errors import ConfigUnsupported, XMLInvalid
 from aiovirt.events.libvirt_ids import DomainEventID
 from aiovirt.libvirtxml import parse, render
+from aiovirt.model.devices.console import Console, ConsoleTarget
+from aiovirt.model.devices.controller import Controller
+from aiovirt.model.devices.device import Device
 from aiovirt.model.devices.disk import Disk, DiskBus, DiskDevice
+from aiovirt.model.devices.input import Input, InputBus, InputType
 from aiovirt.model.devices.serial import Chardev, Serial
 from aiovirt.model.spec import Action, DomainSpec, OsSpec, VirtType
 from aiovirt.model.units import GiB, KiB, MiB
@@ -112,6 +117,26 @@ def test_libvirts_qemu_driver_keeps_it(machine: str, nobodys: Path) -> None:
     assert seen.os.machine.startswith("pc-")
     check(seen)
     assert replace(as_asked(seen), os=replace(seen.os, machine=machine), cpu=None) == spec
+
+
+def test_libvirts_qemu_driver_keeps_controllers_inputs_and_consoles(nobodys: Path) -> None:
+    """And what it adds to them is what :func:`aiovirt.drivers.qemu.defaults.fill` adds."""
+    devices: tuple[Device, ...] = (
+        Serial(type=Chardev.NULL),
+        Console(target=ConsoleTarget.VIRTIO, type=Chardev.PTY),
+        Console(target=ConsoleTarget.VIRTIO, type=Chardev.FILE, path="/var/log/console", append=True),
+        Input(type=InputType.TABLET),
+        Input(type=InputType.KEYBOARD, bus=InputBus.VIRTIO),
+    )
+    asked = replace(SMALL, type=VirtType.QEMU, devices=devices, emulator="/usr/bin/qemu-system-x86_64")
+
+    seen = parse(libvirts_own(asked, nobodys, f"qemu:///embed?root={nobodys}/root", user=NOBODY))
+
+    check(seen)
+    filled = fill(asked, Capabilities())
+    for kind in (Serial, Console, Input, Controller):
+        theirs = [replace(device, address=None, alias=None) for device in seen.of(kind)]
+        assert sorted(map(repr, theirs)) == sorted(map(repr, filled.of(kind)))
 
 
 def as_asked(spec: DomainSpec) -> DomainSpec:

@@ -20,7 +20,8 @@ from anyio.abc import TaskGroup
 from msgspec.structs import replace
 
 from aiovirt.drivers.door import Save, Sink, Target
-from aiovirt.drivers.qemu import command_line, commands, logs
+from aiovirt.drivers.qemu import command_line, commands, defaults, logs
+from aiovirt.drivers.qemu.defaults import Capabilities
 from aiovirt.drivers.qemu.emulator import Emulator, find_emulator
 from aiovirt.drivers.qemu.guest import LAST_WORDS, Guest
 from aiovirt.drivers.qemu.held import Held
@@ -75,26 +76,26 @@ class Guests:
         self._lock_dir = lock_dir
         self._guests: dict[int, Guest] = {}  # by the number of their uuid: a UUID takes long to hash
         self._unheld: dict[UUID, SystemFailure] = {}
-        self._has_kvm = False
+        self._capabilities = Capabilities()
         self._deadlines = Deadlines()
         self._reply_limit = reply_limit
 
     async def open(self) -> None:
         """Looks at what this host can do, and begins to keep deadlines. Raises OSError where that cannot be told just now."""
         self._tasks.start_soon(self._deadlines.run)
-        self._has_kvm = await to_thread.run_sync(_has_kvm)
+        self._capabilities = Capabilities(has_kvm=await to_thread.run_sync(_has_kvm))
 
     async def bound_logs(self) -> None:
         """See :func:`aiovirt.drivers.qemu.logs.bound_logs`."""
         await logs.bound_logs(self._log_dir)
 
     def check(self, spec: DomainSpec) -> DomainSpec:
-        """``spec`` with its type chosen; raises ConfigUnsupported."""
-        chosen = replace(spec, type=spec.type or (VirtType.KVM if self._has_kvm else VirtType.QEMU))
-        command_line.check(chosen)
-        if chosen.type is VirtType.KVM and not self._has_kvm:
+        """``spec`` with all that it leaves open; raises ConfigUnsupported."""
+        filled = defaults.fill(spec, self._capabilities)
+        command_line.check(filled)
+        if filled.type is VirtType.KVM and not self._capabilities.has_kvm:
             raise ConfigUnsupported("a domain of type 'kvm' needs /dev/kvm, which cannot be opened here; type 'qemu' runs without")
-        return chosen
+        return filled
 
     # -- starting --------------------------------------------------------------------------
 

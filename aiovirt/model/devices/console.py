@@ -15,10 +15,14 @@ class ConsoleTarget(StrEnum):
     """``<target type=…>``: what the guest sees."""
 
     SERIAL = "serial"
+    VIRTIO = "virtio"
 
 
 class Console(CharacterDevice, frozen=True, kw_only=True, gc=False, omit_defaults=True):
-    """A console. Of type SERIAL it is no device of its own: a DomainSpec has the first serial port in its place."""
+    """A console. On SERIAL it is no device of its own: a DomainSpec has the first serial port in its place.
+
+    ``port`` is its number among the consoles, None for the one that it has anyway.
+    """
 
     tag = "console"
     fixed = {"@tty": Fixed(is_written=False)}  # noqa: RUF012 - a constant of the class

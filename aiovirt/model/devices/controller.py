@@ -18,6 +18,7 @@ class ControllerType(StrEnum):
     PCI = "pci"
     SATA = "sata"
     USB = "usb"
+    VIRTIO_SERIAL = "virtio-serial"
 
 
 class ControllerTarget(Element, frozen=True, kw_only=True, gc=False, omit_defaults=True):
@@ -29,11 +30,16 @@ class ControllerTarget(Element, frozen=True, kw_only=True, gc=False, omit_defaul
 
 
 class Controller(Device, frozen=True, kw_only=True, gc=False, omit_defaults=True):
-    """A controller: the ``index``-th of its type. ``model`` is libvirt's name for what it is, ``model_name`` QEMU's."""
+    """A controller: the ``index``-th of its type. ``model`` is libvirt's name for what it is, ``model_name`` QEMU's.
+
+    ``ports`` and ``vectors`` are those of one for virtio-serial: how many it has at most, and how many interrupts.
+    """
 
     tag = "controller"
     type: Annotated[ControllerType, At("@type")]
     index: Annotated[int | None, At("@index")] = None
     model: Annotated[str | None, At("@model")] = None
+    ports: Annotated[int | None, At("@ports")] = None
+    vectors: Annotated[int | None, At("@vectors")] = None
     model_name: Annotated[str | None, At("model/@name")] = None
     target: Annotated[ControllerTarget | None, At("target")] = None

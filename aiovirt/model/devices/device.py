@@ -7,7 +7,14 @@ from typing import Annotated
 
 from aiovirt.model.element import At, Element
 
-__all__ = ["Address", "AddressType", "Device"]
+__all__ = ["Address", "AddressType", "Device", "c_number"]
+
+
+def c_number(text: str | None) -> int:
+    """The number as strtol with base 0 reads it (``0x10``, ``020``, ``16``); 0 where it is not said."""
+    said = text or "0"
+    is_octal = said.startswith("0") and said.isdigit()
+    return int(said, 8 if is_octal else 0)
 
 
 class AddressType(StrEnum):
@@ -37,10 +44,8 @@ class Address(Element, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     iobase: Annotated[str | None, At("@iobase", "C number")] = None
 
     def number(self, field: str) -> int:
-        """The field as strtol with base 0 reads it; 0 where it is not said."""
-        text: str = getattr(self, field) or "0"
-        is_octal = text.startswith("0") and text.isdigit()
-        return int(text, 8 if is_octal else 0)
+        """The field as :func:`c_number` reads it."""
+        return c_number(getattr(self, field))
 
 
 class Device(Element, frozen=True, kw_only=True, gc=False, omit_defaults=True):

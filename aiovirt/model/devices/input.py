@@ -16,12 +16,15 @@ class InputType(StrEnum):
 
     KEYBOARD = "keyboard"
     MOUSE = "mouse"
+    TABLET = "tablet"
 
 
 class InputBus(StrEnum):
     """``<input bus=…>``."""
 
     PS2 = "ps2"
+    USB = "usb"
+    VIRTIO = "virtio"
 
 
 class Input(Device, frozen=True, kw_only=True, gc=False, omit_defaults=True):

@@ -1,6 +1,7 @@
 """How QEMU gives each kind of device, a file for each kind of ``aiovirt.model.devices``, by the same name. Pure.
 
-Each has ``check`` (what of it QEMU, or this driver, cannot give) and ``arguments`` (the argv that a start needs).
+Each has ``check`` (what of it QEMU, or this driver, cannot give) and ``arguments`` (the argv that a start needs). It may have
+``fill`` (the device, with all that it leaves open) and ``needs`` (the type and index of a controller that it is plugged into).
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ from functools import cache
 from importlib import import_module
 from typing import Any, NamedTuple, Protocol, cast
 
+from aiovirt.model.devices.controller import Controller
 from aiovirt.model.devices.device import Device
 from aiovirt.model.spec import DomainSpec
 
-__all__ = ["Context", "Kind", "arguments", "check"]
+__all__ = ["Context", "Kind", "arguments", "check", "filled", "needed"]
 
 
 class Context(NamedTuple):
@@ -60,7 +62,27 @@ def _check_placement(device: Device) -> Iterator[tuple[str, str]]:
         yield "alias", f"the name {device.alias!r:.80} of the user's own"
 
 
-def arguments(spec: DomainSpec) -> Iterator[str]:
-    """The argv of all its devices."""
+def filled(spec: DomainSpec) -> Iterator[Device]:
+    """Its devices, with what each leaves open."""
     for kind, device, context in _with_context(spec):
+        yield _filled(kind, device, context)
+
+
+def _filled(kind: Kind, device: Device, context: Context) -> Device:
+    fill = getattr(kind, "fill", None)
+    return device if fill is None else cast("Device", fill(device, context))
+
+
+def needed(spec: DomainSpec) -> Iterator[Device]:
+    """The controllers that its devices are plugged into, whether they are among them or not."""
+    for kind, device, _ in _with_context(spec):
+        needs = getattr(kind, "needs", None)
+        if needs is not None and (needed := needs(device)) is not None:
+            controller = Controller(type=needed[0], index=needed[1])
+            yield _filled(_kind_of(Controller), controller, Context(spec, 0))
+
+
+def arguments(spec: DomainSpec) -> Iterator[str]:
+    """The argv of all its devices; the controllers are first, for the others are plugged into them."""
+    for kind, device, context in sorted(_with_context(spec), key=lambda each: not isinstance(each[1], Controller)):
         yield from kind.arguments(device, context)
