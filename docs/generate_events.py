@@ -2,8 +2,8 @@
 
     python -m docs.generate_events
 
-What a class says of itself (docstring, ``trigger``, ``libvirt``, fields) is taken from there and never
-written here; here are the words around it, and one sample of each event.
+What a class says of itself (docstring, ``trigger``, ``libvirt``, table, fields) is taken from there and never
+written here; here are the words around it, and samples that say more than one that is made of the fields' types.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ import msgspec
 from msgspec import structs
 
 from aiovirt.events import BusDevice, Detail, Event, Lifecycle, encode
-from aiovirt.events.codec import TYPE_PREFIX, VERSION, event_families, event_types
+from aiovirt.events.codec import TYPE_PREFIX, VERSION
+from aiovirt.events.registry import event_families, event_types
 from aiovirt.model.machine import Job, Machine
 from aiovirt.model.netdev import Duplex, LinkFlags, Netdev, OperState
 from aiovirt.model.pci import SRIOV, PCIDevice
@@ -77,6 +78,9 @@ an epoch ends with its engine.
 **The end.** When the engine ends, a reader gets what is left, and then `HostGone` with the cursor to resume from.
 `follow(after=cursor)` is `subscribe` without that end: it waits for the host's next engine, and goes on there.
 
+**State.** What a host is now follows from its events alone. An event that changes it says which table of the state it is
+kept in, or removed from; `snapshot.tables` of a watch has them by name.
+
 ## What all events have
 
 {doc}
@@ -105,6 +109,7 @@ WORDS: Final[dict[object, str]] = {
     type(None): "None",
     dict: "object",
     object: "any JSON",
+    msgspec.Raw: "object",
 }
 
 HOST: Final = UUID("3f1f5e0a-8a36-4b7e-9d1c-6a4f0d7e2b11")
@@ -184,12 +189,19 @@ SAMPLES: Final[dict[str, dict[str, Any]]] = {
 }
 
 
+VALUES: Final[dict[type, object]] = {
+    UUID: WEB["uuid"],
+    Netdev: CARD,
+    PCIDevice: FUNCTION,
+    Machine: MACHINE,
+}
+"""For fields of events without a sample."""
+
+
 def render() -> str:
-    """The whole text, in the order of the samples; raises KeyError for an event without one, and for a sample without one."""
+    """The whole text, in the order of the samples, and then the events without one. Raises KeyError for a sample of no event."""
     kinds = event_types()
-    ordered = {topic: kinds.pop(topic) for topic in SAMPLES}
-    if kinds:
-        raise KeyError(*kinds)
+    ordered = {topic: kinds.pop(topic) for topic in SAMPLES} | kinds
     parts = [_head()]
     for family in dict.fromkeys(kind.family for kind in ordered.values()):
         parts.append(f"## {family}\n\n{_paragraphs(event_families()[family])}\n")
@@ -212,20 +224,50 @@ def _head() -> str:
 
 
 def _event(topic: str, kind: type[Event]) -> str:
-    sample = kind(cursor=f"{EPOCH}:{42:016}", time=1_767_604_392_345_678_901, host=HOST, **SAMPLES[topic])
+    about: dict[str, Any] = {"cursor": f"{EPOCH}:{42:016}", "time": 1_767_604_392_345_678_901, "host": HOST}
+    sample = kind.made(**about, **(SAMPLES.get(topic) or _sample(kind)))
     with _utc():
         line = str(sample)
     shown = msgspec.json.format(encode(sample), indent=2).decode()
     also = [f"`{other}`" for other, base in event_types().items() if base in kind.__mro__[1:]]
     lines = [
         f"### {topic}",
-        f"`aiovirt.events.{kind.__name__}`" + (f"; who asks for {also[0]} gets it, too" if also else ""),
+        f"`{_module(kind)}.{kind.__name__}`" + (f"; who asks for {also[0]} gets it, too" if also else ""),
         _paragraphs(kind),
         _table(kind, skip=Event.__struct_fields__),
-        f"**When:** {_markdown(kind.trigger)}  \n**In libvirt:** {_markdown(kind.libvirt) or 'nothing'}",
+        f"**When:** {_markdown(kind.trigger)}  \n**In libvirt:** {_markdown(kind.libvirt) or 'nothing'}" + _of_state(kind),
         f"```text\n{line}\n```\n\n```json\n{shown}\n```\n",
     ]
     return "\n\n".join(part for part in lines if part)
+
+
+def _module(kind: type) -> str:
+    """Where it is had from."""
+    return "aiovirt.events" if kind.__module__.startswith("aiovirt.events.") else kind.__module__
+
+
+def _of_state(kind: type[Event]) -> str:
+    if kind.table is None:
+        return ""
+    return f"  \n**State:** {'removed from' if kind.removes else 'kept in'} `{kind.table.name}`"
+
+
+def _sample(kind: type[Event]) -> dict[str, Any]:
+    """What an event of that kind may have in the fields that it has to have."""
+    return {field.name: _sample_of(field) for field in structs.fields(kind) if field.required}
+
+
+def _sample_of(field: structs.FieldInfo) -> object:
+    if (several := get_origin(field.type)) in (tuple, list, dict):
+        return several()
+    kind = _parts(field.type)[0]
+    if kind in VALUES:
+        return VALUES[kind]
+    if issubclass(kind, Enum):
+        return next(iter(kind))
+    if issubclass(kind, msgspec.Struct):
+        return kind(**{inner.name: _sample_of(inner) for inner in structs.fields(kind) if inner.required})
+    return kind(field.name) if kind is str else kind()
 
 
 def _value(kind: type) -> str:
@@ -242,7 +284,7 @@ def _value(kind: type) -> str:
 def _table(kind: type, skip: Iterable[str] = ()) -> str:
     meanings = _meanings(kind)
     rows = [
-        f"| `{field.name}` | {_words(field.type)} | {meanings.get(field.name, '')} |"
+        f"| `{field.encode_name}` | {_words(field.type)} | {meanings.get(field.encode_name, '')} |"
         for field in structs.fields(kind)
         if field.name not in skip
     ]
@@ -307,7 +349,7 @@ def _meanings(kind: type) -> dict[str, str]:
 
 
 def _names(kind: type) -> tuple[str, ...]:
-    return kind.__struct_fields__ if issubclass(kind, msgspec.Struct) and kind is not msgspec.Struct else ()
+    return kind.__struct_encode_fields__ if issubclass(kind, msgspec.Struct) and kind is not msgspec.Struct else ()
 
 
 def _markdown(text: str) -> str:

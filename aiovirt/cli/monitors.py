@@ -86,7 +86,8 @@ def _wanted(args: argparse.Namespace) -> Callable[[str], bool]:
 def _line(event: DomainQMP, args: argparse.Namespace) -> str:
     """virsh's."""
     seconds, nanoseconds = divmod(event.source_time or event.time, 10**9)
-    details = _json(event.data, pretty=args.pretty) if event.data else "<null>"
+    data = event.data
+    details = _json(data, pretty=args.pretty) if data else "<null>"
     what, whom = plain(event.event), plain(event.name)
     if args.timestamp:
         return f"{stamp(event.time)}: event {what} for domain '{whom}': {details}"

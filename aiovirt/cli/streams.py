@@ -18,7 +18,7 @@ from aiovirt.cli.domains import find, settle
 from aiovirt.cli.output import WHO, Output, netdev_fields, view_fields
 from aiovirt.errors import EventGap, HostGone, InvalidArgument, NoSuchDevice, NoSuchDomain
 from aiovirt.events import DomainQMP, Event, Resync, Subscription
-from aiovirt.events.codec import event_families, event_types
+from aiovirt.events.registry import event_families, event_types
 from aiovirt.events.words import pci_portrait, portrait
 from aiovirt.model.netdev import Netdev
 from aiovirt.model.pci import PCIDevice

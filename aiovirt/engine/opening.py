@@ -330,12 +330,28 @@ def _restore(memo: Memo, plan: Plan, segments: list[Segment]) -> HostState | Non
         return None
     state = HostState(memo)
     try:
+        if memo.behind:
+            _catch_up(state, memo, plan, segments)
         for event in _replay(segments, position + 1, plan.head):
             state.apply(event)
     except (OSError, DamagedError) as error:
         log.warning("the state beside the journal is not used", error=str(error))
         return None
     return state
+
+
+def _catch_up(state: HostState, memo: Memo, plan: Plan, segments: list[Segment]) -> None:
+    """Folds into the tables that are behind what whoever did not know them has left out. Raises OSError, DamagedError."""
+    since, until = plan.chain.position(memo.newer_as_of), plan.chain.position(memo.cursor)
+    if since is None or until is None or since < segments[0].first - 1:
+        raise DamagedError(f"events about {', '.join(kind.name for kind in memo.behind)} are gone")
+    tables = {kind: memo.tables[kind] for kind in memo.behind}
+    behind = HostState(replace(memo, tables=tables, behind=frozenset(), boot_id=""))  # of which boot it is, nobody knows
+    for event in _replay(segments, since + 1, until):
+        if event.table in memo.behind or isinstance(event, HostStarted):
+            event.fold(behind)
+    for kind in memo.behind:
+        state.table(kind).update(behind.table(kind))
 
 
 def _replay(segments: list[Segment], position: int, head: int) -> list[Event]:

@@ -5,6 +5,7 @@ Users read through ``host.events``; this package has the types to ask for. It do
 
 from __future__ import annotations
 
+from aiovirt.events import of_devices, of_domains, of_host
 from aiovirt.events.bus import BusStatistics
 from aiovirt.events.codec import decode, encode
 from aiovirt.events.feed import Events, Expectation
@@ -18,51 +19,21 @@ from aiovirt.model.state import Detail, Lifecycle, MonitorHealth
 __all__ = [
     "BusDevice",
     "BusStatistics",
-    "ClockJumped",
     "Detail",
-    "DeviceEvent",
-    "DeviceInitialized",
-    "DomainChanged",
-    "DomainEvent",
-    "DomainLifecycle",
-    "DomainQMP",
-    "DomainReboot",
-    "DriverBound",
-    "DriverEvent",
-    "DriverUnbound",
     "Event",
     "Events",
     "Expectation",
     "Follow",
-    "HostEvent",
-    "HostStarted",
-    "JournalDegraded",
-    "JournalRestored",
     "Lifecycle",
-    "MonitorEvent",
     "MonitorHealth",
-    "MonitorLost",
-    "MonitorResumed",
-    "MonitorStalled",
-    "NetdevAdded",
-    "NetdevChanged",
-    "NetdevEvent",
-    "NetdevLeft",
-    "NetdevRemoved",
-    "NetdevRenamed",
-    "NetdevReturned",
-    "PCIAdded",
-    "PCIChanged",
-    "PCIEvent",
-    "PCIRemoved",
     "Resync",
-    "SourceMissing",
-    "SourceResynced",
     "StreamStatistics",
     "Subscription",
     "UnknownEvent",
     "Watch",
-    "WatcherLost",
     "decode",
     "encode",
 ]
+__all__ += of_devices.__all__
+__all__ += of_domains.__all__
+__all__ += of_host.__all__

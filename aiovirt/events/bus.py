@@ -27,7 +27,7 @@ from aiovirt.events.index import Index
 from aiovirt.events.past import Journal, Past
 from aiovirt.events.ring import Ring
 from aiovirt.events.segment import encode_event
-from aiovirt.events.state import FOLDS, HostState
+from aiovirt.events.state import HostState
 from aiovirt.events.types import Event, JournalDegraded
 from aiovirt.events.waiting import EventWaker, NewWaker
 from aiovirt.model.view import HostView
@@ -135,7 +135,7 @@ class Bus:
         else:
             waiting = self._hand_over(event, self._writing)
             self.unwritten += 1
-        FOLDS[type(event)](self.folded, event)
+        event.fold(self.folded)
         position = self.ring.append(event)
         if self.index.parked:
             self.index.wake(event, position)
@@ -208,7 +208,7 @@ class Bus:
             if (event := self.ring.get(position)) is not None:
                 before = event.cursor
                 force_setattr(event, "cursor", self.chain.cursor(position))
-                self.folded.renumber(before, event)
+                event.renumbered(before, self.folded)
         if not self.closed:
             self.publish(JournalDegraded(why=why.encode(errors="backslashreplace").decode()))
 

@@ -9,22 +9,26 @@ from __future__ import annotations
 
 import datetime
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import lru_cache
 from typing import Annotated, Any, Final, Literal, Union, cast
 from uuid import UUID
 
 import msgspec
-from msgspec import NODEFAULT, UNSET, Meta, UnsetType, structs
+from msgspec import NODEFAULT, UNSET, Meta, Raw, UnsetType, structs
 
 from aiovirt.errors import InvalidArgument
 from aiovirt.events.cursor import parse_cursor
+from aiovirt.events.event import CLASSES
+from aiovirt.events.registry import event_types
 from aiovirt.events.types import Event
 from aiovirt.events.unknown import UnknownEvent, remade
 
-__all__ = ["TYPE_PREFIX", "VERSION", "decode", "encode", "encode_bookmark", "event_families", "event_types"]
+__all__ = ["TYPE_PREFIX", "VERSION", "decode", "encode", "encode_bookmark"]
 
 TYPE_PREFIX: Final = "io.aiovirt."
 VERSION: Final = ".v1"
+_BOOKMARK: Final = "bookmark"
 _HOSTS: Final = "/hosts/"
 _LONGEST: Final = 1024 * 1024
 _EPOCH: Final = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
@@ -43,7 +47,7 @@ class _Attributes(msgspec.Struct, kw_only=True):
     sequence: str
 
 
-class _Bookmark(_Attributes, kw_only=True, tag_field="type", tag=f"{TYPE_PREFIX}bookmark{VERSION}"):
+class _Bookmark(_Attributes, kw_only=True, tag_field="type", tag=f"{TYPE_PREFIX}{_BOOKMARK}{VERSION}"):
     """A cursor and nothing else."""
 
 
@@ -66,26 +70,6 @@ class _UnknownLine(_Outside, kw_only=True):
     data: dict[str, Any]
 
 
-def event_types() -> dict[str, type[Event]]:
-    """topic -> class, for every event that can be published."""
-    return {str(kind.__struct_config__.tag): kind for kind in _CLASSES if kind.__struct_config__.tag}
-
-
-def event_families() -> dict[str, type[Event]]:
-    """Name -> class of each family: ``domain``, ``device``, ``netdev`` (which are devices, too) and ``host``."""
-    return {kind.family: kind for kind in _CLASSES if "family" in vars(kind) and kind is not Event}
-
-
-def _with_subclasses(kind: type[Event]) -> Iterator[type[Event]]:
-    yield kind
-    for narrower in kind.__subclasses__():
-        yield from _with_subclasses(narrower)
-
-
-_CLASSES: Final = sorted(_with_subclasses(Event), key=lambda kind: kind.__name__)
-"""All that :mod:`aiovirt.events.types` has."""
-
-
 def _outside(topic: str, kind: type[Event]) -> type[_Outside]:
     """The class of the whole line that holds a ``kind``, its ``data`` as typed as the event itself."""
     fields = [_field(field) for field in structs.fields(kind) if field.name not in Event.__struct_fields__]
@@ -96,18 +80,33 @@ def _outside(topic: str, kind: type[Event]) -> type[_Outside]:
 
 
 def _field(field: structs.FieldInfo) -> tuple[str, Any, object]:
+    if field.type is Raw:  # decoded, as the attribute of its outside name
+        return field.encode_name, dict[str, object], msgspec.field(default_factory=dict[str, object])
     if field.default_factory is not NODEFAULT:
         return field.name, field.type, msgspec.field(default_factory=cast("Callable[[], object]", field.default_factory))
     return field.name, field.type, msgspec.field() if field.required else field.default
 
 
-_FORMS: Final = {kind: _outside(topic, kind) for topic, kind in event_types().items()}
-_KNOWN: Final = {"bookmark", *event_types()}
+class _Forms:
+    """The lines of all events that there are classes of."""
+
+    def __init__(self) -> None:
+        self.of = {kind: _outside(topic, kind) for topic, kind in event_types().items()}
+        self.kinds = {form: kind for kind, form in self.of.items()}
+        self.decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(Union[tuple(self.kinds)])  # noqa: UP007 - made of a list
+
+
+@lru_cache(1)
+def _forms_of(_count: int) -> _Forms:
+    return _Forms()
+
+
+def _forms() -> _Forms:
+    """They are made anew when there are more."""
+    return _forms_of(len(CLASSES))
+
+
 _UNREADABLE: Final = (msgspec.MsgspecError, UnicodeError, RecursionError)
-_KINDS: Final = {form: kind for kind, form in _FORMS.items()}
-_decoder: Final[msgspec.json.Decoder[Any]] = msgspec.json.Decoder(Union[tuple(_KINDS)])  # noqa: UP007 - made of a list
-
-
 _unknown_decoder: Final = msgspec.json.Decoder(_UnknownLine)
 
 
@@ -118,8 +117,8 @@ def encode(event: Event) -> bytes:
     """
     if isinstance(event, UnknownEvent):
         return _encode_unknown(event)
-    data = {name: getattr(event, name) for name in event.__struct_fields__ if name not in Event.__struct_fields__}
-    return msgspec.json.encode(_outside_of(event, _FORMS[type(event)], data=data))
+    data = {name: getattr(event, name) for name in event.__struct_encode_fields__ if name not in Event.__struct_fields__}
+    return msgspec.json.encode(_outside_of(event, _forms().of[type(event)], data=data))
 
 
 def _encode_unknown(event: UnknownEvent) -> bytes:
@@ -165,13 +164,14 @@ def decode(line: bytes | str) -> Event:
     """
     if len(line) > _LONGEST:
         raise InvalidArgument(f"not an event in CloudEvents form: longer than {_LONGEST} bytes - at `$`")
+    forms = _forms()
     try:
-        outside = _decoder.decode(line)
+        outside = forms.decoder.decode(line)
     except _UNREADABLE as error:
         return _decode_unknown(line, error)
     _check_cursor(outside.id)
     try:
-        return _KINDS[type(outside)](**structs.asdict(outside.data), **_envelope(outside))
+        return forms.kinds[type(outside)].made(**structs.asdict(outside.data), **_envelope(outside))
     except ValueError as error:
         raise InvalidArgument(f"not an event in CloudEvents form: {_placed(str(error), '$.data')}") from error
 
@@ -181,7 +181,7 @@ def _decode_unknown(line: bytes | str, why: Exception) -> UnknownEvent:
     try:
         outside = _unknown_decoder.decode(line)
         topic = outside.type.removeprefix(TYPE_PREFIX).removesuffix(VERSION)
-        if topic not in _KNOWN:
+        if topic != _BOOKMARK and topic not in event_types():
             _check_cursor(outside.id)
             event = UnknownEvent(topic=topic, subject=outside.subject, body=b"", **_envelope(outside))
             return remade(event, outside.data)

@@ -6,9 +6,8 @@ from typing import Final
 
 from msgspec import Struct
 
-from aiovirt.events.codec import event_types
 from aiovirt.events.filters import Filter
-from aiovirt.events.state import FOLDS, changes_nothing
+from aiovirt.events.registry import event_types
 from aiovirt.events.types import Event, UnknownEvent
 
 __all__ = ["ANYTHING", "Dropped", "Kind"]
@@ -49,7 +48,7 @@ class Dropped(Struct, frozen=True):
     @property
     def changes_nothing(self) -> bool:
         """Whether the state is the same without them."""
-        return all(kind.topic != ANYTHING and changes_nothing(FOLDS[kind.type]) for kind in self.kinds)
+        return all(kind.topic != ANYTHING and kind.type.changes_nothing() for kind in self.kinds)
 
     def moved(self, by: int, first: int = 0) -> Dropped:
         """The same with other numbers, and without those before ``first``."""

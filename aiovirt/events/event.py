@@ -6,18 +6,22 @@ An event is made by what learned of it, without a number; the bus stamps ``curso
 
 from __future__ import annotations
 
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final, Self
 from uuid import UUID
 
 from msgspec import Struct
 
+from aiovirt.events.state import HostState
 from aiovirt.events.words import clock
+from aiovirt.model.table import TableType
 from aiovirt.text import plain
 
-__all__ = ["NIL", "Event"]
+__all__ = ["CLASSES", "NIL", "Event"]
 
 NIL: Final = UUID(int=0)
 """The host of an event that is not published yet."""
+CLASSES: Final[list[type[Event]]] = []
+"""Every class of events, families included, in the order in which they were defined: each is here as soon as it is one."""
 
 
 class Event(Struct, frozen=True, kw_only=True, gc=False):
@@ -41,6 +45,41 @@ class Event(Struct, frozen=True, kw_only=True, gc=False):
     """What libvirt's own clients know it as; empty where libvirt has nothing like it."""
     trigger: ClassVar[str] = ""
     """What makes it happen."""
+    table: ClassVar[TableType[Any, Any] | None] = None
+    """The table of the host's state that its :meth:`row` is put into; None where it changes none."""
+    removes: ClassVar[bool] = False
+    """Whether its :meth:`row` is taken away from there instead."""
+
+    def __init_subclass__(cls, **options: Any) -> None:  # noqa: ANN401 - msgspec's own
+        super().__init_subclass__(**options)
+        CLASSES.append(cls)
+
+    @classmethod
+    def made(cls, **members: Any) -> Self:  # noqa: ANN401 - its own
+        """The event with these members, as its outside form has them."""
+        return cls(**members)
+
+    def row(self) -> object:
+        """The value that it puts into its table, or takes away. Each class with a table has one, or folds in another way."""
+        raise NotImplementedError(f"{type(self).__name__} has a table, and does not say what it puts there")
+
+    def fold(self, state: HostState) -> None:
+        """Does to ``state`` what it says: nothing without a table."""
+        kind = self.table
+        if kind is None:
+            return
+        if self.removes:
+            state.table(kind).drop(self.row())
+        else:
+            state.table(kind).put(self.row())
+
+    @classmethod
+    def changes_nothing(cls) -> bool:
+        """Whether any state is the same without events of this class."""
+        return cls.table is None and cls.fold is Event.fold
+
+    def renumbered(self, before: str, state: HostState) -> None:
+        """It was numbered ``before`` when it was folded into ``state``, and has another cursor now; nobody has seen that."""
 
     @property
     def subject(self) -> str:

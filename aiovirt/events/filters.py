@@ -9,7 +9,8 @@ from uuid import UUID
 from msgspec import Struct
 
 from aiovirt.errors import InvalidArgument
-from aiovirt.events.codec import event_families, event_types
+from aiovirt.events.event import CLASSES
+from aiovirt.events.registry import event_families, event_types
 from aiovirt.events.types import Event
 
 __all__ = ["Filter", "HasSubject", "kinds_of", "make_filter"]
@@ -92,13 +93,14 @@ def _named(name: str) -> type[Event]:
     raise InvalidArgument(f"there is no event {name[:80]!r}: {hint}")
 
 
-@cache
 def kinds_of(types: tuple[type[Event], ...]) -> frozenset[type[Event]]:
     """Every type of event that is one of ``types`` or of their families."""
-    kinds = set(types)
-    for kind in types:
-        kinds |= kinds_of(tuple(kind.__subclasses__()))
-    return frozenset(kinds)
+    return _kinds_of(types, len(CLASSES))
+
+
+@cache
+def _kinds_of(types: tuple[type[Event], ...], _count: int) -> frozenset[type[Event]]:
+    return frozenset({*types, *(kind for kind in CLASSES if issubclass(kind, types))})
 
 
 def _subject_text(subject: HasSubject | str | None) -> str:

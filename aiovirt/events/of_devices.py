@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import ClassVar
 
 from msgspec import field
+from msgspec.structs import replace
 
 from aiovirt.events.event import Event
 from aiovirt.events.libvirt_ids import NodeDeviceEventID, named
+from aiovirt.events.state import HostState
 from aiovirt.events.words import changes, pci_portrait, portrait
 from aiovirt.model.busdevice import BusDevice
-from aiovirt.model.netdev import Netdev
-from aiovirt.model.pci import PCIDevice
+from aiovirt.model.netdev import NETDEVS, Netdev
+from aiovirt.model.pci import PCI, PCIDevice
 
 __all__ = [
     "DeviceEvent",
@@ -54,11 +56,15 @@ class DeviceEvent(Event, frozen=True, kw_only=True, gc=False):
     def key(self) -> object:
         return self.device.subject
 
+    def row(self) -> object:
+        return self.device
+
 
 class NetdevEvent(DeviceEvent, frozen=True, kw_only=True, gc=False):
     """Something about one network device."""
 
     family: ClassVar[str] = "netdev"
+    table = NETDEVS
 
     @classmethod
     def may_concern(cls, wanted: str) -> bool:
@@ -67,6 +73,15 @@ class NetdevEvent(DeviceEvent, frozen=True, kw_only=True, gc=False):
     @property
     def device(self) -> Netdev:
         raise AttributeError("device")
+
+    def fold(self, state: HostState) -> None:
+        device, rows = self.device, state.netdevs.own()
+        if self.removes:
+            rows.pop(device.id, None)
+            return
+        if device.id not in rows:
+            state.incarnation = max(state.incarnation, _incarnation(device.id))
+        rows[device.id] = device
 
     def weight(self) -> int:
         return 2560
@@ -91,6 +106,7 @@ class NetdevRemoved(NetdevEvent, frozen=True, kw_only=True, gc=False, tag="netde
 
     libvirt: ClassVar[str] = f"{named(NodeDeviceEventID.LIFECYCLE)}: deleted"
     trigger: ClassVar[str] = "RTM_DELLINK"
+    removes = True
 
     def describe(self) -> tuple[str, str, str]:
         return self.device.name, "removed", ""
@@ -173,6 +189,7 @@ class PCIEvent(DeviceEvent, frozen=True, kw_only=True, gc=False):
     """Something about one PCI function, but for its driver: that is a DriverEvent."""
 
     family: ClassVar[str] = "pci"
+    table = PCI
 
     @classmethod
     def may_concern(cls, wanted: str) -> bool:
@@ -205,6 +222,7 @@ class PCIRemoved(PCIEvent, frozen=True, kw_only=True, gc=False, tag="pci.removed
 
     libvirt: ClassVar[str] = f"{named(NodeDeviceEventID.LIFECYCLE)}: deleted"
     trigger: ClassVar[str] = "the kernel's uevent remove"
+    removes = True
 
     def describe(self) -> tuple[str, str, str]:
         return self.device.address, "removed", ""
@@ -244,6 +262,13 @@ class DriverEvent(DeviceEvent, frozen=True, kw_only=True, gc=False):
     device: BusDevice  # pyright: ignore[reportIncompatibleMethodOverride] - as of NetdevAdded
     before: str | None = None
 
+    table = PCI
+
+    def fold(self, state: HostState) -> None:
+        function = state.pci.get(self.device.name) if self.device.bus == "pci" else None
+        if function is not None:
+            state.pci.put(replace(function, driver=self.device.driver))
+
 
 class DriverBound(DriverEvent, frozen=True, kw_only=True, gc=False, tag="device.bound"):
     """A driver took a device of a bus."""
@@ -275,6 +300,11 @@ class DeviceInitialized(DeviceEvent, frozen=True, kw_only=True, gc=False, tag="d
     properties: dict[str, str] = field(default_factory=dict[str, str])
 
     trigger: ClassVar[str] = "udev's own message, when its rules have run; its database, for what was there before"
+    table = NETDEVS
+
+    def fold(self, state: HostState) -> None:
+        if self.netdev is not None and self.netdev.id in state.netdevs:
+            state.netdevs.put(self.netdev)
 
     def weight(self) -> int:
         return 2048
@@ -291,3 +321,8 @@ class DeviceInitialized(DeviceEvent, frozen=True, kw_only=True, gc=False, tag="d
 
     def describe(self) -> tuple[str, str, str]:
         return self.device.name, "initialized", "  ".join(f"{name} {value}" for name, value in self.properties.items())
+
+
+def _incarnation(identity: str) -> int:
+    number = identity.rpartition(".")[2]
+    return int(number) if number.isdecimal() else 0

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
-from typing import ClassVar, Final, cast
+from typing import Any, ClassVar, Final, Self
 from uuid import UUID
 
-from msgspec import field
+from msgspec import Raw, ValidationError, field, msgpack
+from msgspec.structs import force_setattr, replace
 
 from aiovirt.events.event import Event
 from aiovirt.events.libvirt_ids import DomainEventID, named
+from aiovirt.events.state import HostState
 from aiovirt.events.words import changes, machine_portrait
 from aiovirt.model.machine import Machine
 from aiovirt.model.state import Detail, DomainState, Lifecycle, MonitorHealth, Reason
+from aiovirt.model.view import DOMAINS, DomainView
 
 __all__ = [
     "DomainChanged",
@@ -27,6 +31,17 @@ __all__ = [
 ]
 
 SUBJECTS_REMEMBERED: Final = 4096
+NO_DATA: Final = Raw(msgpack.encode({}))
+"""The body of an event of QEMU's that says no more than its name."""
+
+_MAPS: Final = frozenset({*range(0x80, 0x90), 0xDE, 0xDF})
+_NOTHING: Final[Mapping[str, object]] = {}
+_data_decoder: Final = msgpack.Decoder(dict[str, object])
+_data_encoder: Final = msgpack.Encoder()
+
+# Looked up for every event: enum members by a name of this module.
+_SHUTOFF: Final = DomainState.SHUTOFF
+_UNDEFINED: Final = Lifecycle.UNDEFINED
 
 _CHANGED: Final = (
     DomainEventID.BALLOON_CHANGE,
@@ -56,6 +71,11 @@ class DomainEvent(Event, frozen=True, kw_only=True, gc=False):
     def key(self) -> object:
         return self.uuid.int
 
+    def renumbered(self, before: str, state: HostState) -> None:
+        view = state.domains.get(self.uuid)
+        if view is not None and view.as_of == before:
+            state.domains.put(replace(view, as_of=self.cursor))
+
 
 class DomainLifecycle(DomainEvent, frozen=True, kw_only=True, gc=False, tag="domain.lifecycle"):
     """libvirt's ``VIR_DOMAIN_EVENT_ID_LIFECYCLE`` (0), with the state it led to.
@@ -74,6 +94,39 @@ class DomainLifecycle(DomainEvent, frozen=True, kw_only=True, gc=False, tag="dom
 
     libvirt: ClassVar[str] = f"{named(DomainEventID.LIFECYCLE)}: event and detail have libvirt's numbers"
     trigger: ClassVar[str] = "an order; QMP STOP, RESUME, SHUTDOWN, SUSPEND, WAKEUP, GUEST_PANICKED; the end of the guest's process"
+    table = DOMAINS
+
+    def fold(self, state: HostState) -> None:
+        domains, number = state.domains, self.uuid.int
+        if domains.is_lent:
+            domains.own()
+        rows = domains.rows
+        if self.state is not _SHUTOFF:
+            if domains.unwell and (monitor := domains.unwell.get(number)):
+                rows.found[number] = self.view(monitor, rows.machines.get(number))
+            else:
+                rows.found[number] = self
+            return
+        domains.unwell.pop(number, None)
+        rows.machines.pop(number, None)
+        if not self.persistent or self.kind is _UNDEFINED:
+            rows.found.pop(number, None)
+        else:
+            rows.found[number] = self.view(None, None)
+
+    def view(self, monitor: MonitorHealth | None, machine: Machine | None) -> DomainView:
+        """The domain as it is with this, its monitor and machine as given."""
+        return DomainView(
+            uuid=self.uuid,
+            name=self.name,
+            id=self.id,
+            persistent=self.persistent,
+            state=self.state,
+            reason=self.reason,
+            monitor=monitor,
+            as_of=self.cursor,
+            machine=machine,
+        )
 
     def describe(self) -> tuple[str, str, str]:
         return self.name, str(self.kind), str(self.detail)
@@ -110,6 +163,11 @@ class DomainChanged(DomainEvent, frozen=True, kw_only=True, gc=False, tag="domai
         "query-balloon, query-cpus-fast, qom-list and query-jobs, after a start, an absence, and QMP BALLOON_CHANGE, "
         "DEVICE_DELETED, ACPI_DEVICE_OST, JOB_STATUS_CHANGE, RESET"
     )
+    table = DOMAINS
+
+    def fold(self, state: HostState) -> None:
+        if before := state.domains.get(self.uuid):
+            state.domains.put(replace(before, machine=self.new))
 
     def weight(self) -> int:
         machines = (self.new,) if self.old is None else (self.old, self.new)
@@ -131,19 +189,39 @@ class DomainChanged(DomainEvent, frozen=True, kw_only=True, gc=False, tag="domai
 class DomainQMP(DomainEvent, frozen=True, kw_only=True, gc=False, tag="domain.qmp"):
     """What QEMU itself said, as it said it: ``event`` is QAPI's name, ``data`` its members.
 
-    It comes before the events that it leads to. ``data`` is decoded JSON, not to be changed;
-    where it is too large (64 KiB, 2,048 values), too deep or no JSON object it is empty. ``omitted`` is the bytes of it that were left out.
+    It comes before the events that it leads to. Where ``data`` are too large (64 KiB, 2,048 values), too deep or no JSON
+    object they are empty. ``omitted`` is the bytes of them that were left out.
     """
 
     event: str
-    data: dict[str, object] = field(default_factory=dict[str, object])
+    body: Raw = field(default=NO_DATA, name="data")
     omitted: int = 0
 
     libvirt: ClassVar[str] = "virConnectDomainQemuMonitorEventRegister"
     trigger: ClassVar[str] = "any QMP event, known to aiovirt or not"
 
+    @property
+    def data(self) -> dict[str, object]:
+        """The members, decoded for who asks: journal and clients have the ``body``, msgpack, as it is."""
+        return _data_decoder.decode(self.body)
+
+    @classmethod
+    def made(cls, *, data: Mapping[str, object] = _NOTHING, **members: Any) -> Self:  # noqa: ANN401 - its own
+        return cls(body=Raw(_data_encoder.encode(data)), **members)
+
+    def __repr__(self) -> str:
+        parts = [f"{name}={getattr(self, name)!r}" for name in self.__struct_encode_fields__]
+        return f"{type(self).__name__}({', '.join(parts)})"
+
+    def detach(self) -> None:
+        """Lets go of the bytes that it was just read from. Raises ValidationError where its ``data`` are no members."""
+        body = self.body.copy()
+        if not _is_map(memoryview(body)[0]):
+            raise ValidationError("Expected `object` - at `$.data`")
+        force_setattr(self, "body", body)
+
     def weight(self) -> int:
-        return 1024 + _size(self.data)
+        return 1024 + memoryview(self.body).nbytes
 
     def describe(self) -> tuple[str, str, str]:
         return self.name, "qmp", " ".join([self.event, *(f"{name}={value}" for name, value in self.data.items())])
@@ -158,6 +236,11 @@ class MonitorEvent(DomainEvent, frozen=True, kw_only=True, gc=False):
     why: str = ""
 
     health: ClassVar[MonitorHealth] = MonitorHealth.CONNECTED
+    table = DOMAINS
+
+    def fold(self, state: HostState) -> None:
+        if before := state.domains.get(self.uuid):
+            state.domains.put(replace(before, monitor=self.health, as_of=self.cursor))
 
     def describe(self) -> tuple[str, str, str]:
         return self.name, f"monitor {self.health}", self.why
@@ -192,13 +275,9 @@ class MonitorResumed(MonitorEvent, frozen=True, kw_only=True, gc=False, tag="dom
     trigger: ClassVar[str] = "the first word after MonitorStalled; a new connection after MonitorLost"
 
 
-def _size(value: object) -> int:
-    """About how many bytes decoded JSON holds in memory."""
-    if isinstance(value, dict):
-        return sum(100 + _size(member) for member in cast("dict[str, object]", value).values())
-    if isinstance(value, list):
-        return sum(16 + _size(item) for item in cast("list[object]", value))
-    return 64 + len(value) if isinstance(value, str) else 32
+def _is_map(first: int) -> bool:
+    """Whether what begins with this byte is a map of msgpack's (https://github.com/msgpack/msgpack/blob/master/spec.md)."""
+    return first in _MAPS
 
 
 @lru_cache(SUBJECTS_REMEMBERED)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from aiovirt.events.event import Event
+from aiovirt.events.state import HostState
 from aiovirt.events.words import duration
 
 __all__ = [
@@ -51,6 +52,9 @@ class HostStarted(HostEvent, frozen=True, kw_only=True, gc=False, tag="host.star
     resumed: bool = False
 
     trigger: ClassVar[str] = "connect, when it becomes the engine"
+
+    def fold(self, state: HostState) -> None:
+        state.begin(self.boot_id, resumed=self.resumed)
 
     def describe(self) -> tuple[str, str, str]:
         return "host", "started", "  ".join(part for part in (self.uri, self._how()) if part)
@@ -146,6 +150,9 @@ class SourceResynced(HostEvent, frozen=True, kw_only=True, gc=False, tag="host.s
     lost: int | None = None
 
     trigger: ClassVar[str] = "ENOBUFS, a truncated message or a dump that was interrupted; an engine that begins without what was before"
+
+    def fold(self, state: HostState) -> None:
+        state.resyncs[self.source] = state.resyncs.get(self.source, 0) + 1
 
     def describe(self) -> tuple[str, str, str]:
         return self.source, "resynced", self.reason

@@ -11,8 +11,11 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
 from enum import StrEnum
-from typing import Final, TypeVar, Union
+from functools import lru_cache
+from types import GenericAlias
+from typing import Any, Final, TypeVar, Union, cast
 from uuid import UUID
 from zlib import crc32
 
@@ -21,12 +24,14 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from aiovirt.errors import InvalidArgument, Unsupported
-from aiovirt.events.codec import event_types
 from aiovirt.events.cursor import parse_cursor
 from aiovirt.events.dropped import Dropped
+from aiovirt.events.event import CLASSES
+from aiovirt.events.registry import event_types, table_types
 from aiovirt.events.state import Memo
-from aiovirt.events.types import Event
+from aiovirt.events.types import DomainQMP, Event
 from aiovirt.events.unknown import UnknownEvent, make_unknown
+from aiovirt.model.table import TableType
 
 __all__ = [
     "HEADER_SIZE",
@@ -60,12 +65,12 @@ DROPPED: Final = 1 << 63
 
 _SEGMENT: Final = b"AIOVIRTJ"
 _STATE: Final = b"AIOVIRTS"
-_TABLES: Final = tuple(name for name in Memo.__struct_fields__ if not name.startswith("newer"))
 _BLOCK: Final = struct.Struct("<8sIII")  # magic, version, length and crc32 of what follows
 _RECORD: Final = struct.Struct("<IIQ")  # length of the payload, crc32 of all that follows it, seq
 _CHECKED: Final = 8  # where in a record the checked part begins: at its seq
 
 T = TypeVar("T")
+V = TypeVar("V")
 
 
 class DamagedError(Exception):
@@ -153,20 +158,54 @@ def decode_header(data: bytes) -> Header:
     return replace(header, newer=_newer(_SEGMENT, data, Header, VERSION))
 
 
+class _About(Struct, frozen=True, kw_only=True):
+    """What a state says of itself beside its tables, of which each is a member of its own."""
+
+    cursor: str
+    boot_id: str
+    incarnation: int
+    resyncs: dict[str, int] = {}
+    newer_as_of: str = ""
+    newer_tables: tuple[str, ...] = ()
+
+
 def encode_memo(memo: Memo) -> bytes:
     """A state as a file of its own."""
-    tables: dict[str, object] = {name: getattr(memo, name) for name in _TABLES}
+    members: dict[str, object] = {name: memo.tables.get(kind, ()) for name, kind in table_types().items()}
+    members |= {"cursor": memo.cursor, "boot_id": memo.boot_id, "incarnation": memo.incarnation, "resyncs": memo.resyncs}
     if memo.newer:
-        tables |= memo.newer | {"newer_as_of": memo.newer_as_of}
-    return _encode_block(_STATE, tables, PLAIN)
+        members |= memo.newer | {"newer_as_of": memo.newer_as_of, "newer_tables": tuple(memo.newer)}
+    return _encode_block(_STATE, members, PLAIN)
 
 
 def decode_memo(data: bytes) -> Memo:
     """Raises DamagedError, or Unsupported when it is of a newer version."""
-    memo = _decode_block(_STATE, data, Memo, PLAIN)
-    _check_cursor(*memo.cursor.partition(":")[::2])
-    newer = _newer(_STATE, data, Memo, PLAIN)
-    return replace(memo, newer=newer, newer_as_of=(memo.newer_as_of or memo.cursor) if newer else "")
+    about = _decode_block(_STATE, data, _About, PLAIN)
+    _check_cursor(*about.cursor.partition(":")[::2])
+    tables = _newer(_STATE, data, _About, PLAIN)
+    known = {kind: _values(tables.pop(name), kind) for name, kind in table_types().items() if name in tables}
+    behind = frozenset(kind for kind in known if kind.name in about.newer_tables)
+    return Memo(
+        cursor=about.cursor,
+        boot_id=about.boot_id,
+        incarnation=about.incarnation,
+        tables=known,
+        resyncs=about.resyncs,
+        behind=behind,
+        newer=tables,
+        newer_as_of=(about.newer_as_of or about.cursor) if tables or behind else "",
+    )
+
+
+def _values(table: msgspec.Raw, kind: TableType[Any, V]) -> tuple[V, ...]:
+    try:
+        return msgspec.msgpack.decode(table, type=_tuple_of(kind.value))
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise DamagedError(f"its table {kind.name!r}: {error}") from error
+
+
+def _tuple_of(value: type[V]) -> type[tuple[V, ...]]:
+    return cast("type[tuple[V, ...]]", GenericAlias(tuple, (value, ...)))
 
 
 def _newer(magic: bytes, data: bytes, kind: type[Struct], newest: int) -> dict[str, msgspec.Raw]:
@@ -208,7 +247,15 @@ def _decode_block(magic: bytes, data: bytes, kind: type[T], newest: int) -> T:
 
 _UNREADABLE: Final = (msgspec.MsgspecError, RecursionError, UnicodeError)
 _encoder: Final = msgspec.msgpack.Encoder()
-_decoder: Final[msgspec.msgpack.Decoder[Event]] = msgspec.msgpack.Decoder(Union[tuple(event_types().values())])  # noqa: UP007 - made of a list
+
+
+@lru_cache(1)
+def _decoder_of(_count: int) -> msgspec.msgpack.Decoder[Event]:
+    """Of the events of all classes that there are."""
+    return msgspec.msgpack.Decoder(Union[tuple(event_types().values())])  # noqa: UP007 - made of a list
+
+
+_decoder: Final = _decoder_of(len(CLASSES))
 _dropped_decoder: Final = msgspec.msgpack.Decoder(Dropped)
 _SEQ: Final = struct.Struct("<Q")
 _LENGTH: Final = struct.Struct("<II")
@@ -260,12 +307,27 @@ def encode_event(event: Event) -> bytes:
 def decode_event(payload: bytes | memoryview) -> Event:
     """The event of a record; an UnknownEvent where it is of a newer version. Raises DamagedError for what is no event."""
     try:
-        return _decoder.decode(payload)
+        return _decode(payload, _decoder)
     except _UNREADABLE:
-        try:
-            return make_unknown(bytes(payload))
-        except _UNREADABLE as error:
-            raise DamagedError(str(error)) from error
+        return _decode_other(payload)
+
+
+def _decode(payload: bytes | memoryview, decoder: msgspec.msgpack.Decoder[Event]) -> Event:
+    event = decoder.decode(payload)
+    if type(event) is DomainQMP:  # an instance check takes longer than all else here but the decoding
+        event.detach()
+    return event
+
+
+def _decode_other(payload: bytes | memoryview) -> Event:
+    """An event of a class that was defined after this module was read, or of a newer version."""
+    if (decoder := _decoder_of(len(CLASSES))) is not _decoder:
+        with suppress(*_UNREADABLE):
+            return _decode(payload, decoder)
+    try:
+        return make_unknown(bytes(payload))
+    except _UNREADABLE as error:
+        raise DamagedError(str(error)) from error
 
 
 class Entry(Struct, gc=False):

@@ -6,14 +6,16 @@ Attributes carry the kernel's names (Documentation/ABI/testing/sysfs-class-net).
 from __future__ import annotations
 
 from enum import IntFlag
+from operator import attrgetter
 from typing import Final, Literal, final
 
 from msgspec import Struct
 
 from aiovirt.model.differences import differences
 from aiovirt.model.openenum import OpenEnum
+from aiovirt.model.table import TableType
 
-__all__ = ["VF", "Duplex", "LinkFlags", "Netdev", "OperState", "Unreadable", "VFLinkState"]
+__all__ = ["NETDEVS", "VF", "Duplex", "LinkFlags", "Netdev", "OperState", "Unreadable", "VFLinkState"]
 
 
 class LinkFlags(IntFlag):
@@ -173,6 +175,9 @@ class Netdev(Struct, frozen=True, kw_only=True, gc=False):
         moved = differences(self, new)
         return {name: pair for name, pair in moved.items() if name not in _IDENTITY and not _fail_alike(*pair)}
 
+
+NETDEVS: Final[TableType[str, Netdev]] = TableType("netdevs", Netdev, attrgetter("id"), ends_with_boot=True)
+"""The network devices of a host, by id."""
 
 _UP: Final = int(LinkFlags.UP)  # to compute with flags takes fifty times as long as with numbers
 _IDENTITY: Final = frozenset({"id", "netns"})

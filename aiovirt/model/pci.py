@@ -6,13 +6,15 @@ Attributes carry the kernel's names (Documentation/ABI/testing/sysfs-bus-pci). N
 from __future__ import annotations
 
 import re
+from operator import attrgetter
 from typing import Final
 
 from msgspec import Struct
 
 from aiovirt.model.differences import differences
+from aiovirt.model.table import TableType
 
-__all__ = ["PCI_ADDRESS", "SRIOV", "PCIDevice"]
+__all__ = ["PCI", "PCI_ADDRESS", "SRIOV", "PCIDevice"]
 
 PCI_ADDRESS: Final = re.compile(r"[0-9a-f]{4,8}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]", re.ASCII)
 """``domain:bus:slot.function``, as sysfs writes it. (Domains above ffff are Intel VMD's.)"""
@@ -70,3 +72,7 @@ class PCIDevice(Struct, frozen=True, kw_only=True, gc=False):
     def changes_to(self, new: PCIDevice) -> dict[str, tuple[object, object]]:
         """attribute -> (old, new) for each attribute in which ``new`` differs."""
         return differences(self, new)
+
+
+PCI: Final[TableType[str, PCIDevice]] = TableType("pci", PCIDevice, attrgetter("address"), ends_with_boot=True)
+"""The PCI functions of a host, by address."""

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from operator import attrgetter
+from typing import Any, Final, TypeVar
 from uuid import UUID
 
 from msgspec import Struct
 
 from aiovirt.model.machine import Machine
-from aiovirt.model.netdev import Netdev
-from aiovirt.model.pci import PCIDevice
+from aiovirt.model.netdev import NETDEVS, Netdev
+from aiovirt.model.pci import PCI, PCIDevice
 from aiovirt.model.state import DomainState, DomainStatus, MonitorHealth, Reason
+from aiovirt.model.table import TableType
 
-__all__ = ["DomainView", "HostView"]
+__all__ = ["DOMAINS", "DomainView", "HostView"]
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 
 class DomainView(Struct, frozen=True, kw_only=True, gc=False):
@@ -47,10 +53,31 @@ class DomainView(Struct, frozen=True, kw_only=True, gc=False):
         return DomainStatus(self.state, self.reason, self.monitor, self.as_of)
 
 
+DOMAINS: Final[TableType[UUID, DomainView]] = TableType("domains", DomainView, attrgetter("uuid"))
+"""The domains of a host, by uuid."""
+
+
 class HostView(Struct, frozen=True, kw_only=True):
-    """Everything as of ``cursor``: ``domains`` by uuid, ``netdevs`` by id, ``pci`` by address. Nothing in it ever changes."""
+    """Everything as of ``cursor``: ``tables`` has all tables of the state, by their names. Nothing in it ever changes."""
 
     cursor: str
-    domains: Mapping[UUID, DomainView]
-    netdevs: Mapping[str, Netdev]
-    pci: Mapping[str, PCIDevice]
+    tables: Mapping[str, Mapping[Any, Any]]
+
+    def table(self, kind: TableType[K, V]) -> Mapping[K, V]:
+        """What stands in that table, by its key; nothing where nothing was ever put there."""
+        return self.tables.get(kind.name, {})
+
+    @property
+    def domains(self) -> Mapping[UUID, DomainView]:
+        """The domains, by uuid."""
+        return self.table(DOMAINS)
+
+    @property
+    def netdevs(self) -> Mapping[str, Netdev]:
+        """The network devices, by id."""
+        return self.table(NETDEVS)
+
+    @property
+    def pci(self) -> Mapping[str, PCIDevice]:
+        """The PCI functions, by address."""
+        return self.table(PCI)

@@ -58,7 +58,7 @@ async def a_bit_of_everything(host: aiovirt.Host) -> list[Event]:
     """One event of each sort that can be told apart; returns them as published."""
     domain, bus = host.domain("test"), host.engine.bus
     before = host.events.cursor
-    bus.publish(DomainQMP(uuid=domain.uuid, name="test", event="RTC_CHANGE", data={"offset": 7}))
+    bus.publish(DomainQMP.made(uuid=domain.uuid, name="test", event="RTC_CHANGE", data={"offset": 7}))
     bus.publish(DomainReboot(uuid=domain.uuid, name="test"))
     control(host).set_mtu("ens1f0", 9000)
     control(host).set_mtu("ens1f1", 9000)

@@ -41,7 +41,7 @@ def no_gathering(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def said(number: int) -> DomainQMP:
-    return DomainQMP(uuid=LOUD, name="loud", event="DEVICE_TRAY_MOVED" if number % 3 else "RTC_CHANGE", data={"n": number})
+    return DomainQMP.made(uuid=LOUD, name="loud", event="DEVICE_TRAY_MOVED" if number % 3 else "RTC_CHANGE", data={"n": number})
 
 
 async def shout(bus: Bus, opened: opening.Opened, count: int, every: int = 100) -> tuple[list[Event], list[Event]]:
@@ -128,7 +128,7 @@ async def test_it_is_as_left_for_the_next_engine_and_its_state(folder: Path) -> 
         state = bus.state.memo("")
     async with engine(folder, "boot", LIMITS, capacity=16) as (bus, opened):
         assert opened.started.resumed
-        assert opened.state.memo("").domains == state.domains
+        assert opened.state.memo("").tables == state.tables
         found, gaps = await all_of(bus)
         assert found[:-1] == before[0]
         assert [(gap.missed, gap.resume) for gap in gaps] == [(gap.missed, gap.resume) for gap in before[1]]

@@ -166,7 +166,7 @@ BUILDERS: dict[type[Event], st.SearchStrategy[Event]] = {
     DomainChanged: st.builds(DomainChanged, old=st.none() | machines, new=machines, **domains, **common),
     DomainReboot: st.builds(DomainReboot, by_guest=st.booleans(), **domains, **common),
     DomainQMP: st.builds(
-        DomainQMP, event=text, data=st.dictionaries(text, json_values, max_size=3), omitted=st.integers(0, 2**31), **domains, **common
+        DomainQMP.made, event=text, data=st.dictionaries(text, json_values, max_size=3), omitted=st.integers(0, 2**31), **domains, **common
     ),
     MonitorLost: st.builds(MonitorLost, why=text, degraded=st.booleans(), **domains, **common),
     MonitorStalled: st.builds(MonitorStalled, why=text, **domains, **common),

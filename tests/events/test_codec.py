@@ -26,7 +26,8 @@ from aiovirt.events import (
     decode,
     encode,
 )
-from aiovirt.events.codec import encode_bookmark, event_families, event_types
+from aiovirt.events.codec import encode_bookmark
+from aiovirt.events.registry import event_families, event_types
 from aiovirt.model.netdev import Unreadable
 from tests.events import samples
 

@@ -7,8 +7,8 @@ from hypothesis import given
 
 from aiovirt.errors import InvalidArgument
 from aiovirt.events import DomainEvent, DomainLifecycle, Event, NetdevEvent
-from aiovirt.events.codec import event_families, event_types
 from aiovirt.events.filters import make_filter
+from aiovirt.events.registry import event_families, event_types
 from tests.events import samples
 
 WEB = "domain/6b3f1b5e-6b5c-4a3c-9b5e-0d7c3f1b5e6b"

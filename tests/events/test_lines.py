@@ -76,7 +76,7 @@ FUNCTION = PCIDevice(address="0000:3b:00.0", pci_class=0x020000, vendor=0x8086, 
         (SourceMissing(source="udev", why="no udevd runs here"), "udev  missing  no udevd runs here"),
         (DriverUnbound(device=BusDevice(bus="usb", name="1-1")), "1-1  unbound  usb device"),
         (
-            DomainQMP(uuid=samples.UUIDS[0], name="d0", event="WATCHDOG", data={"action": "pause\x1b[2J\nd1"}),
+            DomainQMP.made(uuid=samples.UUIDS[0], name="d0", event="WATCHDOG", data={"action": "pause\x1b[2J\nd1"}),
             r"d0  qmp  WATCHDOG action=pause\x1b[2J\nd1",
         ),
         (HostStarted(uri="qemu:///session"), "host  started  qemu:///session"),

@@ -29,7 +29,7 @@ FILTERS = [
 
 
 def said(number: int, size: int) -> DomainQMP:
-    return DomainQMP(uuid=samples.UUIDS[number], name=f"d{number}", event="E", data={"text": "x" * size})
+    return DomainQMP.made(uuid=samples.UUIDS[number], name=f"d{number}", event="E", data={"text": "x" * size})
 
 
 def make(choice: tuple[int, int]) -> Event:

@@ -28,11 +28,14 @@ from aiovirt.events.segment import (
     walk,
 )
 from aiovirt.events.state import HostState, Memo
+from aiovirt.model.netdev import NETDEVS
+from aiovirt.model.pci import PCI
+from aiovirt.model.view import DOMAINS
 from tests.events import samples
 from tests.events.samples import netdev, started
 
 HEADER = Header(host=samples.HOST, epoch="0" * 26, first=7, boot_id="b", began=5)
-MEMO = Memo(cursor=f"{'0' * 26}:{7:016}", boot_id="b", incarnation=3, domains=(), netdevs=(netdev(1), netdev(2)))
+MEMO = Memo(cursor=f"{'0' * 26}:{7:016}", boot_id="b", incarnation=3, tables={DOMAINS: (), NETDEVS: (netdev(1), netdev(2)), PCI: ()})
 RECORDS = [encode_record(seq, replace(started(seq % 3), cursor=f"c{seq}", time=seq)) for seq in range(7, 12)]
 DATA = b"".join(RECORDS)
 ends = [sum(map(len, RECORDS[: number + 1])) for number in range(len(RECORDS))]
@@ -238,7 +241,7 @@ def test_a_state_that_begins_anew_has_nothing_of_a_later_version() -> None:
     state.apply(HostStarted(boot_id="b", resumed=True))
     assert "pools" in tables_of(encode_memo(state.memo(MEMO.cursor)))
     state.apply(HostStarted(boot_id="b"))
-    assert tables_of(encode_memo(state.memo(MEMO.cursor))) == tables_of(encode_memo(HostState(replace(MEMO, netdevs=())).memo(MEMO.cursor)))
+    assert tables_of(encode_memo(state.memo(MEMO.cursor))) == tables_of(encode_memo(HostState(replace(MEMO, tables={})).memo(MEMO.cursor)))
 
 
 def test_without_a_later_version_nothing_of_it_is_written() -> None:

@@ -1,11 +1,10 @@
 from __future__ import annotations
 
-import msgspec
-
 from aiovirt.events import Detail, DomainChanged, Event, Lifecycle, MonitorHealth, MonitorLost
 from aiovirt.events.bus import Bus
 from aiovirt.events.folding import folded
-from aiovirt.events.state import HostState, Memo
+from aiovirt.events.segment import decode_memo, encode_memo
+from aiovirt.events.state import HostState
 from aiovirt.model.machine import Job, Machine
 from aiovirt.model.state import DomainState, Reason
 from tests.events import samples
@@ -64,8 +63,7 @@ def test_a_state_that_is_put_down_and_taken_up_has_them() -> None:
     bus = Bus(host=samples.HOST)
     bus.publish(started())
     bus.publish(changed(None, TWO))
-    memo = msgspec.json.decode(msgspec.json.encode(bus.folded.memo(bus.cursor)), type=Memo)
-    again = HostState(memo)
+    again = HostState(decode_memo(encode_memo(bus.folded.memo(bus.cursor))))
     again.apply(paused())
     assert again.domains[UUIDS[0]].machine == TWO
 

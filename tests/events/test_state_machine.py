@@ -20,7 +20,7 @@ from aiovirt.events import DomainEvent, Event, Events, HostEvent, NetdevAdded, N
 from aiovirt.events.cursor import parse_cursor
 from aiovirt.events.filters import make_filter
 from aiovirt.events.segment import HEADER_SIZE, DamagedError, decode_header, decode_memo, encode_record, walk
-from aiovirt.events.state import Domains, HostState
+from aiovirt.events.state import HostState
 from tests.crash.engines import Host, Told, drop, fold, open_engine, turn_over
 from tests.events import samples
 
@@ -63,8 +63,8 @@ class Follower:
 
     def begin(self) -> None:
         self.state = HostState()
-        self.state.domains = Domains({view.uuid.int: view for view in self.watch.snapshot.domains.values()})
-        self.state.netdevs = dict(self.watch.snapshot.netdevs)
+        self.state.domains.update(self.watch.snapshot.domains)
+        self.state.netdevs.update(self.watch.snapshot.netdevs)
 
 
 class JournalMachine(RuleBasedStateMachine):

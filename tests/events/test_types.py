@@ -7,7 +7,7 @@ from hypothesis import given
 
 from aiovirt import events
 from aiovirt.events import DeviceEvent, DomainEvent, Event, HostEvent, NetdevEvent, NetdevLeft, NetdevRemoved, PCIEvent
-from aiovirt.events.codec import event_types
+from aiovirt.events.registry import event_types
 from tests.events.samples import any_event
 
 FAMILIES = {"domain": DomainEvent, "device": DeviceEvent, "netdev": NetdevEvent, "pci": PCIEvent, "host": HostEvent}

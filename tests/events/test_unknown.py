@@ -19,6 +19,7 @@ from aiovirt.events.segment import DamagedError, decode_event, decode_memo, enco
 from aiovirt.events.state import HostState
 from aiovirt.events.types import DomainLifecycle
 from aiovirt.model.state import Detail, DomainState, Lifecycle, Reason
+from aiovirt.model.view import DOMAINS
 from tests.events import samples
 
 ONE = UUID(int=1)
@@ -117,7 +118,7 @@ def test_a_value_of_a_later_version_is_kept_as_it_is() -> None:
     assert decode_event(encode_event(back)) == back
     state = HostState()
     state.apply(back)
-    [view] = decode_memo(encode_memo(state.memo(CHAIN.cursor(1)))).domains
+    [view] = decode_memo(encode_memo(state.memo(CHAIN.cursor(1)))).tables[DOMAINS]
     assert (view.state, view.reason) == (DomainState.RUNNING, "beamed up")
 
 

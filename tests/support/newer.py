@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Union
 from uuid import UUID
 
 import anyio
@@ -22,8 +21,6 @@ import aiovirt
 from aiovirt.engine import attached, client
 from aiovirt.errors import Error
 from aiovirt.events import Event, MonitorHealth
-from aiovirt.events import segment as journals
-from aiovirt.events.codec import event_types
 from aiovirt.events.types import DomainEvent
 from aiovirt.model import orders
 from aiovirt.wire.attach import messages
@@ -62,8 +59,6 @@ class LaterStart(orders.Start, frozen=True, kw_only=True, tag="Start"):
 
 def become_newer() -> None:
     """In this process only."""
-    known = (*event_types().values(), DomainSung, PoolFilled)
-    journals._decoder = msgspec.msgpack.Decoder(Union[known])  # type: ignore[misc] # noqa: UP007 - made of a list
     for module in (attached, client):
         module.__dict__["VERSION"] = VERSION
     for kind in (Sing, LaterStart):

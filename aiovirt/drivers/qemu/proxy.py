@@ -198,7 +198,8 @@ class QMPProxy:
 
 
 def _line(event: DomainQMP) -> bytes:
-    return event_line(event.event, event.data if event.data or event.omitted else None, event.source_time)
+    data = event.data
+    return event_line(event.event, data if data or event.omitted else None, event.source_time)
 
 
 # -- one client --------------------------------------------------------------------------------

@@ -8,9 +8,10 @@ from typing import Final, cast
 from uuid import UUID
 
 import msgspec
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 from aiovirt.errors import ProtocolError
+from aiovirt.events.of_domains import NO_DATA
 from aiovirt.events.types import DomainQMP
 from aiovirt.model.lifecycle import Fact
 from aiovirt.wire.qmp.messages import QMPEvent, decode_body
@@ -144,22 +145,24 @@ def quoted(event: QMPEvent, uuid: UUID, name: str) -> DomainQMP:
     if not _NAME.fullmatch(event.name):
         raise ProtocolError(f"no QMP event has the name {event.name[:120]!r}")
     size = memoryview(event.body).nbytes
-    data = _quotable(bytes(event.body)) if size <= BODY_LIMIT else None
+    body = NO_DATA if not size else _quotable(bytes(event.body)) if size <= BODY_LIMIT else None
     time = event.time if event.time is not None and 0 <= event.time < 2**63 else None
-    return DomainQMP(uuid=uuid, name=name, event=event.name, data=data or {}, omitted=size if data is None else 0, source_time=time)
+    if body is None:
+        return DomainQMP(uuid=uuid, name=name, event=event.name, omitted=size, source_time=time)
+    return DomainQMP(uuid=uuid, name=name, event=event.name, body=body, source_time=time)
 
 
-def _quotable(body: bytes) -> dict[str, object] | None:
-    """The members, or None when they are left out. What this decoder lets through is valid Unicode."""
+def _quotable(body: bytes) -> Raw | None:
+    """The members, packed once for all who read them, or None when they are left out. What is packed is valid Unicode."""
     if body.count(b",") >= VALUES_LIMIT:
         return None
     try:
-        data = _members.decode(body or b"{}")
-        _packer.encode(data)
+        data = _members.decode(body)
+        packed = _packer.encode(data)
     except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError):
         return None
     opened = body.count(b"{") + body.count(b"[")
-    return data if opened <= DEPTH_LIMIT or _is_shallow(data) else None
+    return Raw(packed) if opened <= DEPTH_LIMIT or _is_shallow(data) else None
 
 
 def _is_shallow(data: dict[str, object]) -> bool:

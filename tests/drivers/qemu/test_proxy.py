@@ -64,7 +64,7 @@ class Scripted:
 
     def say(self, event: str, data: dict[str, object] | None = None, *, uuid: UUID = WEB, omitted: int = 0) -> None:
         """QEMU says ``event``."""
-        self.bus.publish(DomainQMP(uuid=uuid, name="web", event=event, data=data or {}, omitted=omitted, source_time=5_000_006_000))
+        self.bus.publish(DomainQMP.made(uuid=uuid, name="web", event=event, data=data or {}, omitted=omitted, source_time=5_000_006_000))
 
     def stop(self) -> None:
         """The domain's process has ended."""

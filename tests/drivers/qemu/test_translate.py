@@ -121,7 +121,7 @@ def quote(body: bytes) -> DomainQMP:
 
 def test_an_event_is_quoted() -> None:
     said = event('{"event": "RTC_CHANGE", "data": {"offset": 3}, "timestamp": {"seconds": 2, "microseconds": 5}}')
-    assert quoted(said, U, "web") == DomainQMP(uuid=U, name="web", event="RTC_CHANGE", data={"offset": 3}, source_time=2_000_005_000)
+    assert quoted(said, U, "web") == DomainQMP.made(uuid=U, name="web", event="RTC_CHANGE", data={"offset": 3}, source_time=2_000_005_000)
     assert quoted(event('{"event": "STOP"}'), U, "web") == DomainQMP(uuid=U, name="web", event="STOP")
 
 
