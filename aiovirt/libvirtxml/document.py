@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import copy
 import re
+from functools import cache, lru_cache
+from threading import get_ident
 from typing import TYPE_CHECKING, Final
 
 from lxml import etree
@@ -57,7 +59,7 @@ def read(xml: str | bytes, *, depth: int = MAX_DEPTH) -> Element:
     if len(data) > MAX_BYTES:
         raise XMLInvalid(f"{len(data)} bytes is more than the {MAX_BYTES} that a domain may have")
     try:
-        root = etree.fromstring(data, _parser(None if isinstance(xml, bytes) else "utf-8"))
+        root = etree.fromstring(data, _parser(None if isinstance(xml, bytes) else "utf-8", get_ident()))
     except etree.XMLSyntaxError as error:
         raise XMLInvalid(_POSITION.sub("", error.msg or "it is not XML"), line=error.lineno) from error
     if root.getroottree().docinfo.internalDTD is not None:
@@ -68,17 +70,24 @@ def read(xml: str | bytes, *, depth: int = MAX_DEPTH) -> Element:
 
 
 _LONG_NAMESPACE: Final = re.compile(rb"""xmlns[^=]*=\s*(?:"[^"]{%d}|'[^']{%d})""" % (MAX_NAMESPACE, MAX_NAMESPACE))
-_TOO_MUCH: Final = etree.XPath(f"boolean(//*[count(@*) > {MAX_ATTRIBUTES // 2} or count(ancestor::*) >= $depth])", smart_strings=False)
+_MANY_ATTRIBUTES: Final = etree.XPath(f"boolean(descendant-or-self::*/@*[{MAX_ATTRIBUTES // 2 + 1}])", smart_strings=False)
 
 
 def _may_be_too_much(root: Element, depth: int, data: bytes) -> bool:
     """Whether the tree has to be looked at more closely; it has not, nearly always."""
     if b"\0" in data or data.count(b"xmlns") > MAX_ATTRIBUTES // 2 or _LONG_NAMESPACE.search(data):
         return True
-    return bool(_TOO_MUCH(root, depth=depth))
+    return bool(_MANY_ATTRIBUTES(root)) or bool(_deeper_than(depth)(root))
 
 
-def _parser(encoding: str | None) -> etree.XMLParser:
+@cache
+def _deeper_than(depth: int) -> etree.XPath:
+    return etree.XPath(f"boolean({'/*' * (depth + 1)})", smart_strings=False)
+
+
+@lru_cache(64)
+def _parser(encoding: str | None, _thread: int) -> etree.XMLParser:
+    """One for each thread: two that parse at a time would wait for each other."""
     return etree.XMLParser(
         encoding=encoding,
         resolve_entities=False,

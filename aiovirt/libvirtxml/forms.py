@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 from uuid import UUID
@@ -98,14 +99,18 @@ def of_enum(kind: type[StrEnum]) -> Form:
 
 _NUMBER: Final = re.compile(r"[0-9]{1,20}")
 _C_NUMBER: Final = re.compile(r"0[xX][0-9a-fA-F]{1,8}|[0-9]{1,10}")
+MOST_NUMBERS: Final = 1024
+"""Which are not looked at twice."""
 
 
+@lru_cache(MOST_NUMBERS)
 def _number(text: str) -> int:
     if _NUMBER.fullmatch(text):
         return int(text)
     raise InvalidArgument(f"{brief(text)!r} is not a whole number")
 
 
+@lru_cache(MOST_NUMBERS)
 def _c_number(text: str) -> str:
     """As it is spelled; what strtol reads with base 0."""
     if _C_NUMBER.fullmatch(text):

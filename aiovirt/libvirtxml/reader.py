@@ -28,6 +28,11 @@ Found = dict[str, Any]
 """field -> value, of an element that is about to be made."""
 Hook = Callable[["Reader", "Node", Found], None]
 """Settles what no table says of an element, before it is made."""
+NO_SLOT: Final[tuple[str, dict[str, Any] | None]] = ("", {})
+MOST_KNOWN: Final = 1024
+SHORT: Final = 64
+BARE: Final[dict[tuple[type[Element], tuple[tuple[str, str], ...]], Any]] = {}
+"""Elements with nothing inside that were read before, as addresses are: one value for all that are the same."""
 NO_HOOKS: Final[Mapping[type[Element], Hook]] = MappingProxyType({})
 
 
@@ -42,10 +47,23 @@ class Reader:
 
     def read(self, cls: type[Element], node: Node) -> Any:  # noqa: ANN401 - a cls, or None
         """``node`` as a ``cls``; None where something that it needs is unsupported. Raises XMLInvalid with path and line."""
+        if len(node) or node.text:
+            return self._read(cls, node)
+        attributes = tuple(attributes_of(node))
+        if (known := BARE.get((cls, attributes))) is not None:
+            return known
+        odd = len(self.unsupported) + len(self.unknown)
+        value = self._read(cls, node)
+        if odd == len(self.unsupported) + len(self.unknown) and len(BARE) < MOST_KNOWN and sum(len(each[1]) for each in attributes) < SHORT:
+            BARE[cls, attributes] = value
+        return value
+
+    def _read(self, cls: type[Element], node: Node) -> Any:  # noqa: ANN401 - as read
         of = table(cls)
         found: Found = {}
         kept: list[Kept] = []
         self._walk(of.root, node, found, kept)
+        found.pop("", None)  # what is fixed is no field's
         if kept:
             found["kept"] = tuple(kept)
         try:
@@ -77,16 +95,18 @@ class Reader:
     # -- the walk ------------------------------------------------------------------------------
 
     def _walk(self, branch: Branch, node: Node, found: Found, kept: list[Kept]) -> None:
-        for name, value in attributes_of(node):
-            leaf = branch.attributes.get(name)
-            if leaf is None or not value:
-                self._odd_attribute(branch, node, name, value, kept)
-            elif leaf.is_plain and leaf.field:
-                found[leaf.field] = value
-            elif value in leaf.words and leaf.field:
-                found[leaf.field] = leaf.words[value]
-            else:
-                self._take(leaf, node, value, found, name)
+        slots = branch.slots
+        attributes: list[tuple[str, str]] = node.items()  # type: ignore[assignment] # as attributes_of
+        for name, value in attributes:
+            field, known = slots.get(name, NO_SLOT)
+            if known is None:
+                if value:
+                    found[field] = value
+                    continue
+            elif (read := known.get(value)) is not None:
+                found[field] = read
+                continue
+            self._attribute(branch, node, (name, value), found, kept)
         if branch.flag is not None:
             found[branch.flag] = True
         text = node.text or ""
@@ -95,10 +115,22 @@ class Reader:
             text = text_of(node)
         elif len(node):
             text += self._children(branch, node, found, kept)
-        if branch.text is not None or branch.whole is not None:
+        if branch.takes_text:
             self._text(branch, node, text, found)
         elif text and (stray := text.strip(SPACE)):
             raise XMLInvalid(f"the text {brief(stray)!r} does not belong here", path=path_of(node), line=line_of(node))
+
+    def _attribute(self, branch: Branch, node: Node, said: tuple[str, str], found: Found, kept: list[Kept]) -> None:
+        """One that is not found by one lookup."""
+        name, value = said
+        leaf = branch.attributes.get(name)
+        if leaf is None or not value:
+            self._odd_attribute(branch, node, name, value, kept)
+        else:
+            self._take(leaf, node, value, found, name)
+            field, known = branch.slots.get(name, NO_SLOT)
+            if name in branch.slots and known is not None and field in found and len(known) < MOST_KNOWN and len(value) < SHORT:
+                known[value] = found[field]
 
     def _text(self, branch: Branch, node: Node, text: str, found: Found) -> None:
         if branch.text is not None:
@@ -127,15 +159,16 @@ class Reader:
     def _children(self, branch: Branch, node: Node, found: Found, kept: list[Kept]) -> str:
         """Reads them all; returns the text that is between them."""
         seen: set[str] = set()
-        text = ""
-        index = 0
+        text, index, takes_text = "", 0, branch.takes_text
+        children, has_others = branch.children, branch.others is not None
         for child in node:
-            text += child.tail or ""
-            tag = tag_of(child)
-            if tag is None:
-                continue  # a comment
-            slot = branch.children.get(tag) or branch.other(tag)
+            if (tail := child.tail) and (takes_text or tail.strip(SPACE)):
+                text += tail
+            tag = child.tag
+            slot = children.get(tag) or (branch.other(tag) if has_others else None)
             if slot is None:
+                if tag_of(child) is None:
+                    continue  # a comment
                 self._stray_child(branch, child, index, kept)
             elif slot.is_many:
                 self._several(slot, child, found, kept)

@@ -45,6 +45,8 @@ class Part(NamedTuple):
 class Branch:
     """One element of the trie. ``path`` leads to it from the table's own element.
 
+    ``slots`` are the attributes that are one value each: the field (``""`` where it is fixed), and the values of texts that were
+    read before, or None where the text is the value.
     ``flag`` is the field that is true where it is there; ``whole`` the field and the converter where all of it is one value,
     ``verbatim`` the field that has all XML inside it; ``others`` the children of the registered kinds; ``item`` the attribute
     that each of several has, and ``items_of`` the field whose values they are; ``fixed`` and ``written`` are the attributes as
@@ -52,8 +54,8 @@ class Branch:
     """
 
     __slots__ = (
-        "attributes", "children", "fixed", "flag", "has_children", "is_many", "item", "items_of", "others", "path", "text", "verbatim",
-        "whole", "written",
+        "attributes", "children", "fixed", "flag", "has_children", "is_many", "item", "items_of", "others", "path", "slots", "takes_text",
+        "text", "verbatim", "whole", "written",
     )  # fmt: skip
 
     def __init__(self, path: str) -> None:
@@ -69,6 +71,8 @@ class Branch:
         self.item: str | None = None
         self.items_of = ""
         self.fixed = ""
+        self.slots: dict[str, tuple[str, dict[str, Any] | None]] = {}
+        self.takes_text = False
         self.written: list[tuple[str, Leaf]] = []
         self.has_children = False
 
@@ -83,13 +87,12 @@ class Branch:
 
     def other(self, tag: str) -> Part | None:
         """The child ``tag``, where it is of a registered kind."""
-        return None if self.others is None else _part_of(self.others, tag)
+        return None if self.others is None else _parts_of(self.others).get(tag)
 
 
 @cache
-def _part_of(others: Part, tag: str) -> Part | None:
-    kind = _kinds_of(others.type).get(tag)
-    return None if kind is None else others._replace(type=kind)
+def _parts_of(others: Part) -> dict[str, Part]:
+    return {tag: others._replace(type=kind) for tag, kind in _kinds(others.type)}
 
 
 class Table(NamedTuple):
@@ -158,7 +161,13 @@ def _put(root: Branch, path: str, leaf: Leaf) -> None:
 
 
 def _settle(branch: Branch) -> None:
-    """What is the same each time that it is written."""
+    """What is the same each time that it is read or written."""
+    branch.slots = {
+        name: (leaf.field, None if leaf.is_plain and leaf.field else dict(leaf.form.words))
+        for name, leaf in branch.attributes.items()
+        if not leaf.is_many
+    }
+    branch.takes_text = branch.text is not None or branch.whole is not None
     branch.fixed = "".join([f" {name}='{in_attribute(leaf.fixed)}'" for name, leaf in branch.attributes.items() if leaf.fixed is not None])
     branch.written = [(f" {name}='", leaf) for name, leaf in branch.attributes.items() if leaf.field]
     branch.has_children = bool(branch.children) or branch.others is not None or branch.verbatim is not None
@@ -170,12 +179,6 @@ def _settle(branch: Branch) -> None:
 def _fixed(fixed: Fixed) -> Leaf:
     form = of_words(fixed.values) if fixed.values else FORMS[fixed.form] if fixed.form else plain
     return Leaf("", form, False, fixed.values[0] if fixed.values and fixed.is_written else None)
-
-
-@cache
-def _kinds_of(base: type[Element]) -> dict[str, type[Element]]:
-    """tag -> class, of all that are a ``base``."""
-    return dict(_kinds(base))
 
 
 def _kinds(base: type[Element]) -> Iterator[tuple[str, type[Element]]]:

@@ -49,34 +49,40 @@ class _Field(NamedTuple):
         return " or ".join("None" if kind is NoneType else kind.__name__ for kind in self.kinds)
 
 
-_RIGHT: Final[dict[type[Struct], set[tuple[type, ...]]]] = {}
-"""The types of values that were found to be right, by the class of what has them: nearly all are among them."""
+class _Shape(NamedTuple):
+    """The fields of a class, those that are tuples, and the types of values that were found to be right: nearly all are among them."""
+
+    fields: tuple[_Field, ...]
+    many: tuple[_Field, ...]
+    right: set[tuple[type, ...]]
+
+
 MOST: Final = 256
 
 
 def settle_fields(value: Struct) -> None:
     """Makes text the member of an enum, and a list a tuple, where those are declared; raises InvalidArgument for any other type."""
-    kind = type(value)
-    types = tuple(map(type, structs.astuple(value)))
-    right = _RIGHT.setdefault(kind, set())
-    for field in _many(kind) if types in right else _fields(kind):
-        given = getattr(value, field.name)
-        if given == () if field.is_many else type(given) in field.kinds:
-            continue  # as nearly all are
-        if (settled := field.settled(given)) is not given:
-            structs.force_setattr(value, field.name, settled)
-    if len(right) < MOST:
-        right.add(tuple(map(type, structs.astuple(value))))
+    shape = _shape(type(value))
+    if tuple(map(type, structs.astuple(value))) in shape.right:
+        for field in shape.many:
+            if given := getattr(value, field.name):
+                _settle(value, field, given)
+        return
+    for field in shape.fields:
+        _settle(value, field, getattr(value, field.name))
+    if len(shape.right) < MOST:
+        shape.right.add(tuple(map(type, structs.astuple(value))))
+
+
+def _settle(value: Struct, field: _Field, given: object) -> None:
+    if (settled := field.settled(given)) is not given:
+        structs.force_setattr(value, field.name, settled)
 
 
 @cache
-def _many(kind: type[Struct]) -> tuple[_Field, ...]:
-    return tuple(field for field in _fields(kind) if field.is_many)
-
-
-@cache
-def _fields(kind: type[Struct]) -> tuple[_Field, ...]:
-    return tuple(_field(field.name, field.type) for field in structs.fields(kind))
+def _shape(kind: type[Struct]) -> _Shape:
+    fields = tuple(_field(field.name, field.type) for field in structs.fields(kind))
+    return _Shape(fields, tuple(field for field in fields if field.is_many), set())
 
 
 def _field(name: str, declared: Any) -> _Field:  # noqa: ANN401 - whatever stands beside a field

@@ -178,7 +178,7 @@ def test_edit_asks_again_until_it_is_right(user: Terminals) -> None:
     editor.chmod(0o700)
     terminal = Terminal(user, "edit", "tiny", EDITOR=str(editor), VISUAL="")
     terminal.until(b"error: ")
-    terminal.until(b"Failed. Try again? [y,n,f,?]: ")
+    terminal.until(b"Failed. Try again? [y,n,i,f,?]: ")
     terminal.type(b"y\n")
     terminal.until(b"Domain 'tiny' XML configuration edited.")
     terminal.end()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from enum import StrEnum
+from functools import lru_cache
 from typing import Annotated, Final
 
 from aiovirt.errors import InvalidArgument
@@ -17,6 +18,17 @@ MAX_INDEX: Final = 2**31 - 1
 
 _TARGET: Final = re.compile("(?:hd|sd|ubd|vd|xvd)([a-z]+)")
 _PARTITION: Final = re.compile(_TARGET.pattern + "[0-9]+")
+
+
+@lru_cache(1024)
+def _index_of(target: str) -> int | None:
+    found = _TARGET.fullmatch(target)
+    if found is None:
+        return None
+    number = 0
+    for letter in found[1]:
+        number = 26 * number + ord(letter) - ord("a") + 1
+    return number - 1
 
 
 class DiskBus(StrEnum):
@@ -49,9 +61,9 @@ class Disk(Device, frozen=True, kw_only=True, gc=False, omit_defaults=True):
         super().__post_init__()
         if not self.source.startswith("/"):
             raise InvalidArgument(f"the disk's source must be an absolute path, not {self.source!r}")
-        if _PARTITION.fullmatch(self.target):
+        if _index_of(self.target) is None and _PARTITION.fullmatch(self.target):
             raise InvalidArgument(f"the disk's target {self.target!r} is that of a partition; a whole disk has none of the digits")
-        if not _TARGET.fullmatch(self.target) or self.index > MAX_INDEX:
+        if self.index < 0 or self.index > MAX_INDEX:
             raise InvalidArgument(f"the disk's target {self.target!r} is not a device name like vda or hda")
         if self.format not in ("raw", "qcow2"):
             raise InvalidArgument(f"disk format {self.format!r} is not one of raw, qcow2")
@@ -59,11 +71,8 @@ class Disk(Device, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     @property
     def index(self) -> int:
         """Which disk of its bus it is, by its target: vda is 0, vdz 25, vdaa 26 (libvirt's virDiskNameToIndex)."""
-        found = _TARGET.fullmatch(self.target)
-        number = 0
-        for letter in found[1] if found else "":
-            number = 26 * number + ord(letter) - ord("a") + 1
-        return number - 1
+        index = _index_of(self.target)
+        return -1 if index is None else index
 
 
 def by_target(disks: Iterable[Disk], buses: Iterable[str | None]) -> list[Disk]:
