@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from itertools import count
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, TypeVar, cast
@@ -163,8 +164,20 @@ def _written_port(port: CharacterDevice) -> CharacterDevice:
 
 
 def _written_domain(spec: DomainSpec) -> DomainSpec:
-    memory, metadata = spec.current_memory or spec.memory, spec.metadata and _standing_alone(spec.metadata)
+    metadata = spec.metadata
+    if metadata:
+        metadata = _once_alone(metadata) if len(metadata) < SHORT else _standing_alone(metadata)
+    memory = spec.current_memory or spec.memory
     return _shown(spec, current_memory=memory, metadata=metadata, devices=tuple(_written_devices(spec)))
+
+
+SHORT: Final = 4096
+
+
+@lru_cache(128)
+def _once_alone(metadata: str) -> str | None:
+    """The same, made once of each text that is short."""
+    return _standing_alone(metadata)
 
 
 def _standing_alone(metadata: str) -> str | None:

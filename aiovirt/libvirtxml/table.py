@@ -98,7 +98,8 @@ def _parts_of(others: Part) -> dict[str, Part]:
 class Table(NamedTuple):
     """The table of a class: its trie, the fields without which there is no element, with their paths.
 
-    ``falses`` are flags that are true where nobody says otherwise in Python, ``many`` the fields that are tuples.
+    ``falses`` are flags that are true where nobody says otherwise in Python, ``many`` the fields that are tuples. It ``is_bare``
+    where no field is a text or a child.
     """
 
     type: type[Element]
@@ -106,6 +107,7 @@ class Table(NamedTuple):
     required: tuple[tuple[str, str], ...]
     falses: tuple[str, ...]
     many: tuple[str, ...]
+    is_bare: bool
 
 
 @cache
@@ -123,7 +125,8 @@ def table(cls: type[Element]) -> Table:
     defaults = {field.name: field.default for field in structs.fields(cls)}
     falses = tuple(name for name, (at, kind) in marks(cls).items() if kind is bool and not at.form and defaults[name])
     many = tuple(name for name, (_, kind) in marks(cls).items() if get_origin(kind) in (tuple, Sequence))
-    return Table(cls, root, required, falses, many)
+    is_bare = not root.has_children and not root.takes_text
+    return Table(cls, root, required, falses, many, is_bare)
 
 
 def _place(root: Branch, name: str, at: At, kind: Any, is_many: bool) -> None:  # noqa: ANN401, FBT001 - a type of any kind

@@ -111,10 +111,30 @@ class _Writer:
     def _parts(self, field: str, indent: str, written: list[str]) -> None:
         value: object = getattr(self._value, field)
         if isinstance(value, Element):
-            written.append(_Writer(value, self._turns, NOTHING).written(indent + "  "))
+            written.append(self._part(value, indent + "  "))
         elif value is not None:
-            parts = cast("tuple[Element, ...]", value)
-            written += [_Writer(part, self._turns, NOTHING).written(indent + "  ") for part in parts]
+            written += [self._part(part, indent + "  ") for part in cast("tuple[Element, ...]", value)]
+
+    def _part(self, part: Element, indent: str) -> str:
+        kind = type(part)
+        if table(kind).is_bare and kind not in self._turns:
+            return _bare(part, indent)
+        return _Writer(part, self._turns, NOTHING).written(indent)
+
+
+MOST_KNOWN: Final = 1024
+SHORT: Final = 256
+BARE: Final[dict[tuple[Element, str], str]] = {}
+"""What was written of elements that have attributes only, as addresses do, by the element and its indentation."""
+
+
+def _bare(part: Element, indent: str) -> str:
+    text = BARE.get((part, indent))
+    if text is None:
+        text = _Writer(part, NO_TURNS, NOTHING).written(indent)
+        if len(text) < SHORT and len(BARE) < MOST_KNOWN:
+            BARE[part, indent] = text
+    return text
 
 
 def _element(tag: str, attributes: str, text: str | None, children: list[str], indent: str) -> str:
