@@ -11,11 +11,12 @@ from functools import cache
 from importlib import import_module
 from typing import Any, NamedTuple, Protocol, cast
 
+from aiovirt.drivers.qemu.devices.plugging import Step, steps
 from aiovirt.model.devices.controller import Controller
 from aiovirt.model.devices.device import Device
 from aiovirt.model.spec import DomainSpec
 
-__all__ = ["Context", "Kind", "arguments", "check", "filled", "needed"]
+__all__ = ["Context", "Kind", "arguments", "check", "filled", "needed", "plugging_steps"]
 
 
 class Context(NamedTuple):
@@ -86,3 +87,8 @@ def arguments(spec: DomainSpec) -> Iterator[str]:
     """The argv of all its devices; the controllers are first, for the others are plugged into them."""
     for kind, device, context in sorted(_with_context(spec), key=lambda each: not isinstance(each[1], Controller)):
         yield from kind.arguments(device, context)
+
+
+def plugging_steps(device: Device, context: Context) -> list[Step]:
+    """How the device, filled in, is plugged in while the guest runs; raises OperationInvalid where it cannot be."""
+    return list(steps(device, list(_kind_of(type(device)).arguments(device, context))))
