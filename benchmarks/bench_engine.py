@@ -6,6 +6,7 @@ What a client takes of the engine's memory is what that process grows by.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -28,12 +29,13 @@ from msgspec.structs import replace
 import aiovirt
 from aiovirt import Domain, Host
 from aiovirt.drivers.qemu.tinyguest import tiny_guest
-from aiovirt.events import DomainEvent, DomainLifecycle, MonitorHealth
+from aiovirt.events import DomainEvent, DomainLifecycle, Lifecycle, MonitorHealth
 from aiovirt.model.spec import VirtType
 from aiovirt.system.sockets import connect_now
 from aiovirt.wire.attach import VERSION, Frames, framed
 from aiovirt.wire.attach.messages import ENGINE_LIMIT, Hello, Welcome, decode_from_engine, encode
 from benchmarks.harness import ASYNC, SYNC, Bench, Figures, Lane, Stopwatch, main, run_on
+from benchmarks.qmp_contenders import Blocking
 from benchmarks.qmp_peers import raise_descriptor_limit
 
 __all__ = ["BENCH"]
@@ -43,6 +45,10 @@ LOCAL: Final = "local"
 ATTACHED: Final = "attached"
 OURS: Final = "aiovirt"
 RAW: Final = "raw sockets"
+WARMING: Final = 50
+"""Orders before those that are looked at."""
+NAP: Final = 0.002
+"""Seconds for which the guest runs."""
 IMPORT: Final = "import anyio, msgspec"
 GUESTS: Final = 200
 PATIENCE: Final = 300
@@ -148,6 +154,76 @@ def event(count: int, lane: Lane, quick: bool, _: str) -> Figures:  # noqa: FBT0
     return {"p50": found[49], "p99": found[98]}
 
 
+# -- an order --------------------------------------------------------------------------------
+
+
+def order(count: int, lane: Lane, quick: bool, _: str) -> Figures:  # noqa: FBT001 - a Case's measure
+    """From where ``suspend`` is called to where a subscriber has its event, beside a journal on disk; of raw QMP, from stop to STOP."""
+    many, delays = count // (QUICK if quick else 1), list[float]()
+
+    async def program() -> None:
+        async with connected(lane) as (host, domain), anyio.create_task_group() as tasks:
+            seen = anyio.Event()
+
+            async def listen(*, task_status: anyio.abc.TaskStatus[None]) -> None:
+                async with host.events.subscribe(DomainLifecycle, subject=domain) as events:
+                    task_status.started()
+                    async for news in events:
+                        if news.kind is Lifecycle.SUSPENDED:
+                            delays.append((time.perf_counter() - begun) * 1e6)
+                            seen.set()
+
+            await tasks.start(listen)
+            for number in range(WARMING + many):
+                await domain.resume()
+                await anyio.sleep(NAP)
+                if number == WARMING:
+                    delays.clear()
+                    gc.collect()
+                    gc.freeze()
+                seen, begun = anyio.Event(), time.perf_counter()
+                await domain.suspend()
+                await seen.wait()
+            tasks.cancel_scope.cancel()
+
+    if lane.contender == RAW:
+        delays += list(raw_orders(many))[WARMING:]
+    else:
+        run_on(lane.backend, program)
+    found = quantiles(delays, n=100)
+    return {"p50": found[49], "p99": found[98]}
+
+
+def raw_orders(many: int) -> Iterator[float]:
+    """The same guest, left to itself by its engine, and a blocking socket at its monitor."""
+
+    async def start(root: str) -> None:
+        async with aiovirt.connect("qemu:///session", **folders(root)) as host:
+            await guest(host, root)
+
+    with TemporaryDirectory(prefix="aiovirt-") as root:
+        anyio.run(start, root)
+        try:
+            (path,) = Path(root, "runtime/qemu").glob("*.monitor")
+            with Blocking(str(path)) as session:
+                for _ in range(WARMING + many):
+                    session.ask("cont")
+                    session.until("return")
+                    time.sleep(NAP)
+                    begun = time.perf_counter()
+                    session.ask("stop")
+                    session.until("event", "STOP")
+                    yield (time.perf_counter() - begun) * 1e6
+                    session.until("return")
+        finally:
+            end_all(root)
+
+
+def end_all(root: str) -> None:
+    for record in Path(root, "state/run").glob("*.json"):
+        os.kill(json.loads(record.read_bytes())["process"]["pid"], signal.SIGKILL)
+
+
 # -- clients that wait -------------------------------------------------------------------------
 
 
@@ -214,8 +290,7 @@ def left_running() -> Iterator[str]:
         try:
             yield root
         finally:
-            for record in Path(root, "state/run").glob("*.json"):
-                os.kill(json.loads(record.read_bytes())["process"]["pid"], signal.SIGKILL)
+            end_all(root)
 
 
 def adopt(lane: Lane, quick: bool, root: str) -> Figures:  # noqa: ARG001, FBT001 - a Case's measure
@@ -282,6 +357,7 @@ def ask_all(paths: list[str]) -> None:
 CASES: Final = {
     "a query-status": Case((LOCAL, ATTACHED), partial(call, 5000), CALL),
     "an event of QEMU": Case((LOCAL, ATTACHED), partial(event, 2000), DELAY),
+    "an order to its event": Case((LOCAL, RAW), partial(order, 1000), DELAY, alone=frozenset({RAW})),
     "500 idle clients": Case((OURS,), partial(room, 500), ROOM),
     "aiovirt list": Case((OURS, IMPORT), partial(command, 50), COMMAND, SYNC),
     "200 guests found again": Case((OURS, RAW), adopt, ADOPT, ASYNC, frozenset({RAW})),

@@ -156,6 +156,11 @@ class Blocking:
     def answer(self) -> object:
         return json.loads(self._lines.readline())["return"]
 
+    def until(self, member: str, value: object = None) -> None:
+        """Reads up to a message that has this member, with this value where that is given."""
+        while not (member in (said := json.loads(self._lines.readline())) and value in (None, said[member])):
+            pass
+
 
 @contextmanager
 def blocking_sessions(paths: Sequence[str]) -> Iterator[list[Blocking]]:

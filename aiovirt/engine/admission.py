@@ -10,15 +10,12 @@ from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
-import anyio
-
 from aiovirt.drivers.door import Driver
 from aiovirt.engine.entries import Entry
 from aiovirt.engine.records import Records
 from aiovirt.errors import AccessDenied, Error, OperationInvalid, OrderTimeout, Unsupported
 from aiovirt.events.feed import Events
-from aiovirt.events.reader import Subscription
-from aiovirt.events.types import DomainEvent, DomainLifecycle, DomainReboot
+from aiovirt.events.types import DomainEvent, DomainLifecycle, DomainReboot, Event
 from aiovirt.model.caller import Caller
 from aiovirt.model.orders import Destroy, Request
 from aiovirt.model.orders.rule import Rule, Turn
@@ -69,7 +66,8 @@ class Admission:
     async def _in_turn(self, entry: Entry, order: Any, by: Deadline) -> Any:  # noqa: ANN401 - its own answer
         rule: Rule = order.rule
         self._check_active(entry, rule)
-        async with self.turn(entry, order, by):
+        async with entry.turn(order, by):
+            await self._settle(entry, rule, by)
             if self._records.state_of(entry.uuid) in rule.already:
                 return None
             return await self.carry_out(entry, order, by)
@@ -78,28 +76,44 @@ class Admission:
     async def turn(self, entry: Entry, order: Request[Any], by: Deadline) -> AsyncIterator[None]:
         """Its turn: no order is under way whose outcome is not known, and the domain is in a state for this one."""
         async with entry.turn(order, by):
-            if self._records.state_of(entry.uuid).is_active:
-                await self._driver.settle(entry.uuid, by)
-            self._records.entries.check(entry)
-            self._check_state(entry, order.rule)
+            await self._settle(entry, order.rule, by)
             yield
 
+    async def _settle(self, entry: Entry, rule: Rule, by: Deadline) -> None:
+        if self._records.state_of(entry.uuid).is_active:
+            await self._driver.settle(entry.uuid, by)
+        self._records.entries.check(entry)
+        self._check_state(entry, rule)
+
     async def carry_out(self, entry: Entry, order: Request[R], by: Deadline) -> R:
-        """Gives the order to the driver and waits for the event by which it is done, armed before it is given.
+        """Gives the order to the driver and waits for the event by which it is done, from where the journal stood before.
 
         Raises OperationInvalid when the domain ended instead, OrderTimeout(sent=True) when nothing is heard in time.
         """
         rule = order.rule
         if not rule.done:
             return await self._driver.perform(order, entry, by)
-        async with self._events.subscribe(DomainEvent, subject=entry.subject) as events:
-            answer = await self._driver.perform(order, entry, by)
-            while (happened := _outcome(await _next(events, entry.subject, by))) not in rule.done:
-                if happened is Lifecycle.STOPPED:
-                    raise OperationInvalid("the domain ended first", subject=entry.subject)
+        before = self._records.bus.ring.head
+        answer = await self._driver.perform(order, entry, by)
+        if not any(_ends(event, entry, rule) for event in self._since(before)):
+            await self._await_end(entry, rule, before, by)
         if rule.asks_after:
             await self._ask_after(entry, order, by)
         return answer
+
+    def _since(self, position: int) -> list[Event]:
+        """What came behind it, as far as memory has it. Most often that is enough: QEMU says what it did before it answers."""
+        bus = self._records.bus
+        head, first = bus.head, position + 1
+        return bus.ring.span(first, head) if bus.ring.first <= first <= head else []
+
+    async def _await_end(self, entry: Entry, rule: Rule, position: int, by: Deadline) -> None:
+        with by.scope():
+            async with self._events.subscribe(DomainEvent, subject=entry.subject, after=self._records.bus.chain.cursor(position)) as events:
+                while not _ends(await events.receive(), entry, rule):
+                    pass
+            return
+        raise OrderTimeout("its outcome was not seen in time", sent=True, subject=entry.subject)
 
     async def _ask_after(self, entry: Entry, order: Request[Any], by: Deadline) -> None:
         try:
@@ -135,22 +149,16 @@ class Admission:
             raise OperationInvalid(_why_not(state, rule.states), subject=entry.subject)
 
 
-async def _next(events: Subscription[DomainEvent], subject: str, by: Deadline) -> DomainEvent:
-    """Most often it is there already: QEMU says what it did before it answers."""
-    try:
-        return events.receive_nowait()
-    except anyio.WouldBlock:
-        pass
-    with by.scope():
-        return await events.receive()
-    raise OrderTimeout("its outcome was not seen in time", sent=True, subject=subject)
-
-
-def _outcome(event: DomainEvent) -> object:
-    """The event, as a rule's ``done`` has it."""
-    if isinstance(event, DomainLifecycle):
-        return event.kind
-    return "reboot" if isinstance(event, DomainReboot) else None
+def _ends(event: Event, entry: Entry, rule: Rule) -> bool:
+    """Whether it is that by which an order about ``entry`` is done; raises OperationInvalid where the domain has ended instead."""
+    if not isinstance(event, DomainLifecycle | DomainReboot) or event.uuid != entry.uuid:
+        return False
+    happened = event.kind if isinstance(event, DomainLifecycle) else "reboot"
+    if happened in rule.done:
+        return True
+    if happened is Lifecycle.STOPPED:
+        raise OperationInvalid("the domain ended first", subject=entry.subject)
+    return False
 
 
 _RUNNING: Final = frozenset({DomainState.RUNNING})

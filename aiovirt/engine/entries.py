@@ -5,13 +5,12 @@ No I/O here. A name and a uuid belong to one domain; who wants one claims it bef
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+import os
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
 from typing import Any
 from uuid import UUID
-
-import anyio
 
 from aiovirt.drivers.door import Save
 from aiovirt.errors import DomainExists, NoSuchDomain, OrderTimeout
@@ -21,8 +20,12 @@ from aiovirt.model.orders import Destroy, Request, Turn
 from aiovirt.model.record import RunRecord
 from aiovirt.model.spec import DomainSpec
 from aiovirt.system.deadlines import Deadline
+from aiovirt.system.lock import Lock
 
-__all__ = ["Entries", "Entry"]
+__all__ = ["Doing", "Entries", "Entry"]
+
+Doing = tuple[Request[Any], str]
+"""An order, and its id."""
 
 
 class Entry:
@@ -31,6 +34,7 @@ class Entry:
     def __init__(self, uuid: UUID, name: str, *, config: DomainSpec | None = None, keep: Save | None = None) -> None:
         self._keep = keep
         self.uuid = uuid
+        self.subject = f"domain/{uuid}"  # in the event stream
         self.name = name
         self.config = config
         self.live: DomainSpec | None = None
@@ -41,16 +45,11 @@ class Entry:
         self.autostart = False  # it is started with the host
         self.is_absent = False  # what is learned of it happened while no engine was there
         self.is_held = False  # it was left running, and its process was found alive
-        self._change = anyio.Lock(fast_acquire=True)  # a change has it, a job once it begins
-        self._job = anyio.Lock(fast_acquire=True)  # a job has it, and each change that is not urgent
-        self._pending: tuple[Request[Any], str] | None = None
-        self._long: tuple[Request[Any], str] | None = None
+        self._change = Lock()  # a change has it, a job once it begins
+        self._job = Lock()  # a job has it, and each change that is not urgent
+        self._pending: Doing | None = None
+        self._long: Doing | None = None
         self._ending: tuple[Destroy, str] | None = None
-
-    @property
-    def subject(self) -> str:
-        """In the event stream: ``domain/<uuid>``."""
-        return f"domain/{self.uuid}"
 
     @property
     def is_persistent(self) -> bool:
@@ -80,34 +79,35 @@ class Entry:
         if self._keep is not None:
             await self._keep(run)
 
-    @asynccontextmanager
-    async def turn(self, request: Request[Any], by: Deadline) -> AsyncIterator[None]:
+    def turn(self, request: Request[Any], by: Deadline) -> AbstractAsyncContextManager[None]:
         """One changing order at a time, and one job; what is urgent goes on beside a job.
 
         Raises OrderTimeout(sent=False) when its turn does not come. The domain may be another one, or gone, by then: see
         :meth:`Entries.check`.
         """
-        doing, taken = (request, _order_id()), list[anyio.Lock]()
-        try:
-            for lock in (self._change,) if request.rule.urgent else (self._job, self._change):
-                try:
-                    lock.acquire_nowait()
-                except anyio.WouldBlock:
-                    await self._await_turn(lock, by)
-                taken.append(lock)
-            if request.rule.turn is Turn.JOB:
-                taken.pop().release()
-                self._long = doing
-            else:
-                self._pending = doing
-            yield
-        finally:
-            self._long = None if self._long is doing else self._long
-            self._pending = None if self._pending is doing else self._pending
-            for lock in taken:
-                lock.release()
+        return _Turn(self, request, by)
 
-    async def _await_turn(self, lock: anyio.Lock, by: Deadline) -> None:
+    async def begin(self, doing: Doing, taken: list[Lock], by: Deadline) -> None:
+        """Its turn has come when this returns; ``taken`` is what is to be given back, whatever happens."""
+        rule = doing[0].rule
+        for lock in (self._change,) if rule.urgent else (self._job, self._change):
+            if not lock.acquire_nowait():
+                await self._await_turn(lock, by)
+            taken.append(lock)
+        if rule.turn is Turn.JOB:
+            taken.pop().release()
+            self._long = doing
+        else:
+            self._pending = doing
+
+    def end(self, doing: Doing, taken: list[Lock]) -> None:
+        """It is over, or was never begun."""
+        self._long = None if self._long is doing else self._long
+        self._pending = None if self._pending is doing else self._pending
+        for lock in taken:
+            lock.release()
+
+    async def _await_turn(self, lock: Lock, by: Deadline) -> None:
         with by.scope():
             await lock.acquire()
             return
@@ -120,6 +120,28 @@ class Entry:
     def ended(self) -> None:
         """Its process is gone, or a destroy found none."""
         self._ending = None
+
+
+class _Turn:
+    """See :meth:`Entry.turn`."""
+
+    __slots__ = ("_by", "_doing", "_entry", "_taken")
+
+    def __init__(self, entry: Entry, request: Request[Any], by: Deadline) -> None:
+        self._entry = entry
+        self._doing: Doing = (request, _order_id())
+        self._taken: list[Lock] = []
+        self._by = by
+
+    async def __aenter__(self) -> None:
+        try:
+            await self._entry.begin(self._doing, self._taken, self._by)
+        except BaseException:
+            self._entry.end(self._doing, self._taken)
+            raise
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._entry.end(self._doing, self._taken)
 
 
 class Entries:
@@ -185,4 +207,4 @@ class Entries:
 
 
 def _order_id() -> str:
-    return f"order-{secrets.token_hex(8)}"
+    return f"order-{os.urandom(8).hex()}"

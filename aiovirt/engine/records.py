@@ -79,10 +79,10 @@ class Records:
 
     def note_run(self, entry: Entry) -> None:
         """The state of its run is kept, as it is now."""
-        view = self.bus.folded.domains.get(entry.uuid)
-        if entry.run is None or view is None or self._store is None:
+        last = self.bus.folded.domains.by_number.get(entry.uuid.int)
+        if entry.run is None or last is None or self._store is None:
             return
-        entry.run = replace(entry.run, state=view.state, reason=view.reason, persistent=view.persistent)
+        entry.run = replace(entry.run, state=last.state, reason=last.reason, persistent=last.persistent)
         self._store.note_run(entry.uuid, entry.run)
 
     def is_back(self, uuid: UUID) -> None:

@@ -155,7 +155,7 @@ class Store:
 
     def note_run(self, uuid: UUID, run: RunRecord | None) -> None:
         """``run`` is how it stands now (None: it has ended); :meth:`write_runs` puts it on disk soon."""
-        if str(uuid) not in self._unread_runs:
+        if not self._unread_runs or str(uuid) not in self._unread_runs:
             self._dirty[uuid] = run
             self._news.set()
 

@@ -16,7 +16,7 @@ from aiovirt.errors import Error, SystemFailure
 from aiovirt.system.log import Logger
 from aiovirt.system.to_thread import NoThreadError
 
-__all__ = ["FIRST_PAUSE", "SuppressLasting", "contained", "is_passing", "keep_on", "refusal", "refused_by_system", "tell", "words_of"]
+__all__ = ["FIRST_PAUSE", "Contained", "SuppressLasting", "is_passing", "keep_on", "refusal", "refused_by_system", "tell", "words_of"]
 
 FIRST_PAUSE: Final = 0.25
 LAST_PAUSE: Final = 30.0
@@ -78,18 +78,30 @@ async def keep_on(work: Callable[[Callable[[], None]], Awaitable[object]], log: 
         pause = min(2 * pause, LAST_PAUSE)
 
 
-@contextmanager
-def contained(log: Logger, event: str, failed: Callable[[Exception], object] | None = None, **keys: object) -> Iterator[None]:
+class Contained:
     """What serves one guest or one client, within a task group of all: what it raises is logged, and ends nobody else.
 
-    ``failed`` is called with it then. A cancellation goes on.
+    ``failed`` is called with it then. A cancellation goes on. There is one for each guest, as long as that runs: it is small.
     """
-    try:
-        yield
-    except Exception as error:  # noqa: BLE001 - whatever it is: that is what this is for
-        tell(log, event, error, **keys)
-        if failed is not None:
-            failed(error)
+
+    __slots__ = ("_domain", "_event", "_failed", "_log")
+
+    def __init__(self, log: Logger, event: str, failed: Callable[[Exception], object] | None = None, *, domain: str = "") -> None:
+        self._log = log
+        self._event = event
+        self._failed = failed
+        self._domain = domain
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
+        if not isinstance(error, Exception):
+            return False
+        tell(self._log, self._event, error, **({"domain": self._domain} if self._domain else {}))
+        if self._failed is not None:
+            self._failed(error)
+        return True
 
 
 def tell(log: Logger, event: str, error: Exception, **keys: object) -> None:

@@ -9,6 +9,7 @@ task that waits for the descriptor, and reschedules (:mod:`aiovirt.system.seam_t
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable
 from functools import cache
 from typing import Protocol
@@ -68,6 +69,9 @@ class Seam(Protocol):
         """The same for what somebody else says: for less still."""
         ...
 
+    async def readable(self, descriptor: int) -> None:
+        """Returns when there is something to read; for one task at a time, which ends before the descriptor is closed."""
+
     def attend(self, descriptor: int) -> Attention:
         """Attention for a descriptor that does not block."""
         ...
@@ -79,7 +83,11 @@ def here() -> Seam:
         loop = asyncio.get_running_loop()
     except RuntimeError:
         return _on_trio()
-    return _on_asyncio()(loop)
+    if _last.loop is not loop:
+        from aiovirt.system.seam_asyncio import AsyncioSeam
+
+        _last.loop, _last.seam = loop, AsyncioSeam(loop)
+    return _last.seam
 
 
 @cache
@@ -89,11 +97,14 @@ def _on_trio() -> Seam:
     return TrioSeam()
 
 
-@cache
-def _on_asyncio() -> Callable[[asyncio.AbstractEventLoop], Seam]:
-    from aiovirt.system.seam_asyncio import AsyncioSeam
+class _Last(threading.local):
+    """The loop that was last seen to run in a thread, and the seam to it: all that stands on it have the same."""
 
-    return AsyncioSeam
+    loop: asyncio.AbstractEventLoop | None = None
+    seam: Seam
+
+
+_last = _Last()
 
 
 def new_waker() -> Waker:

@@ -22,6 +22,14 @@ class AsyncioSeam:
     def new_waker(self) -> AsyncioWaker:
         return AsyncioWaker(self._loop)
 
+    async def readable(self, descriptor: int) -> None:
+        ready: asyncio.Future[None] = self._loop.create_future()
+        self._loop.add_reader(descriptor, _set, ready)
+        try:
+            await ready
+        finally:
+            self._loop.remove_reader(descriptor)
+
     def attend(self, descriptor: int) -> AsyncioAttention:
         polls_itself = isinstance(self._loop, asyncio.SelectorEventLoop)
         return (AsyncioAttention if polls_itself else LibuvAttention)(self._loop, descriptor)
@@ -108,6 +116,11 @@ class AsyncioAnswer:
     def result(self) -> None:
         if self._why is not None:
             raise self._why
+
+
+def _set(ready: asyncio.Future[None]) -> None:
+    if not ready.done():
+        ready.set_result(None)
 
 
 def _raise(error: BaseException) -> None:

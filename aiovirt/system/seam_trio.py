@@ -22,6 +22,9 @@ class TrioSeam:
 
     new_answer = new_waker
 
+    async def readable(self, descriptor: int) -> None:
+        await trio.lowlevel.wait_readable(descriptor)
+
     def attend(self, descriptor: int) -> TrioAttention:
         return TrioAttention(descriptor)
 

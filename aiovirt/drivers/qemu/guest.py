@@ -11,6 +11,7 @@ import signal
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
+from uuid import UUID
 
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
@@ -27,7 +28,7 @@ from aiovirt.model.lifecycle import Fact
 from aiovirt.model.record import RunRecord
 from aiovirt.model.spec import Action, DomainSpec
 from aiovirt.model.state import MonitorHealth
-from aiovirt.system.again import FIRST_PAUSE, contained, is_passing, keep_on, tell, words_of
+from aiovirt.system.again import FIRST_PAUSE, Contained, is_passing, keep_on, tell, words_of
 from aiovirt.system.carrier import Carrier
 from aiovirt.system.deadlines import Deadline, Deadlines
 from aiovirt.system.latch import Latch
@@ -84,16 +85,17 @@ class Guest:
         self._tasks: TaskGroup | None = None
         self.is_retried = False  # after a shortage, until it can be spoken to
         self._was_short = False
-        self.reconnect: Callable[[], Awaitable[None]] = checkpoint
-        """Opens its monitor; whoever found it knows how."""
+        self.reconnect: Callable[[UUID], Awaitable[None]] = _cannot
+        """Opens the monitor of this guest; whoever found it knows how."""
 
     # -- life ------------------------------------------------------------------------------
 
     async def watch(self, *, task_status: TaskStatus[None]) -> None:
         """Lives as long as the process, or until cancelled; cancelling harms no guest."""
-        with contained(logger, "a guest is not watched any more", self.give_up, domain=self.run.name):
+        with Contained(logger, "a guest is not watched any more", self.give_up, domain=self.run.name):
             try:
                 async with self.process, anyio.create_task_group() as self._tasks:
+                    self.process.tasks = self._tasks
                     task_status.started()
                     await self._until_exited()
                     self._tasks.cancel_scope.cancel()
@@ -199,7 +201,7 @@ class Guest:
     async def _try_once(self, works: Callable[[], None]) -> None:
         await self.tried.wait()
         self._was_short = False
-        await self.reconnect()
+        await self.reconnect(self.run.uuid)
         if self.is_unreached and self._was_short:
             raise ConnectionLost(f"the monitor of {self.run.name} is not connected")
         works()
@@ -210,12 +212,12 @@ class Guest:
         ear = _Ear(self)
         monitor = ear.monitor = Monitor(carrier, ear, self._deadlines, limit=self._reply_limit)
         self._quiet = Latch()
-        self._tasks.start_soon(self._listen, carrier, monitor)
+        self._tasks.start_soon(self._listen, carrier, monitor, name="monitor")
         return monitor
 
     async def _listen(self, carrier: Carrier, monitor: Monitor) -> None:
         quiet, why, failures = self._quiet, "", list[Exception]()
-        with contained(logger, "a guest could not be listened to", failures.append, domain=self.run.name):
+        with Contained(logger, "a guest could not be listened to", failures.append, domain=self.run.name):
             async with carrier:
                 why = await monitor.run()
         quiet.set()
@@ -452,6 +454,11 @@ class Guest:
             await self.exited.wait()
         if not self.exited.is_set:
             raise OrderTimeout(f"process {self.process.pid} of {self.run.name} does not end", sent=True)
+
+
+async def _cannot(_: UUID) -> None:
+    """Nobody has said how."""
+    await checkpoint()
 
 
 class _Ear(Listener):

@@ -10,7 +10,6 @@ import contextlib
 import os
 from collections.abc import AsyncIterator, Container, Sequence
 from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Final
 from uuid import UUID
@@ -165,9 +164,9 @@ class Guests:
     async def _hold(self, run: RunRecord, spec: DomainSpec, held: process.Process) -> Guest:
         together = Held(held, self._lock_path(run))
         guest = Guest(run, spec, together, self._sink, self._on_ended, deadlines=self._deadlines, reply_limit=self._reply_limit)
-        guest.reconnect = partial(self.reconnect, run.uuid)
+        guest.reconnect = self.reconnect
         self._guests[run.uuid.int] = guest
-        await self._tasks.start(guest.watch)
+        await self._tasks.start(guest.watch, name="guest")
         return guest
 
     async def _bring_up(self, guest: Guest, *, paused: bool, save: Save, by: Deadline) -> None:

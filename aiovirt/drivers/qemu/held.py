@@ -44,7 +44,8 @@ class Held:
         self._left: list[Process] = []
         self._last_signal: signal.Signals | None = None
         self._is_over = False  # QEMU has ended
-        self._tasks: TaskGroup | None = None
+        self.tasks: TaskGroup | None = None
+        """Where its tasks live, once it is waited for; they end with who waits."""
 
     @property
     def identity(self) -> ProcessId:
@@ -58,13 +59,10 @@ class Held:
 
     async def wait(self) -> ExitStatus:
         """Returns when the guest is over: QEMU has ended, and so has who ran it. One task at a time."""
-        status = ExitStatus()
-        async with anyio.create_task_group() as self._tasks:
-            status = await self._first.wait()
-            self._is_over = self._is_over or self._qemu is self._first
-            while await self._look_who_is_left():
-                await self._outlast()
-            self._tasks.cancel_scope.cancel()
+        status = await self._first.wait()
+        self._is_over = self._is_over or self._qemu is self._first
+        while await self._look_who_is_left():
+            await self._outlast()
         return status
 
     async def spoken_by(self, speaker: tuple[int, int] | None) -> None:
@@ -85,8 +83,8 @@ class Held:
         if qemu is None:
             raise ConnectionLost(f"process {pid} answered at the monitor, and has ended or is none of this guest's")
         self._qemu = qemu
-        if self._tasks is not None:
-            self._tasks.start_soon(self._end_after, qemu)
+        if self.tasks is not None:
+            self.tasks.start_soon(self._end_after, qemu)
 
     def send_signal(self, number: signal.Signals) -> None:
         """To QEMU; where that is not known, and SIGKILL always, to all. Who is found later gets it, too."""

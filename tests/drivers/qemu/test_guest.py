@@ -615,7 +615,7 @@ class Trouble:
             raise self._error
         self._publish(event)
 
-    async def reconnect(self) -> None:
+    async def reconnect(self, _: UUID) -> None:
         self.reopened.append(anyio.current_time() - self._begun)
         if len(self.reopened) <= self._in_vain:
             self._one.guest.give_up(OSError(24, "Too many open files"))
