@@ -1,13 +1,15 @@
 """How long a loop stands still while one QEMU says 200,000 things at once, each of which becomes an event on the bus.
 
 ``stall`` is the longest that anything else on the loop had to wait, beside a journal on disk. The peer is
-another process. What was there before is put out of the garbage collector's sight, as a daemon does once it
+another process. ``bare reader`` is a task on the same loop that reads 64 KiB at a time, as asyncio's streams do, and decodes each
+line with Python's ``json``. What was there before is put out of the garbage collector's sight, as a daemon does once it
 is up: a pass over all objects of a Python process takes longer than anything here.
 """
 
 from __future__ import annotations
 
 import gc
+import json
 import os
 import socket
 from collections.abc import Iterator
@@ -35,6 +37,8 @@ __all__ = ["BENCH"]
 CASE: Final = "200,000 events"
 EVENTS: Final = 200_000
 AT_ONCE: Final = 100
+BARE: Final = "bare reader"
+READ: Final = 64 * 1024
 NAP: Final = 0.001
 PATIENCE: Final = 30
 GUEST: Final = UUID(int=1)
@@ -95,23 +99,52 @@ async def listen(near: socket.socket, folder: str) -> Figures:
         gc.freeze()
         tasks.start_soon(Monitor(carrier, listener, deadlines).run)
         with Stopwatch() as watch, anyio.fail_after(PATIENCE):
-            while not listener.done.is_set():
-                before = perf_counter_ns()
-                await anyio.sleep(NAP)
-                late.append((perf_counter_ns() - before) / 1e6 - NAP * 1e3)
+            await nap_until(listener.done, late)
         tasks.cancel_scope.cancel()
     return watch.per(EVENTS, 1e6) | {"stall": max(late), "p99": quantiles(late, n=100)[98]}
 
 
+async def read_bare(near: socket.socket) -> Figures:
+    """The same of the least that reads all of it."""
+    late, done = list[float](), anyio.Event()
+    near.setblocking(False)
+
+    async def read() -> None:
+        left, rest = EVENTS, b""
+        near.send(b'{"execute":"qmp_capabilities","id":1}')
+        while left:
+            await anyio.wait_readable(near)
+            *lines, rest = (rest + near.recv(READ)).split(b"\n")
+            for line in lines:
+                left -= "event" in json.loads(line)
+        done.set()
+
+    async with anyio.create_task_group() as tasks:
+        gc.collect()
+        gc.freeze()
+        tasks.start_soon(read)
+        with Stopwatch() as watch, anyio.fail_after(PATIENCE):
+            await nap_until(done, late)
+    return watch.per(EVENTS, 1e6) | {"stall": max(late), "p99": quantiles(late, n=100)[98]}
+
+
+async def nap_until(done: anyio.Event, late: list[float]) -> None:
+    while not done.is_set():
+        before = perf_counter_ns()
+        await anyio.sleep(NAP)
+        late.append((perf_counter_ns() - before) / 1e6 - NAP * 1e3)
+
+
 def measure(lane: Lane, quick: bool, _: str) -> Figures:  # noqa: ARG001, FBT001 - a Bench's measure
     with talker() as near, TemporaryDirectory() as folder:
-        return run_on(lane.backend, partial(listen, near, folder))
+        program = partial(read_bare, near) if lane.contender == BARE else partial(listen, near, folder)
+        return run_on(lane.backend, program)
 
 
 BENCH: Final = Bench(
     name="bench_burst",
-    lanes=tuple(Lane(CASE, "aiovirt", backend) for backend in ASYNC),
-    baselines=(),
+    lanes=tuple(Lane(CASE, contender, backend) for contender in ("aiovirt", BARE) for backend in ASYNC),
+    baselines=(BARE,),
     units={"stall": "ms", "p99": "ms", "cpu": "us", "memory": "MiB"},
     measure=measure,
 )

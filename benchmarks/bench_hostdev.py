@@ -57,6 +57,7 @@ PATIENCE: Final = 20
 
 PYROUTE2: Final = "pyroute2"
 IDLE: Final = "idle loop"
+BARE_READER: Final = "bare reader"
 
 DELAY: Final = {"p99": "us", "p50": "us", "cpu": "us", "memory": "MiB"}
 COST: Final = {"cpu": "us", "wall": "us", "memory": "MiB"}
@@ -196,6 +197,26 @@ async def weather(opened: Opened, count: int) -> Figures:
     return watch.per(2 * count, 1e6) | lag | {"resynced": float(resynced), "grown": memory() - size}
 
 
+async def read_bare(count: int) -> Figures:
+    """What the storm does to a loop with the least that reads all of it: a task, a datagram at a time, walked over by hand."""
+    ticker, lines = Ticker(), list(the_storm(count))
+    settled()
+    size = memory()
+    with closing(listener()) as opened:
+        opened.setblocking(False)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ticker.run)
+            process = ip_batch(lines)
+            with anyio.fail_after(PATIENCE):
+                names: list[object] = []
+                while END not in names:
+                    await anyio.wait_readable(opened)
+                    names = [link.get("name") for link in walk(opened.recv(LARGEST)) if link is not None]
+            tasks.cancel_scope.cancel()
+        assert process.wait() == 0
+    return ticker.figures() | {"resynced": 0.0, "grown": memory() - size}
+
+
 async def idle(count: int) -> Figures:
     """What the machine itself does to a loop that has nothing else to do, while others make the same storm."""
     ticker, lines = Ticker(), list(the_storm(count))
@@ -230,6 +251,8 @@ def storm(lane: Lane, quick: bool) -> Figures:  # noqa: FBT001 - a Case's measur
 
     if lane.contender == IDLE:
         return run_on(lane.backend, partial(idle, count))
+    if lane.contender == BARE_READER:
+        return run_on(lane.backend, partial(read_bare, count))
     if lane.contender in OPENED:
         return run_on(lane.backend, program)
     lines, processes = list(the_storm(count)), list[subprocess.Popen[bytes]]()
@@ -325,7 +348,7 @@ def messages(links: int, times: int, lane: Lane, quick: bool) -> Figures:  # noq
 CASES: Final = {
     "an MTU is changed": Case((BARE, OURS, WATCH, NDB_NAME), partial(delay, "mtu", 1000, 0.002), DELAY),
     "a link is renamed": Case((BARE, OURS, WATCH, KERNELS, UDEVS, NDB_NAME, LIBVIRT), partial(delay, "name", 500, 0.01), DELAY),
-    "a storm of 20,000 changes": Case((IDLE, OURS, WATCH, SMALL), storm, LAG),
+    "a storm of 20,000 changes": Case((IDLE, BARE_READER, OURS, WATCH, SMALL), storm, LAG),
     "the cost of each in a storm": Case((BARE, OURS, WATCH, KERNELS), storm, COST),
     "2,000 links at first": Case((BARE, OURS, WATCH, UDEVS, NDB_NAME, LIBVIRT), partial(look, 2000), LOOK, udev=False),
     "a link message": Case((BARE, OURS, PYROUTE2), partial(messages, 50, 50), COST, udev=False, loops=False),
@@ -343,14 +366,14 @@ def measure(lane: Lane, quick: bool, _: str) -> Figures:  # noqa: FBT001 - a Ben
 def lanes() -> Iterator[Lane]:
     for name, case in CASES.items():
         for contender in case.contenders:
-            backends = ASYNC if case.loops and contender in {*OPENED, IDLE} else SYNC
+            backends = ASYNC if case.loops and contender in {*OPENED, IDLE, BARE_READER} else SYNC
             yield from (Lane(name, contender, backend) for backend in backends)
 
 
 BENCH: Final = Bench(
     name="bench_hostdev",
     lanes=tuple(lanes()),
-    baselines=(BARE, KERNELS, UDEVS, NDB_NAME, LIBVIRT, PYROUTE2),
+    baselines=(BARE, BARE_READER, KERNELS, UDEVS, NDB_NAME, LIBVIRT, PYROUTE2),
     units=COST,
     own_units={name: case.units for name, case in CASES.items()},
     measure=measure,

@@ -17,7 +17,7 @@ import gc
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from statistics import median
@@ -39,6 +39,7 @@ __all__ = [
     "aligned",
     "main",
     "ratios",
+    "rounds_of",
     "rows",
     "run_on",
     "run_rounds",
@@ -143,7 +144,7 @@ def _rows(bench: Bench, rounds: Sequence[Round], lane: Lane, metric: str) -> lis
     compared = [
         msgspec.structs.replace(row, ratio_to=name, ratio=median(ratios(rounds, lane, other, metric)))
         for name, other in partners.items()
-        if other and other in rounds[0]
+        if other and other in rounds[0] and all(figures[other][metric] for figures in rounds)
     ]
     return compared or [row]
 
@@ -221,11 +222,15 @@ def run_on(backend: str, program: Callable[[], Awaitable[T]]) -> T:
 
 def run_rounds(bench: Bench, lanes: Sequence[Lane], count: int, *, quick: bool) -> list[Round]:
     """Measures each lane once a round, every other round in the opposite order."""
+    return list(rounds_of(bench, lanes, count, quick=quick))
+
+
+def rounds_of(bench: Bench, lanes: Sequence[Lane], count: int, *, quick: bool) -> Generator[Round, None, None]:
+    """The same, round by round: no more are run than are asked for."""
     with ExitStack() as stages:
         places = {case: stages.enter_context(bench.stage_of(case)) for case in dict.fromkeys(lane.case for lane in lanes)}
-        return [
-            {lane: _in_own_process(bench, lane, places[lane.case], quick=quick) for lane in lanes[:: (1, -1)[n % 2]]} for n in range(count)
-        ]
+        for number in range(count):
+            yield {lane: _in_own_process(bench, lane, places[lane.case], quick=quick) for lane in lanes[:: (1, -1)[number % 2]]}
 
 
 def _in_own_process(bench: Bench, lane: Lane, place: str, *, quick: bool) -> Figures:

@@ -1,16 +1,23 @@
 """The project's numeric promises, held against a fresh measurement.
 
 ``promises.toml`` has them, each as a ratio to a contender; only what is counted, and not timed, may
-be promised as it is. Five quick rounds are run; a promise is broken when every one of them exceeds
-it, for a machine that does something else now and then does not do it five times out of five.
+be promised as it is. Up to five quick rounds are run; a promise is broken when every one of them exceeds
+it, for a machine that does something else now and then does not do it five times out of five. So one round
+within its bound says all of it: a case is measured again only while one of its promises was not kept yet.
+
+    python -m benchmarks.promises [--rounds N] [--bench BENCH]
+
+Each line is printed when it is known. With ``--rounds`` at least so many rounds are run, for their range.
 """
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import sys
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from statistics import median
 from typing import Annotated, Final
@@ -18,9 +25,9 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta, Struct
 
-from benchmarks.harness import Bench, Lane, Round, aligned, ratios, run_rounds
+from benchmarks.harness import Bench, Lane, Round, positive_number, ratios, rounds_of
 
-__all__ = ["Promise", "Verdict", "judged", "kept", "read_promises", "report"]
+__all__ = ["Promise", "Table", "Verdict", "judged", "kept", "read_promises", "settled"]
 
 FILE: Final = Path(__file__).with_name("promises.toml")
 ROUNDS: Final = 5
@@ -114,20 +121,39 @@ def _judged(bench: Bench, promise: Promise, other: Lane | None, rounds: Sequence
     )
 
 
-def report(verdicts: Sequence[Verdict]) -> list[str]:
-    """The table for people."""
-    heads = ["bench", "case", "contender", "backend", "ratio to", "metric", "value", "the other's", "at most", "found", "range", ""]
-    return aligned([heads, *map(_line, verdicts)], left=6)
+HEADS: Final = ("bench", "case", "contender", "backend", "ratio to", "metric", "value", "the other's", "at most", "found", "range", "")
+WIDTHS: Final = (11, 11, 8, 5, 11, 6)
+"""Of the columns with figures: wide enough for any."""
+LEFT: Final = 6
+"""Columns that begin at their left edge."""
+
+
+class Table:
+    """Lines for people, each by itself as it is known: how wide its words are follows from the promises."""
+
+    def __init__(self, promises: Sequence[Promise]) -> None:
+        lines = [HEADS[:LEFT], *((*_words(one), f"{one.metric} times") for one in promises)]
+        self._widths = (*(max(map(len, column)) for column in zip(*lines, strict=True)), *WIDTHS)
+
+    def heads(self) -> str:
+        return self._aligned(HEADS)
+
+    def line(self, verdict: Verdict) -> str:
+        return self._aligned(_line(verdict))
+
+    def _aligned(self, line: Sequence[str]) -> str:
+        columns = zip(line, self._widths, strict=True)
+        return "  ".join(text.ljust(w) if n < LEFT else text.rjust(w) for n, (text, w) in enumerate(columns)).rstrip()
+
+
+def _words(promise: Promise) -> tuple[str, ...]:
+    return promise.bench, promise.case, promise.contender, promise.backend, promise.ratio_to or ""
 
 
 def _line(verdict: Verdict) -> list[str]:
     promise, found = verdict.promise, verdict.found
     return [
-        promise.bench,
-        promise.case,
-        promise.contender,
-        promise.backend,
-        promise.ratio_to or "",
+        *_words(promise),
         f"{promise.metric} {verdict.unit}",
         f"{verdict.value:,.1f}",
         "" if verdict.other is None else f"{verdict.other:,.1f}",
@@ -146,20 +172,42 @@ def _benches() -> dict[str, Bench]:
     return {name: importlib.import_module(f"benchmarks.{name}").BENCH for name in names}
 
 
-def _tried(bench: Bench, promises: Sequence[Promise]) -> list[Verdict]:
+def settled(bench: Bench, promises: Sequence[Promise], rounds: Iterable[Round], least: int) -> list[Verdict]:
+    """What the rounds say, as many of them as are needed for that, and ``least``."""
+    seen: list[Round] = []
+    verdicts: list[Verdict] = []
+    for one in rounds:
+        seen.append(one)
+        verdicts = judged(bench, promises, seen)
+        if len(seen) >= least and all(kept(verdict.promise, verdict.found) for verdict in verdicts):
+            break
+    return verdicts
+
+
+def _tried(bench: Bench, promises: Sequence[Promise], least: int) -> list[Verdict]:
+    """Of promises of one case."""
     needed = {lane for promise in promises for lane in (promise.lane, _compared(bench, promise)) if lane}
     lanes = [lane for lane in bench.lanes if lane in needed]
-    return judged(bench, promises, run_rounds(bench, lanes, ROUNDS, quick=True))
+    with closing(rounds_of(bench, lanes, max(ROUNDS, least), quick=True)) as rounds:
+        return settled(bench, promises, rounds, least)
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Prints the table; returns 1 when a promise is broken."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.promises")
+    parser.add_argument("--rounds", type=positive_number, default=1, metavar="N", help="rounds at least (1)")
+    parser.add_argument("--bench", help="only this one's")
+    options = parser.parse_args(arguments)
     benches = _benches()
-    promises = read_promises(FILE.read_text(encoding="utf-8"), benches)
-    asked = {name: [promise for promise in promises if promise.bench == name] for name in benches}
-    verdicts = [verdict for name, mine in asked.items() if mine for verdict in _tried(benches[name], mine)]
-    print(*report(verdicts), sep="\n")
-    return int(not all(kept(verdict.promise, verdict.found) for verdict in verdicts))
+    promises = [one for one in read_promises(FILE.read_text(encoding="utf-8"), benches) if options.bench in {None, one.bench}]
+    table, broken = Table(promises), False
+    print(table.heads())
+    for name, case in dict.fromkeys((one.bench, one.case) for one in promises):
+        mine = [one for one in promises if (one.bench, one.case) == (name, case)]
+        for verdict in _tried(benches[name], mine, options.rounds):
+            print(table.line(verdict), flush=True)
+            broken = broken or not kept(verdict.promise, verdict.found)
+    return int(broken)
 
 
 if __name__ == "__main__":

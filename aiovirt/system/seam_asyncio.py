@@ -215,5 +215,5 @@ class LibuvAttention(AsyncioAttention):
 
     def _read(self, readable: Callable[[], object]) -> None:
         self._call(readable)
-        if self._runs and any(events & select.POLLERR for _, events in self._errors.poll(0)):
+        if self._runs and (seen := self._errors.poll(0)) and seen[0][1] & select.POLLERR:
             self._loop.call_soon(self._read, readable)

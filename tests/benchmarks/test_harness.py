@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from benchmarks.harness import Bench, Figures, Lane, Round, Row, Stopwatch, aligned, main, ratios, rows, run_on, run_rounds
-from benchmarks.promises import FILE, Promise, judged, kept, read_promises, report
+from benchmarks.promises import FILE, Promise, Table, judged, kept, read_promises, settled
 
 ROOT = Path(__file__).parents[2]
 
@@ -131,7 +131,7 @@ def test_a_verdict_has_each_rounds_ratio_and_both_figures() -> None:
 def test_what_is_promised_without_a_ratio_is_held_against_the_figures_themselves() -> None:
     (verdict,) = judged(BENCH, [promise(ratio_to=None)], ROUNDS)
     assert (verdict.found, verdict.value, verdict.other) == ([1.0, 8.0, 3.0], 3.0, None)
-    _, line = report([verdict])
+    line = Table([verdict.promise]).line(verdict)
     assert line.split()[-6:] == ["us", "3.0", "0.50", "3.00", "1.00-8.00", "BROKEN"]
 
 
@@ -144,9 +144,18 @@ def test_a_promise_takes_the_unit_of_its_case() -> None:
 
 @pytest.mark.parametrize(("at_most", "word"), [(0.3, "kept"), (0.2, "BROKEN")])
 def test_the_report_says_what_was_kept(at_most: float, word: str) -> None:
-    heads, line = report(judged(BENCH, [promise(at_most=at_most)], ROUNDS))
+    table = Table([promise(at_most=at_most)])
+    heads, line = table.heads(), table.line(*judged(BENCH, [promise(at_most=at_most)], ROUNDS))
+    assert heads.index("range") + len("range") == line.index("0.30-2.00") + len("0.30-2.00")
     assert heads.split()[:2] == ["bench", "case"]
     assert line.split()[-4:] == [f"{at_most:.2f}", "0.50", "0.30-2.00", word]
+
+
+@pytest.mark.parametrize(("at_most", "least", "needed"), [(0.5, 1, 1), (0.4, 1, 3), (0.1, 1, 3), (0.5, 2, 2)])
+def test_as_many_rounds_are_run_as_are_needed(at_most: float, least: int, needed: int) -> None:
+    """One that is kept says all; a promise that no round keeps takes all of them."""
+    (verdict,) = settled(BENCH, [promise(at_most=at_most)], iter(ROUNDS), least)
+    assert verdict.found == [0.5, 2.0, 0.3][:needed]
 
 
 def toml(**changes: object) -> str:
