@@ -23,7 +23,7 @@ from aiovirt.events.feed import Events
 from aiovirt.events.tail import Tail
 from aiovirt.events.types import DomainLifecycle
 from aiovirt.system import to_thread
-from aiovirt.system.again import Contained, keep_on
+from aiovirt.system.again import contained, keep_on
 from aiovirt.system.background import Background, shielded
 from aiovirt.system.carrier import Carrier
 from aiovirt.system.listener import Listener
@@ -125,7 +125,7 @@ class Holder:
         async with carrier:
             if self._parts:
                 return
-            with Contained(log, "a client could not be served"):
+            with contained(log, "a client could not be served"):
                 await self._serve_one(carrier)
 
     async def _serve_one(self, carrier: Carrier) -> None:

@@ -19,7 +19,7 @@ from aiovirt.model.record import RunRecord
 from aiovirt.model.spec import DomainSpec
 from aiovirt.model.state import Detail, DomainState, Lifecycle, MonitorHealth, Reason
 from aiovirt.model.view import DomainView
-from aiovirt.system.again import Contained, is_passing, keep_on
+from aiovirt.system.again import contained, is_passing, keep_on
 from aiovirt.system.log import get_logger
 
 __all__ = ["Recovery"]
@@ -132,7 +132,7 @@ class Recovery:
 
     async def go_on(self, run: RunRecord) -> None:
         """A guest that was left running goes on; one that lived for its connection alone ends."""
-        with Contained(log, "a guest that was found could not be taken on", domain=run.name):
+        with contained(log, "a guest that was found could not be taken on", domain=run.name):
             if run.autodestroy:
                 await self._admission.destroy_owned(run.uuid)
             else:

@@ -15,7 +15,7 @@ from aiovirt.errors import Error
 from aiovirt.model import orders
 from aiovirt.model.caller import ENGINE
 from aiovirt.system import to_thread
-from aiovirt.system.again import Contained, keep_on
+from aiovirt.system.again import contained, keep_on
 from aiovirt.system.inotify import IN_CLOSE_WRITE, IN_DELETE, IN_MOVED_FROM, IN_MOVED_TO, FolderWatch
 from aiovirt.system.log import get_logger
 
@@ -46,7 +46,7 @@ async def _start(engine: LocalEngine, entry: Entry, limit: anyio.CapacityLimiter
     async with limit:
         if engine.records.state_of(entry.uuid).is_active:
             return
-        with Contained(log, "a domain could not be started with the host", domain=entry.name):
+        with contained(log, "a domain could not be started with the host", domain=entry.name):
             await engine.call(orders.Start(uuid=entry.uuid), ENGINE)
 
 

@@ -16,7 +16,7 @@ from aiovirt.errors import Error, SystemFailure
 from aiovirt.system.log import Logger
 from aiovirt.system.to_thread import NoThreadError
 
-__all__ = ["FIRST_PAUSE", "Contained", "SuppressLasting", "is_passing", "keep_on", "refusal", "refused_by_system", "tell", "words_of"]
+__all__ = ["FIRST_PAUSE", "SuppressLasting", "contained", "is_passing", "keep_on", "refusal", "refused_by_system", "tell", "words_of"]
 
 FIRST_PAUSE: Final = 0.25
 LAST_PAUSE: Final = 30.0
@@ -78,7 +78,7 @@ async def keep_on(work: Callable[[Callable[[], None]], Awaitable[object]], log: 
         pause = min(2 * pause, LAST_PAUSE)
 
 
-class Contained:
+class contained:  # noqa: N801 - used as a function: with contained(…)
     """What serves one guest or one client, within a task group of all: what it raises is logged, and ends nobody else.
 
     ``failed`` is called with it then. A cancellation goes on. There is one for each guest, as long as that runs: it is small.

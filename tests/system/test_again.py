@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from aiovirt.errors import OperationInvalid, SystemFailure
-from aiovirt.system.again import Contained, is_passing, keep_on, refused_by_system
+from aiovirt.system.again import contained, is_passing, keep_on, refused_by_system
 from aiovirt.system.log import get_logger
 from aiovirt.system.to_thread import NoThreadError
 from tests.blocking import BlockingCalls
@@ -70,7 +70,7 @@ async def test_what_is_no_refusal_of_the_system_is_told_with_its_traceback(
 ) -> None:
     with caplog.at_level(logging.INFO):
         await attempts(1, error)
-        with Contained(log, "a guest", domain="web"):
+        with contained(log, "a guest", domain="web"):
             fail(error)
     lost, _, guest = caplog.messages
     assert all("Traceback" in text and type(error).__name__ in text for text in (lost, guest))
@@ -82,14 +82,14 @@ async def test_a_cancellation_ends_it() -> None:
     with anyio.move_on_after(100) as scope:
         await attempts(1000, NO_ROOM)
     assert scope.cancelled_caught
-    with anyio.move_on_after(1) as scope, Contained(log, "a guest"):
+    with anyio.move_on_after(1) as scope, contained(log, "a guest"):
         await anyio.sleep_forever()
     assert scope.cancelled_caught
 
 
 async def test_who_is_told_of_what_was_contained_has_the_error() -> None:
     told: list[Exception] = []
-    with Contained(log, "a guest", told.append):
+    with contained(log, "a guest", told.append):
         fail(NO_ROOM)
     assert told == [NO_ROOM]
 

@@ -28,7 +28,7 @@ from aiovirt.model.lifecycle import Fact
 from aiovirt.model.record import RunRecord
 from aiovirt.model.spec import Action, DomainSpec
 from aiovirt.model.state import MonitorHealth
-from aiovirt.system.again import FIRST_PAUSE, Contained, is_passing, keep_on, tell, words_of
+from aiovirt.system.again import FIRST_PAUSE, contained, is_passing, keep_on, tell, words_of
 from aiovirt.system.carrier import Carrier
 from aiovirt.system.deadlines import Deadline, Deadlines
 from aiovirt.system.latch import Latch
@@ -92,7 +92,7 @@ class Guest:
 
     async def watch(self, *, task_status: TaskStatus[None]) -> None:
         """Lives as long as the process, or until cancelled; cancelling harms no guest."""
-        with Contained(logger, "a guest is not watched any more", self.give_up, domain=self.run.name):
+        with contained(logger, "a guest is not watched any more", self.give_up, domain=self.run.name):
             try:
                 async with self.process, anyio.create_task_group() as self._tasks:
                     self.process.tasks = self._tasks
@@ -217,7 +217,7 @@ class Guest:
 
     async def _listen(self, carrier: Carrier, monitor: Monitor) -> None:
         quiet, why, failures = self._quiet, "", list[Exception]()
-        with Contained(logger, "a guest could not be listened to", failures.append, domain=self.run.name):
+        with contained(logger, "a guest could not be listened to", failures.append, domain=self.run.name):
             async with carrier:
                 why = await monitor.run()
         quiet.set()
