@@ -11,17 +11,19 @@ from contextlib import AsyncExitStack
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
 
+from aiovirt.drivers.scheme import DriverFolders, LocalScheme, Surroundings
 from aiovirt.engine.forked import take_away
 from aiovirt.engine.host import Host
 from aiovirt.engine.paths import Claim, Folders, PathLike, Role, find_folders
+from aiovirt.engine.schemes import is_loaded
 from aiovirt.engine.seam import Engine
 from aiovirt.engine.successors import Reconnection
-from aiovirt.engine.uri import Address, find_address
+from aiovirt.engine.uri import VARIABLES, Address, find_address, scheme_name
 from aiovirt.errors import AccessDenied, SystemFailure, Unsupported
 from aiovirt.events.bus import Bus
 from aiovirt.events.types import HostStarted, JournalDegraded
@@ -95,21 +97,23 @@ class Connection:
         not_for_children(self, Connection._forked)
 
     async def __aenter__(self) -> Host:
-        address = find_address(self._uri, os.environ, is_root=_is_root())
+        address = await _find_address(self._uri)
         with refused_by_system(f"{address.uri} cannot be opened"):
             return await self._open(address)
         raise AssertionError("what is refused is raised")  # pragma: no cover
 
     async def _open(self, address: Address) -> Host:
+        scheme = address.scheme
+        assert isinstance(scheme, LocalScheme)
         async with AsyncExitStack() as stack:
-            if address.driver == "test":
-                host = Host(await _open_test(address, stack))
-            else:
+            if scheme.keeps:
                 folders = find_folders(address, os.environ, self._given)
-                engine = await self._open_qemu(address, folders, stack)
+                engine = await self._open_kept(address, scheme, folders, stack)
                 reconnection = Reconnection(partial(_reconnect, engine.uri, folders))
                 stack.callback(reconnection.end)
                 host = Host(engine, reconnection)
+            else:
+                host = Host(await _open_unkept(address, scheme, stack))
             self._host, self._stack = host, stack.pop_all()
         return host
 
@@ -122,11 +126,11 @@ class Connection:
         if self._host is not None:
             take_away(self._host)
 
-    async def _open_qemu(self, address: Address, folders: Folders, stack: AsyncExitStack) -> Engine:
+    async def _open_kept(self, address: Address, scheme: LocalScheme, folders: Folders, stack: AsyncExitStack) -> Engine:
         if sys.platform != "linux":
             raise Unsupported(f"{address.uri} needs Linux; test:///default runs anywhere")
         if address.path == "/system" and not _is_root():
-            raise AccessDenied("qemu:///system is for root; qemu:///session is yours")
+            raise AccessDenied(f"{address.driver}:///system is for root; {address.driver}:///session is yours")
         from aiovirt.engine.finding import find_engine
 
         found = await find_engine(address, folders, stack, self._role, self._claim)
@@ -136,7 +140,7 @@ class Connection:
         from aiovirt.engine.place import keep_place
         from aiovirt.system.listener import Listener
 
-        engine = await _hold(address, folders, stack)
+        engine = await _hold(address, scheme, folders, stack)
         listen = partial(Listener, str(folders.socket), backlog=BACKLOG)
         self.holder = await stack.enter_async_context(Holder(engine, folders.place, self._listen or listen))
         background = await stack.enter_async_context(Background())
@@ -146,8 +150,8 @@ class Connection:
 
 async def free(uri: str | None) -> None:
     """Asks whoever holds the host to leave it, and returns when it is free. Raises HostHeld where it stays."""
-    address = find_address(uri, os.environ, is_root=_is_root())
-    if address.driver == "test":
+    address = await _find_address(uri)
+    if not (isinstance(address.scheme, LocalScheme) and address.scheme.keeps):
         return
     from aiovirt.engine.finding import find_engine
 
@@ -161,28 +165,26 @@ def _reconnect(uri: str, folders: Folders, *, start_engine: bool) -> Connection:
     return Connection(uri, places, Role.ATTACHED if start_engine else Role.NEXT)
 
 
-async def _open_test(address: Address, stack: AsyncExitStack) -> LocalEngine:
-    from aiovirt.drivers.test.devices import TestDevices
-    from aiovirt.drivers.test.driver import TestDriver, first_domain
-    from aiovirt.engine.local import LocalEngine
-    from aiovirt.engine.records import Records
-    from aiovirt.engine.sink import EngineSink
+async def _find_address(uri: str | None) -> Address:
+    """As :func:`aiovirt.engine.uri.find_address`; in a thread, where files have to be read for it."""
+    find = partial(find_address, uri, os.environ, is_root=_is_root())
+    given = uri or next(filter(None, map(os.environ.get, VARIABLES)), "qemu:")
+    return find() if is_loaded(scheme_name(given)) else await to_thread.run_sync(find)
 
-    bus = Bus(host=uuid4(), new_waker=new_waker)
-    records = Records(bus, None)
-    sink = EngineSink(records)
+
+async def _open_unkept(address: Address, scheme: LocalScheme, stack: AsyncExitStack) -> LocalEngine:
+    from aiovirt.engine.unkept import make_engine, new_bus
+
+    bus = new_bus()
     tasks = await _enter(stack, bus)
-    engine = LocalEngine(address.uri, records, sink=sink, driver=TestDriver(sink), devices=TestDevices(bus.publish), store=None)
+    engine = await make_engine(address.uri, scheme, bus, tasks)
     stack.push_async_callback(_end_owned, engine)
-    bus.publish(HostStarted(uri=engine.uri, boot_id=await to_thread.run_sync(boot_id)))
-    engine.recovery.seed(first_domain())
     await tasks.start(_watch_devices, engine)
     return engine
 
 
-async def _hold(address: Address, folders: Folders, stack: AsyncExitStack) -> LocalEngine:
+async def _hold(address: Address, scheme: LocalScheme, folders: Folders, stack: AsyncExitStack) -> LocalEngine:
     """The engine, in this process."""
-    from aiovirt.drivers.qemu.driver import QemuDriver
     from aiovirt.engine import upkeep
     from aiovirt.engine.local import LocalEngine
     from aiovirt.engine.opening import open_journal
@@ -210,11 +212,9 @@ async def _hold(address: Address, folders: Folders, stack: AsyncExitStack) -> Lo
     tasks.start_soon(watch_clock, bus, journal)
     records = Records(bus, store)
     sink = EngineSink(records)
-    driver = QemuDriver(sink, tasks, run_dir=folders.sockets, log_dir=folders.logs, lock_dir=folders.guests)
-    await driver.open()
-    tasks.start_soon(driver.bound_logs)
-    tasks.start_soon(driver.watch_monitors)
-    engine = LocalEngine(address.uri, records, sink=sink, driver=driver, devices=_devices(bus, opened, boot, netns), store=store)
+    driver = await scheme.driver(Surroundings(sink, tasks, DriverFolders(folders.sockets, folders.logs, folders.guests)))
+    devices = scheme.devices(bus.publish) if scheme.devices else _devices(bus, opened, boot, netns)
+    engine = LocalEngine(address.uri, records, sink=sink, driver=driver, devices=devices, store=store)
     stack.push_async_callback(_end_owned, engine)
     _tell_start(bus, opened)
     recovery = engine.recovery

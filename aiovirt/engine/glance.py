@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import Final
 
+from aiovirt.drivers.scheme import LocalScheme
 from aiovirt.engine.paths import Folders, find_folders
 from aiovirt.engine.uri import Address, find_address
 from aiovirt.errors import HostHeld, ProtocolError, SystemFailure
@@ -26,7 +27,7 @@ def glance(uri: str | None, environment: Mapping[str, str], *, patience: float =
     The holder has ``patience`` seconds for its answer, and above 0.
     """
     address = _address(uri, environment)
-    if address.path not in {"/session", "/system"}:
+    if not _is_shared(address):
         return None
     folders = find_folders(address, environment, {})
     try:
@@ -48,7 +49,7 @@ def glance(uri: str | None, environment: Mapping[str, str], *, patience: float =
 def unanswered(uri: str | None, environment: Mapping[str, str], seconds: float) -> str:
     """Why nobody has answered for ``seconds``, as far as that can be seen, and what to do. Blocks for a moment."""
     address = _address(uri, environment)
-    if address.path not in {"/session", "/system"}:
+    if not _is_shared(address):
         return f"{address.uri} was not there within {seconds:g} s"
     from aiovirt.system.files import FileLock
 
@@ -74,6 +75,11 @@ def silent(uri: str, pid: int | None, folders: Folders, seconds: float) -> str:
         f"the engine of {uri}, process {pid}, does not answer within {seconds:g} s: see {folders.engine_log}; "
         f"kill {pid} ends it, and its guests run on for the next one"
     )
+
+
+def _is_shared(address: Address) -> bool:
+    """Whether other processes may hold it."""
+    return isinstance(address.scheme, LocalScheme) and address.scheme.keeps and address.path != "/embed"
 
 
 def _address(uri: str | None, environment: Mapping[str, str]) -> Address:

@@ -10,6 +10,7 @@ from typing import TypeVar, TypeVarTuple
 
 import anyio
 
+from aiovirt.drivers.scheme import LocalScheme, Machine
 from aiovirt.engine.uri import parse_uri
 from aiovirt.errors import InvalidArgument, OrderTimeout, Unsupported
 from aiovirt.model.node import Hypervisor, NodeCPUStats, NodeInfo, NodeMemoryStats
@@ -23,10 +24,8 @@ Ts = TypeVarTuple("Ts")
 
 async def info(uri: str, timeout: float) -> NodeInfo:
     """virNodeGetInfo. Raises SystemFailure."""
-    if _is_test(uri):
-        from aiovirt.drivers.test.node import INFO
-
-        return INFO
+    if (machine := _machine(uri)) is not None:
+        return machine.info
     from aiovirt.system.node import read_node_info
 
     return await _read(timeout, read_node_info)
@@ -35,12 +34,10 @@ async def info(uri: str, timeout: float) -> NodeInfo:
 async def cpu_stats(uri: str, cpu: int | None, timeout: float) -> NodeCPUStats:
     """virNodeGetCPUStats. Raises InvalidArgument where there is no such CPU, SystemFailure."""
     _check(cpu)
-    if _is_test(uri):
-        from aiovirt.drivers.test.node import CPU_STATS, INFO
-
-        if cpu is not None and cpu >= INFO.cpus:
+    if (machine := _machine(uri)) is not None:
+        if cpu is not None and cpu >= machine.info.cpus:
             raise InvalidArgument(f"there is no CPU {cpu} that is online")
-        return CPU_STATS
+        return machine.cpu_stats
     from aiovirt.system.node import read_cpu_stats
 
     return await _read(timeout, read_cpu_stats, cpu)
@@ -49,8 +46,8 @@ async def cpu_stats(uri: str, cpu: int | None, timeout: float) -> NodeCPUStats:
 async def memory_stats(uri: str, cell: int | None, timeout: float) -> NodeMemoryStats:
     """virNodeGetMemoryStats. Raises Unsupported for ``test:///default``, InvalidArgument for no such cell, SystemFailure."""
     _check(cell)
-    if _is_test(uri):
-        raise Unsupported("the machine of test:///default has no memory statistics")
+    if _machine(uri) is not None:
+        raise Unsupported(f"the machine of {uri} has no memory statistics")
     from aiovirt.system.node import read_memory_stats
 
     return await _read(timeout, read_memory_stats, cell)
@@ -58,13 +55,7 @@ async def memory_stats(uri: str, cell: int | None, timeout: float) -> NodeMemory
 
 async def hypervisor(uri: str, timeout: float) -> Hypervisor:
     """virConnectGetType and virConnectGetVersion. Raises SystemFailure where no emulator is installed."""
-    if _is_test(uri):
-        from aiovirt.drivers.test.node import HYPERVISOR
-
-        return HYPERVISOR
-    from aiovirt.drivers.qemu.emulator import hypervisor
-
-    return await _read(timeout, hypervisor)
+    return await _read(timeout, _scheme(uri).hypervisor)
 
 
 async def hostname(timeout: float) -> str:
@@ -88,5 +79,13 @@ def _check(number: int | None) -> None:
         raise InvalidArgument(f"{number} is not the number of a CPU or a NUMA cell")
 
 
-def _is_test(uri: str) -> bool:
-    return parse_uri(uri).driver == "test"
+def _scheme(uri: str) -> LocalScheme:
+    scheme = parse_uri(uri).scheme
+    assert isinstance(scheme, LocalScheme)
+    return scheme
+
+
+def _machine(uri: str) -> Machine | None:
+    """The one that is made up, where it is not this one."""
+    make = _scheme(uri).machine
+    return make() if make else None

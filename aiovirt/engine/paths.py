@@ -44,16 +44,18 @@ class Folders(Struct, frozen=True):
     """``config`` has the definitions, ``state`` run records and logs, ``runtime`` sockets and the lock.
 
     ``guests`` has a lock for each uuid that runs: all engines of one user share it, wherever their other folders are.
+    Where the others are not moved, those of each driver but QEMU are inside of QEMU's.
     """
 
     config: Path
     state: Path
     runtime: Path
     guests: Path
+    driver: str = "qemu"
 
     @property
     def definitions(self) -> Path:
-        return self.config / "qemu"
+        return self.config / self.driver
 
     @property
     def autostarts(self) -> Path:
@@ -98,7 +100,7 @@ class Folders(Struct, frozen=True):
 
     @property
     def sockets(self) -> Path:
-        return self.runtime / "qemu"
+        return self.runtime / self.driver
 
     @property
     def socket(self) -> Path:
@@ -108,7 +110,7 @@ class Folders(Struct, frozen=True):
     @property
     def place(self) -> tuple[str, str]:
         """What tells an engine's host from another one's: (config, state)."""
-        return _text(self.config), _text(self.state)
+        return _text(self.config if self.driver == "qemu" else self.definitions), _text(self.state)
 
     @property
     def locks(self) -> tuple[Path, ...]:
@@ -141,12 +143,17 @@ def find_folders(address: Address, environment: Mapping[str, str], given: Mappin
             places[which] = Path(moved)
         if not places[which].is_absolute() or "\0" in os.fspath(places[which]):
             raise InvalidArgument(f"the {which} folder must be an absolute path, not {os.fspath(places[which])!r}")
-    return Folders(**places, guests=_guests(environment))
+    return Folders(**places, guests=_guests(environment), driver=address.driver)
 
 
 def _places(address: Address, environment: Mapping[str, str]) -> dict[str, Path]:
     if address.root is not None:
         return {which: address.root / which for which in _SYSTEM}
+    usual = _usual(address, environment)
+    return usual if address.driver == "qemu" else {which: place / address.driver for which, place in usual.items()}
+
+
+def _usual(address: Address, environment: Mapping[str, str]) -> dict[str, Path]:
     if address.path == "/system":
         return {which: Path(place) for which, place in _SYSTEM.items()}
     home = Path(environment.get("HOME") or "/")

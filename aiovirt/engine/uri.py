@@ -1,4 +1,4 @@
-"""Connection URIs: ``driver[+transport]://[host]/path[?parameters]`` (https://libvirt.org/uri.html). Pure."""
+"""Connection URIs: ``driver[+transport]://[host]/path[?parameters]`` (https://libvirt.org/uri.html)."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ from urllib.parse import parse_qs, urlsplit
 
 from msgspec import Struct
 
+from aiovirt.drivers.scheme import Scheme
+from aiovirt.engine.schemes import OWN, find_scheme, installed
 from aiovirt.errors import InvalidArgument, NoConnect, Unsupported
 
-__all__ = ["Address", "find_address", "parse_uri"]
+__all__ = ["VARIABLES", "Address", "find_address", "parse_uri", "scheme_name"]
 
-_VARIABLES: Final = ("AIOVIRT_DEFAULT_URI", "LIBVIRT_DEFAULT_URI")
+VARIABLES: Final = ("AIOVIRT_DEFAULT_URI", "LIBVIRT_DEFAULT_URI")
+"""Of the environment, each before the next: the URI where none is given."""
 
-_PATHS: Final = {"qemu": ("/session", "/system", "/embed"), "test": ("/default",)}
+_THERE_ARE: Final = "qemu:///session, qemu:///system and test:///default"
 _LIBVIRTS: Final = frozenset(
     {"bhyve", "ch", "esx", "hyperv", "lxc", "openvz", "remote", "vbox", "vmwareplayer", "vmwarews", "vpx", "vz", "xen"}
 )
@@ -28,29 +31,42 @@ class Address(Struct, frozen=True):
     uri: str
     driver: str
     path: str
+    scheme: Scheme
     root: Path | None = None
 
 
 def parse_uri(uri: str) -> Address:
-    """Raises NoConnect for a driver that does not exist, Unsupported for a transport, InvalidArgument for the rest."""
+    """Raises NoConnect for a driver that does not exist or cannot be loaded, Unsupported for a transport, InvalidArgument for the rest.
+
+    Reads the folders of installed packages, once, where the driver is not one of our own.
+    """
     try:
         parts = urlsplit(uri)
     except ValueError as error:
         raise InvalidArgument(f"{uri!r} is not a URI: {error}") from error
     driver, plus, transport = parts.scheme.partition("+")
-    if driver in _LIBVIRTS:
-        raise Unsupported(
-            f"{uri!r}: libvirt's {driver} is not supported yet; there are qemu:///session, qemu:///system and test:///default"
-        )
-    if driver not in _PATHS:
-        raise NoConnect(f"no connection driver available for {uri!r}; there are qemu:///session, qemu:///system and test:///default")
+    scheme = find_scheme(driver) if driver else None
+    if scheme is None:
+        raise _unknown(uri, driver)
     if plus and transport not in _TRANSPORTS:
         raise NoConnect(f"{uri!r}: there is no transport {transport!r}")
     if plus or parts.netloc:
         raise Unsupported(f"{uri!r}: connections to another server are not supported yet")
-    if parts.path not in _PATHS[driver]:
-        raise NoConnect(f"{uri!r}: {driver} has the paths {', '.join(_PATHS[driver])}, not {parts.path or '(none)'!r}")
-    return Address(uri, driver, parts.path, _root(uri, parts.path, parts.query))
+    if parts.path not in scheme.paths:
+        raise NoConnect(f"{uri!r}: {driver} has the paths {', '.join(scheme.paths)}, not {parts.path or '(none)'!r}")
+    return Address(uri, driver, parts.path, scheme, _root(uri, parts.path, parts.query))
+
+
+def scheme_name(uri: str) -> str:
+    """The name of its scheme, as far as there is one."""
+    return uri.partition(":")[0].partition("+")[0].lower()
+
+
+def _unknown(uri: str, driver: str) -> NoConnect | Unsupported:
+    more = "".join(f", {name}:///" for name in installed() if name not in OWN) if driver else ""
+    if driver in _LIBVIRTS:
+        return Unsupported(f"{uri!r}: libvirt's {driver} is not supported yet; there are {_THERE_ARE}{more}")
+    return NoConnect(f"no connection driver available for {uri!r}; there are {_THERE_ARE}{more}")
 
 
 def _root(uri: str, path: str, query: str) -> Path | None:
@@ -74,7 +90,7 @@ def find_address(uri: str | None, environment: Mapping[str, str], *, is_root: bo
     """
     if uri:
         return parse_uri(uri)
-    for name in _VARIABLES:
+    for name in VARIABLES:
         if given := environment.get(name):
             try:
                 return parse_uri(given)

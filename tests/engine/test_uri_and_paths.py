@@ -101,3 +101,15 @@ def test_what_the_uri_says_wins_over_the_environment() -> None:
     found = find_folders(address, environment, {})
     assert [str(found.config), str(found.state), str(found.runtime)] == ["/srv/lab/config", "/srv/lab/state", "/srv/lab/runtime"]
     assert str(find_folders(address, environment, {"state": "/given"}).state) == "/given"
+
+
+def test_the_folders_of_another_driver_are_its_own() -> None:
+    """Also where both are moved to the same place: neither attaches to the other's engine."""
+    qemu = parse_uri("qemu:///session")
+    other = Address("xl:///session", "xl", "/session", qemu.scheme)
+    home = {"HOME": "/home/me"}
+    found = find_folders(other, home, {})
+    assert (str(found.config), str(found.definitions)) == ("/home/me/.config/aiovirt/xl", "/home/me/.config/aiovirt/xl/xl")
+    assert not set(found.locks) & set(find_folders(qemu, home, {}).locks)
+    moved = {"config": "/c", "state": "/s", "runtime": "/r"}
+    assert find_folders(other, home, moved).place != find_folders(qemu, home, moved).place
