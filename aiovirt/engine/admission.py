@@ -70,7 +70,22 @@ class Admission:
             await self._settle(entry, rule, by)
             if self._records.state_of(entry.uuid) in rule.already:
                 return None
-            return await self.carry_out(entry, order, by)
+            if rule.reboots is None:
+                return await self.carry_out(entry, order, by)
+            async with self._rebooting(entry, reboots=rule.reboots):
+                return await self.carry_out(entry, order, by)
+
+    @asynccontextmanager
+    async def _rebooting(self, entry: Entry, *, reboots: bool) -> AsyncIterator[None]:
+        """Its next power-off is a reboot from here on, or is none; as it was before where the block's order was not carried out."""
+        before = entry.reboot
+        await entry.will_reboot(entry.cause if reboots else None)
+        try:
+            yield
+        except Error as error:
+            if not getattr(error, "sent", False) and self._records.state_of(entry.uuid).is_active:
+                await entry.will_reboot(before)
+            raise
 
     @asynccontextmanager
     async def turn(self, entry: Entry, order: Request[Any], by: Deadline) -> AsyncIterator[None]:

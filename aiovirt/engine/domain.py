@@ -36,7 +36,7 @@ T = TypeVar("T")
 class Domain:
     """A domain of a host: ``host.domain("web")``.
 
-        await domain.start()                       # orders: start, suspend, resume, shutdown, reset, destroy, undefine
+        await domain.start()                       # orders: start, suspend, resume, shutdown, reboot, reset, destroy, undefine
         domain.name, domain.state, domain.status   # what is read: no I/O, as fresh as the events
         await domain.wait_for_state("shut off", timeout=60)
         async with domain.expect("domain.reboot", timeout=10) as seen:
@@ -141,6 +141,13 @@ class Domain:
     async def shutdown(self, *, timeout: float = DEFAULT_TIMEOUT) -> None:
         """Presses its power button, and returns: the guest decides. ``wait_for_state(SHUTOFF)`` waits for it."""
         await self._call(orders.Shutdown(uuid=self._uuid, timeout=timeout))
+
+    async def reboot(self, *, timeout: float = DEFAULT_TIMEOUT) -> None:
+        """Presses its power button, and returns. Once the guest has powered off it is reset and runs on, or what its ``on_reboot`` says.
+
+        A guest that does not heed the button runs on, and its next power-off is the reboot, unless shutdown or reset comes first.
+        """
+        await self._call(orders.Reboot(uuid=self._uuid, timeout=timeout))
 
     async def reset(self, *, timeout: float = DEFAULT_TIMEOUT) -> None:
         """Resets its machine, as the reset button does."""

@@ -12,6 +12,8 @@ from types import TracebackType
 from typing import Any
 from uuid import UUID
 
+from msgspec.structs import replace
+
 from aiovirt.drivers.door import Save
 from aiovirt.errors import DomainExists, NoSuchDomain, OrderTimeout
 from aiovirt.model.fact import Fact
@@ -45,6 +47,7 @@ class Entry:
         self.autostart = False  # it is started with the host
         self.is_absent = False  # what is learned of it happened while no engine was there
         self.is_held = False  # it was left running, and its process was found alive
+        self.reboot: str | None = None  # the order by which its next power-off is a reboot
         self._change = Lock()  # a change has it, a job once it begins
         self._job = Lock()  # a job has it, and each change that is not urgent
         self._pending: Doing | None = None
@@ -70,6 +73,8 @@ class Entry:
 
     def cause_of(self, fact: Fact) -> str | None:
         """The id of the order whose doing this is, or None."""
+        if fact is Fact.GUEST_POWEROFF and self.reboot is not None and self._ending is None:
+            return self.reboot
         under_way = (self._ending, self._pending, self._long)
         return next((each[1] for each in under_way if each is not None and belongs(fact, each[0])), None)
 
@@ -78,6 +83,13 @@ class Entry:
         self.run = run
         if self._keep is not None:
             await self._keep(run)
+
+    async def will_reboot(self, cause: str | None) -> None:
+        """Its next power-off is the reboot that the order ``cause`` asks for, or with None is none; kept before this returns."""
+        if self.reboot != cause:
+            self.reboot = cause
+            if self.run is not None:
+                await self.save(replace(self.run, reboot=cause))
 
     def turn(self, request: Request[Any], by: Deadline) -> AbstractAsyncContextManager[None]:
         """One changing order at a time, and one job; what is urgent goes on beside a job.

@@ -66,6 +66,7 @@ class Records:
         """Nothing runs of it any more."""
         entry.live, entry.live_xml, entry.run, entry.id = None, None, None, None
         entry.is_absent = entry.is_held = False
+        entry.reboot = None
         entry.ended()
         self.forget_unless_wanted(entry)
         if self._store:
@@ -82,7 +83,7 @@ class Records:
         last = self.bus.folded.domains.by_number.get(entry.uuid.int)
         if entry.run is None or last is None or self._store is None:
             return
-        entry.run = replace(entry.run, state=last.state, reason=last.reason, persistent=last.persistent)
+        entry.run = replace(entry.run, state=last.state, reason=last.reason, persistent=last.persistent, reboot=entry.reboot)
         self._store.note_run(entry.uuid, entry.run)
 
     def is_back(self, uuid: UUID) -> None:

@@ -77,6 +77,7 @@ class Recovery:
         """A guest that was left running; it is not heard until the driver speaks with it again."""
         entry = self._records.entries.find(run.uuid) or self._records.entries.new(run.uuid, run.name)
         entry.live, entry.run, entry.id, entry.is_absent = spec, run, run.id, True
+        entry.reboot = run.reboot
         self._records.has_had(run.id)
         view = self._bus.folded.domains.get(run.uuid)
         if view and view.is_active and view.id != run.id:

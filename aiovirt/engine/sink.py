@@ -36,6 +36,7 @@ class EngineSink:
             self._records.publish_step(entry, moved, source_time, cause)
         if fact is Fact.RESET:
             self.publish(DomainReboot(uuid=uuid, name=entry.name, by_guest=by_guest, source_time=source_time, cause=cause))
+            entry.reboot = None
         if fact is Fact.EXITED:
             self._records.ended(entry)
         else:

@@ -32,7 +32,7 @@ class RunRecord(Struct, frozen=True, kw_only=True):
 
     It is on disk before the guest's process starts, then with ``process`` as soon as that is
     known, then with each state. ``xml`` is the definition it runs with, ``monitor`` the path of its
-    monitor's socket.
+    monitor's socket, ``reboot`` the id of the order by which its next power-off is a reboot.
     """
 
     version: int = RECORD_VERSION
@@ -46,6 +46,7 @@ class RunRecord(Struct, frozen=True, kw_only=True):
     process: ProcessId | None = None
     state: DomainState = DomainState.SHUTOFF
     reason: Reason = Reason.UNKNOWN
+    reboot: str | None = None
 
     def __post_init__(self) -> None:
         if self.monitor and (

@@ -59,6 +59,11 @@ EVENTS: Final[dict[str, tuple[list[str], list[str], DomainState]]] = {
         ["started booted", "shutdown finished after guest request", "stopped shutdown"],
         DomainState.SHUTOFF,
     ),
+    "reboot": (
+        ["start", "wait_up", "reboot"],
+        ["started booted", "shutdown finished after guest request", "reboot by the host", "resumed unpaused"],
+        DomainState.RUNNING,
+    ),
     "destroy": (["start", "destroy"], ["started booted", "stopped destroyed"], DomainState.SHUTOFF),
     "destroy paused": (["start_paused", "destroy"], ["started booted", "suspended paused", "stopped destroyed"], DomainState.SHUTOFF),
     "start again": (["start", "destroy", "start"], ["started booted", "stopped destroyed", "started booted"], DomainState.RUNNING),
@@ -69,11 +74,13 @@ REFUSED: Final[tuple[tuple[tuple[str, ...], str], ...]] = (
     ((), "suspend"),
     ((), "resume"),
     ((), "shutdown"),
+    ((), "reboot"),
     ((), "reset"),
     ((), "destroy"),
     (("start",), "start"),
     (("start",), "resume"),
     (("start_paused",), "shutdown"),
+    (("start_paused",), "reboot"),
 )
 """What is ordered, in turn; the order that does not fit the state then."""
 
@@ -130,6 +137,7 @@ _SCENARIOS: Final[dict[type[Request[Any]], _Scenario]] = {
     orders.Suspend: _Scenario(lambda _, domain: orders.Suspend(uuid=domain.uuid), ("start",), DomainState.PAUSED),
     orders.Resume: _Scenario(lambda _, domain: orders.Resume(uuid=domain.uuid), ("start_paused",), DomainState.RUNNING),
     orders.Shutdown: _Scenario(lambda _, domain: orders.Shutdown(uuid=domain.uuid), ("start", "wait_up")),
+    orders.Reboot: _Scenario(lambda _, domain: orders.Reboot(uuid=domain.uuid), ("start", "wait_up")),
     orders.Reset: _Scenario(lambda _, domain: orders.Reset(uuid=domain.uuid), ("start",), DomainState.RUNNING),
     orders.Destroy: _Scenario(lambda _, domain: orders.Destroy(uuid=domain.uuid), ("start",), DomainState.SHUTOFF),
     orders.AskQMP: _Scenario(

@@ -23,6 +23,7 @@ LIBVIRT: dict[str, tuple[str, int, str, tuple[str, ...]] | None] = {
     "Destroy": ("remote", 234, "domain_destroy_flags", ("domain:stop",)),
     "Enumerate": None,
     "ReadPhysPortId": None,
+    "Reboot": ("remote", 27, "domain_reboot", ("domain:init_control",)),
     "Refresh": None,
     "Reset": ("remote", 245, "domain_reset", ("domain:reset",)),
     "Resume": ("remote", 28, "domain_resume", ("domain:suspend",)),

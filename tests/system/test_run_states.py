@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -28,19 +30,35 @@ pytestmark = pytest.mark.anyio
 OFF = bytes.fromhex("BA 04 06 B8 00 20 EF")  # mov dx, 0x604; mov ax, 0x2000; out dx, ax
 SLEEP = bytes.fromhex("BA 04 06 B8 00 24 EF")  # sleep type 1 is S3
 PANIC = bytes.fromhex("BA 05 05 B0 01 90 EE")  # mov dx, 0x505; mov al, 1; nop; out dx, al: pvpanic
+WAIT = bytes.fromhex("E9 75 01 90 90 90 90")  # jmp 0x7da0, where what follows is put
+WAITING = bytes.fromhex("BA FD 03 EC A8 01 74 FB") + OFF + bytes.fromhex("F4 EB FD")  # off once COM1 says something (LSR, data ready)
 REBOOT = bytes.fromhex("BA F9 0C B0 06 90 EE")  # mov dx, 0xcf9; mov al, 6; nop; out dx, al: a hard reset
+
+
+def pressing(press: bytes) -> bytes:
+    changed = image().replace(OFF, press)
+    assert not any(changed[0x1A0 : 0x1A0 + len(WAITING)])
+    return changed[:0x1A0] + WAITING + changed[0x1A0 + len(WAITING) :]
+
 
 Boots = Callable[[], Awaitable[None]]
 
 
 @asynccontextmanager
-async def booting(place: Place, press: bytes = OFF, **changes: Action | str) -> AsyncIterator[tuple[DomainSpec, Boots]]:
-    """The spec of a guest that does ``press`` when its power button is pressed, and what waits for its next boot."""
+async def booting(
+    place: Place, press: bytes = OFF, *, com1: list[anyio.abc.ByteStream] | None = None, **changes: Action | str
+) -> AsyncIterator[tuple[DomainSpec, Boots]]:
+    """The spec of a guest that does ``press`` when its power button is pressed, and what waits for its next boot.
+
+    ``com1`` is given the other end of its serial port.
+    """
     path = place.folder / "tiny.com1"
     send, receive = anyio.create_memory_object_stream[None](100)
 
-    async def listen(stream: anyio.abc.ByteReceiveStream) -> None:
+    async def listen(stream: anyio.abc.ByteStream) -> None:
         said = b""
+        if com1 is not None:
+            com1[:] = [stream]
         async with stream:
             async for part in stream:
                 *boots, said = (said + part).split(UP)
@@ -48,14 +66,26 @@ async def booting(place: Place, press: bytes = OFF, **changes: Action | str) -> 
                     send.send_nowait(None)
 
     with send, receive:
-        async with await anyio.create_unix_listener(path) as com1, anyio.create_task_group() as tasks:
-            tasks.start_soon(com1.serve, listen)
+        async with await anyio.create_unix_listener(path) as port, anyio.create_task_group() as tasks:
+            tasks.start_soon(port.serve, listen)
             with anyio.fail_after(PATIENCE):
-                port = Serial(type=Chardev.UNIX, path=str(path), listen=False)
-                spec = place.spec("tiny", ports=(port,), **changes)
-                Path(spec.disks[0].source).write_bytes(image().replace(OFF, press))
+                serial = Serial(type=Chardev.UNIX, path=str(path), listen=False)
+                spec = place.spec("tiny", ports=(serial,), **changes)
+                Path(spec.disks[0].source).write_bytes(pressing(press))
                 yield spec, receive.receive
             tasks.cancel_scope.cancel()
+
+
+def run_state_of(place: Place) -> object:
+    """As QEMU has it while no engine is there."""
+    (path,) = Path(place.folder / "engine/runtime/qemu").glob("*.monitor")
+    with socket.socket(socket.AF_UNIX) as client, client.makefile("rw") as said:
+        client.settimeout(PATIENCE)
+        client.connect(str(path))
+        for command in ("qmp_capabilities", "query-status"):
+            said.write(json.dumps({"execute": command}))
+            said.flush()
+        return next(answer["return"]["status"] for answer in map(json.loads, said) if answer.get("return"))
 
 
 def panicking(place: Place) -> str:
@@ -181,6 +211,62 @@ async def test_one_reboot_by_the_guest_is_one_reboot(host: Host, place: Place) -
             await domain.shutdown()
         await boots()
         assert (await reboots(host, domain, after))[0] == [True]
+
+
+async def test_a_reboot_presses_the_power_button_and_boots_again(host: Host, place: Place) -> None:
+    async with booting(place) as (spec, boots), host.run(spec) as domain:
+        for _ in range(2):
+            await boots()
+            async with host.events.subscribe(DomainLifecycle, DomainReboot, subject=domain) as events:
+                await domain.reboot()
+                told = [await events.receive() for _ in range(3)]
+            assert [" ".join(event.describe()[1:]) for event in told] == [
+                "shutdown finished after guest request",
+                "reboot by the host",
+                "resumed unpaused",
+            ]
+            assert told[0].cause is not None
+        await boots()
+        await pressed(domain, Lifecycle.STOPPED)
+
+
+async def test_a_reboot_does_what_on_reboot_says(host: Host, place: Place) -> None:
+    async with booting(place, on_reboot=Action.DESTROY, on_poweroff=Action.PRESERVE) as (spec, boots), host.run(spec) as domain:
+        await boots()
+        async with domain.expect(DomainLifecycle, where=lambda event: event.kind is Lifecycle.STOPPED):
+            await domain.reboot()
+
+
+async def test_a_shutdown_takes_back_a_reboot_that_has_not_come(host: Host, place: Place) -> None:
+    com1: list[anyio.abc.ByteStream] = []
+    async with booting(place, WAIT, com1=com1) as (spec, boots), host.run(spec) as domain:
+        await boots()
+        await domain.reboot()
+        await domain.shutdown()
+        async with domain.expect(DomainLifecycle, where=lambda event: event.kind is Lifecycle.STOPPED):
+            await com1[0].send(b"!")
+
+
+async def test_a_reboot_that_an_engine_was_asked_for_comes_under_the_next_one(place: Place) -> None:
+    """The guest powers off while no engine is there."""
+    com1: list[anyio.abc.ByteStream] = []
+    async with booting(place, WAIT, com1=com1) as (spec, boots):
+        async with aiovirt.connect(place.uri) as host:
+            domain = await host.define(spec)
+            await domain.start()
+            await boots()
+            await domain.reboot()
+        await com1[0].send(b"!")
+        with anyio.fail_after(PATIENCE):
+            while run_state_of(place) != "shutdown":
+                await anyio.sleep(0.01)
+        async with aiovirt.connect(place.uri) as host:
+            await boots()
+            domain = host.domain("tiny")
+            await domain.wait_for_state(DomainState.RUNNING)
+            await domain.shutdown()
+            await com1[0].send(b"!")
+            await domain.wait_for_state(DomainState.SHUTOFF)
 
 
 async def test_only_what_runs_is_shut_down(host: Host, place: Place) -> None:

@@ -52,6 +52,7 @@ REQUESTS: list[Request[Any]] = [
     orders.Suspend(uuid=ONE),
     orders.Resume(uuid=ONE),
     orders.Shutdown(uuid=ONE),
+    orders.Reboot(uuid=ONE),
     orders.Reset(uuid=ONE),
     orders.Destroy(uuid=ONE),
     orders.AskXML(uuid=ONE, inactive=True),

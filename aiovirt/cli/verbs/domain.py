@@ -92,6 +92,15 @@ async def resume(host: Host, args: Namespace, out: Output) -> None:
     tell(out, domain, "resumed", f"Domain '{domain.name}' resumed")
 
 
+@verb("reboot", "press a domain's power button; once it has powered off, it boots again", DOMAIN)
+async def reboot(host: Host, args: Namespace, out: Output) -> None:
+    from aiovirt.cli.domains import find, tell, timeout_of
+
+    domain = find(host, args.domain)
+    await domain.reboot(timeout=timeout_of(args))
+    tell(out, domain, "being rebooted", f"Domain '{domain.name}' is being rebooted")
+
+
 @verb("reset", "press a domain's reset button", DOMAIN)
 async def reset(host: Host, args: Namespace, out: Output) -> None:
     from aiovirt.cli.domains import find, tell, timeout_of

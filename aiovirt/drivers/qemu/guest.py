@@ -78,6 +78,7 @@ class Guest:
         self._is_looking = self._may_differ = False  # at its machine
         self._may_sleep = False  # suspended to memory, whatever has stopped it since
         self._is_restarted = False  # by us: what it is between reset and cont is nobody's news
+        self.reboots = run.reboot is not None  # its next power-off is a reboot
         self._resets = Resets()
         self._balloon = Balloon(spec.memory)
         self._quiet = Latch()  # the monitor has nothing more to say
@@ -261,6 +262,7 @@ class Guest:
         match news.fact:
             case Fact.RESET:
                 if self._resets.is_new(time, by_guest=news.by_guest):
+                    self.reboots = False
                     self.report(news, source_time=time)
                 if self.tried.is_set and not self._is_restarted:
                     self.ask_how_it_is(monitor)
@@ -381,7 +383,8 @@ class Guest:
     def _follow_policy(self, news: Heard) -> None:
         """on_poweroff, on_reboot and on_crash: what is done once the guest has come to its end."""
         policies = {Fact.GUEST_POWEROFF: self._spec.on_poweroff, Fact.PANICKED: self._spec.on_crash}
-        wanted = self._spec.on_reboot if news.rebooting else policies.get(news.fact)
+        rebooting = news.rebooting or (self.reboots and news.fact is Fact.GUEST_POWEROFF)
+        wanted = self._spec.on_reboot if rebooting else policies.get(news.fact)
         if wanted is Action.DESTROY:
             self.process.send_signal(signal.SIGTERM)
         elif wanted is Action.RESTART and self._tasks is not None and not self._is_restarted:

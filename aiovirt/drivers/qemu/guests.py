@@ -289,6 +289,12 @@ class Guests:
         monitor = self.guest(uuid).ready_monitor or await (await self.reached(uuid, by)).usable_monitor(by)
         await order(monitor, by=by)
 
+    async def press_power(self, domain: Target, by: Deadline) -> None:
+        """``system_powerdown``; what is done once the guest has powered off is in the record of its run."""
+        guest = await self._reached(domain.uuid, by)
+        guest.reboots = domain.run is not None and domain.run.reboot is not None
+        await guest.execute(commands.system_powerdown, by)
+
     async def destroy(self, uuid: UUID, by: Deadline) -> None:
         """Ends the process, politely first; it needs no monitor."""
         guest = self.guest(uuid)

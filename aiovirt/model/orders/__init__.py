@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from aiovirt.model.orders.definition import AskAutostart, AskXML, Define, SetAutostart, Undefine
 from aiovirt.model.orders.devices import AskDetails, Enumerate, ReadPhysPortId, Refresh
-from aiovirt.model.orders.life import Create, Destroy, Reset, Resume, Shutdown, Start, Suspend
+from aiovirt.model.orders.life import Create, Destroy, Reboot, Reset, Resume, Shutdown, Start, Suspend
 from aiovirt.model.orders.monitor import AskLog, AskQMP
 from aiovirt.model.orders.rule import DEFAULT_TIMEOUT, REQUESTS, DomainOrder, Request, Rule, Turn
 
@@ -30,6 +30,7 @@ __all__ = [
     "DomainOrder",
     "Enumerate",
     "ReadPhysPortId",
+    "Reboot",
     "Refresh",
     "Request",
     "Reset",

@@ -8,7 +8,7 @@ from aiovirt.model.fact import Fact
 from aiovirt.model.orders.rule import ACTIVE, DomainOrder, Procedure, Request, Rule, Turn, order
 from aiovirt.model.state import DomainState, Lifecycle
 
-__all__ = ["Create", "Destroy", "Reset", "Resume", "Shutdown", "Start", "Suspend"]
+__all__ = ["Create", "Destroy", "Reboot", "Reset", "Resume", "Shutdown", "Start", "Suspend"]
 
 _BOOT = frozenset({Fact.LAUNCHED, Fact.RESUMED})
 
@@ -90,10 +90,26 @@ class Resume(DomainOrder, frozen=True, kw_only=True, tag=True):
         procedure=Procedure(258),
         states=frozenset({DomainState.RUNNING}),
         leads_to=frozenset({Fact.GUEST_POWEROFF, Fact.HOST_POWEROFF}),
+        reboots=False,
     )
 )
 class Shutdown(DomainOrder, frozen=True, kw_only=True, tag=True):
     """Press its power button. It is done when that is pressed: what follows is the guest's decision."""
+
+
+@order(
+    Rule(
+        verb="reboot",
+        turn=Turn.CHANGE,
+        permissions=("domain:init_control",),
+        procedure=Procedure(27),
+        states=frozenset({DomainState.RUNNING}),
+        leads_to=frozenset({Fact.GUEST_POWEROFF, Fact.HOST_POWEROFF}),
+        reboots=True,
+    )
+)
+class Reboot(DomainOrder, frozen=True, kw_only=True, tag=True):
+    """Press its power button; once the guest has powered off, ``on_reboot`` is done. It is done when that button is pressed."""
 
 
 @order(
@@ -107,6 +123,7 @@ class Shutdown(DomainOrder, frozen=True, kw_only=True, tag=True):
         leads_to=frozenset({Fact.RESET, Fact.PRELAUNCH, Fact.HOST_POWEROFF, Fact.EXITED}),
         done=frozenset({"reboot", Lifecycle.STOPPED}),
         asks_after=True,
+        reboots=False,
     )
 )
 class Reset(DomainOrder, frozen=True, kw_only=True, tag=True):

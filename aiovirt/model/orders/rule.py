@@ -49,7 +49,8 @@ class Rule(Struct, frozen=True, kw_only=True):
     ``object:permission``; all are needed. ``states`` are those of the domain in which it is allowed, None where that does not matter; in
     those of ``already`` there is nothing left to do. ``leads_to`` is what is its doing when a driver reports it, and ``done``
     the events of the domain any of which ends it (``reboot`` is a DomainReboot); without them it is done when the driver says
-    so. With ``asks_after`` the hypervisor was asked how the domain is before it is done. ``urgent`` orders wait for no job. What is done
+    so. With ``asks_after`` the hypervisor was asked how the domain is before it is done. ``reboots`` is whether the guest's next
+    power-off is a reboot from then on, None for an order that changes nothing of that. ``urgent`` orders wait for no job. What is done
     ``by_engine`` is the same whatever the driver, which has no part in it.
     """
 
@@ -62,6 +63,7 @@ class Rule(Struct, frozen=True, kw_only=True):
     leads_to: frozenset[Fact] = frozenset()
     done: frozenset[Lifecycle | Literal["reboot"]] = frozenset()
     asks_after: bool = False
+    reboots: bool | None = None
     urgent: bool = False
     by_engine: bool = False
 

@@ -8,10 +8,10 @@ from aiovirt.drivers.door import Target
 from aiovirt.drivers.handlers import Handlers
 from aiovirt.drivers.qemu import commands
 from aiovirt.drivers.qemu.guests import Guests
-from aiovirt.model.orders import Create, Destroy, Reset, Resume, Shutdown, Start, Suspend
+from aiovirt.model.orders import Create, Destroy, Reboot, Reset, Resume, Shutdown, Start, Suspend
 from aiovirt.system.deadlines import Deadline
 
-__all__ = ["create", "destroy", "handles", "reset", "resume", "shutdown", "start", "suspend"]
+__all__ = ["create", "destroy", "handles", "reboot", "reset", "resume", "shutdown", "start", "suspend"]
 
 handles = Handlers[Guests]()
 
@@ -44,7 +44,13 @@ async def resume(guests: Guests, domain: Target, _: Resume, by: Deadline) -> Non
 @handles(Shutdown)
 async def shutdown(guests: Guests, domain: Target, _: Shutdown, by: Deadline) -> None:
     """QMP ``system_powerdown``: the ACPI power button."""
-    await guests.execute(domain.uuid, commands.system_powerdown, by)
+    await guests.press_power(domain, by)
+
+
+@handles(Reboot)
+async def reboot(guests: Guests, domain: Target, _: Reboot, by: Deadline) -> None:
+    """QMP ``system_powerdown``, too; a guest that has powered off is reset and goes on."""
+    await guests.press_power(domain, by)
 
 
 @handles(Reset)

@@ -10,10 +10,10 @@ from aiovirt.drivers.door import Target
 from aiovirt.drivers.handlers import Handlers
 from aiovirt.drivers.test.guests import Guests
 from aiovirt.model.fact import Fact
-from aiovirt.model.orders import Create, Destroy, Reset, Resume, Shutdown, Start, Suspend
+from aiovirt.model.orders import Create, Destroy, Reboot, Reset, Resume, Shutdown, Start, Suspend
 from aiovirt.system.deadlines import Deadline
 
-__all__ = ["create", "destroy", "handles", "reset", "resume", "shutdown", "start", "suspend"]
+__all__ = ["create", "destroy", "handles", "reboot", "reset", "resume", "shutdown", "start", "suspend"]
 
 handles = Handlers[Guests]()
 
@@ -51,6 +51,14 @@ async def shutdown(guests: Guests, domain: Target, _: Shutdown, by: Deadline) ->
     await guests.answer(domain.uuid, by)
     guests.report(domain.uuid, Fact.GUEST_POWEROFF, by_guest=True)
     guests.end(domain.uuid)
+
+
+@handles(Reboot)
+async def reboot(guests: Guests, domain: Target, _: Reboot, by: Deadline) -> None:
+    """The guest obeys at once: it powers off, and is reset."""
+    await guests.answer(domain.uuid, by)
+    for fact in (Fact.GUEST_POWEROFF, Fact.RESET, Fact.RESUMED):
+        guests.report(domain.uuid, fact, by_guest=fact is Fact.GUEST_POWEROFF)
 
 
 @handles(Reset)
