@@ -41,7 +41,7 @@ class Records:
 
     def state_of(self, uuid: UUID) -> DomainState:
         """The state as the journal has it; SHUTOFF for a domain that is only about to be."""
-        last = self.bus.folded.domains.by_number.get(uuid.int)
+        last = self.bus.folded.domains.last(uuid)
         return last.state if last else DomainState.SHUTOFF
 
     def publish_step(self, entry: Entry, moved: Step, source_time: int | None = None, cause: str | None = None) -> None:
@@ -80,7 +80,7 @@ class Records:
 
     def note_run(self, entry: Entry) -> None:
         """The state of its run is kept, as it is now."""
-        last = self.bus.folded.domains.by_number.get(entry.uuid.int)
+        last = self.bus.folded.domains.last(entry.uuid)
         if entry.run is None or last is None or self._store is None:
             return
         entry.run = replace(entry.run, state=last.state, reason=last.reason, persistent=last.persistent, reboot=entry.reboot)

@@ -9,7 +9,7 @@ from typing import Final, Generic, Protocol, TypeVar
 from uuid import UUID
 
 from aiovirt.model.machine import Machine
-from aiovirt.model.state import MonitorHealth
+from aiovirt.model.state import DomainState, MonitorHealth, Reason
 from aiovirt.model.table import TableType
 from aiovirt.model.view import DOMAINS, DomainView
 
@@ -95,6 +95,15 @@ class HasView(Protocol):
     @property
     def uuid(self) -> UUID: ...
 
+    @property
+    def state(self) -> DomainState: ...
+
+    @property
+    def reason(self) -> Reason: ...
+
+    @property
+    def persistent(self) -> bool: ...
+
     def view(self, monitor: MonitorHealth | None, machine: Machine | None) -> DomainView:
         """The view, with what the event does not say."""
         ...
@@ -157,6 +166,10 @@ class DomainTable(Table[UUID, DomainView]):
         self.rows = ByNumber()  # pyright: ignore[reportIncompatibleVariableOverride] - as above
         self.is_lent = False
         self.unwell: dict[int, MonitorHealth] = {}
+
+    def last(self, uuid: UUID) -> DomainView | HasView | None:
+        """What is known of one, in whichever of the two forms it is; None for one that is not there."""
+        return self.rows.found.get(uuid.int)
 
     def put(self, value: DomainView) -> None:
         self[value.uuid] = value

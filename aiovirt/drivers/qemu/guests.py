@@ -291,7 +291,7 @@ class Guests:
 
     async def press_power(self, domain: Target, by: Deadline) -> None:
         """``system_powerdown``; what is done once the guest has powered off is in the record of its run."""
-        guest = await self._reached(domain.uuid, by)
+        guest = await self.reached(domain.uuid, by)
         guest.reboots = domain.run is not None and domain.run.reboot is not None
         await guest.execute(commands.system_powerdown, by)
 
