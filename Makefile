@@ -35,7 +35,7 @@ help: ## this list
 setup: setup-tests setup-lab ## set up all that is missing, for the demo and for the tests
 
 demo: setup-demo ## two real guests and a hot-plugged device on one event stream, on asyncio and on trio
-	@$(PY) -m aiovirt demo
+	@$(PY) examples/demo.py
 
 # In two halves for two cores: what needs a system of its own, and the rest. What failed is said once more at the end.
 test: setup-tests setup-lab ## all checks and all tests; those of tests/system in namespaces, those of tests/labguest in a guest

@@ -28,10 +28,10 @@ from msgspec.structs import replace
 
 import aiovirt
 from aiovirt import Domain, Host
-from aiovirt.drivers.qemu.tinyguest import tiny_guest
 from aiovirt.events import DomainEvent, DomainLifecycle, Lifecycle, MonitorHealth
 from aiovirt.model.spec import VirtType
 from aiovirt.system.sockets import connect_now
+from aiovirt.testing.tinyguest import tiny_guest
 from aiovirt.wire.attach import VERSION, Frames, framed
 from aiovirt.wire.attach.messages import ENGINE_LIMIT, Hello, Welcome, decode_from_engine, encode
 from benchmarks.harness import ASYNC, SYNC, Bench, Figures, Lane, Stopwatch, main, run_on

@@ -21,7 +21,6 @@ from aiovirt import Domain
 from aiovirt.drivers.door import DeviceSource
 from aiovirt.drivers.qemu.driver import QemuDriver
 from aiovirt.drivers.qemu.guest import Guest
-from aiovirt.drivers.qemu.tinyguest import tiny_guest
 from aiovirt.engine.local import LocalEngine
 from aiovirt.engine.records import Records
 from aiovirt.engine.sink import EngineSink
@@ -36,6 +35,7 @@ from aiovirt.system.background import Background
 from aiovirt.system.carrier import connect_unix
 from aiovirt.system.deadlines import Deadline
 from aiovirt.system.seam import new_waker
+from aiovirt.testing.tinyguest import tiny_guest
 from benchmarks.qmp_contenders import PATIENCE, Ask, in_batches
 from benchmarks.qmp_peers import pid_at
 

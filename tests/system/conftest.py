@@ -19,9 +19,9 @@ from msgspec.structs import replace
 
 import aiovirt
 from aiovirt import Host
-from aiovirt.drivers.qemu.tinyguest import UP, image, tiny_guest
 from aiovirt.model.devices.serial import Chardev, Serial
 from aiovirt.model.spec import DomainSpec, VirtType
+from aiovirt.testing.tinyguest import UP, image, tiny_guest
 
 PATIENCE = 60
 EMULATOR = os.environ.get("AIOVIRT_TEST_QEMU")

@@ -13,8 +13,8 @@ from pathlib import Path
 import anyio
 import pytest
 
-from aiovirt.drivers.qemu.tinyguest import UP, image
 from aiovirt.libvirtxml import render
+from aiovirt.testing.tinyguest import UP, image
 from tests.lab import sandbox
 from tests.system.conftest import PATIENCE, Place
 from tests.system.test_resume import engine

@@ -14,13 +14,13 @@ import pytest
 
 import aiovirt
 from aiovirt import Domain, DomainState, Host
-from aiovirt.drivers.qemu.tinyguest import UP, image
 from aiovirt.events import DomainEvent, DomainLifecycle, DomainQMP, DomainReboot, Lifecycle
 from aiovirt.libvirtxml import render
 from aiovirt.model.devices.serial import Chardev, Serial
 from aiovirt.model.spec import Action, DomainSpec
 from aiovirt.model.state import Reason
 from aiovirt.system.inotify import IN_MODIFY, FolderWatch
+from aiovirt.testing.tinyguest import UP, image
 from tests.system.conftest import EMULATOR, PATIENCE, Place
 from tests.system.test_machine import outside
 

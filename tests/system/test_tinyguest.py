@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aiovirt.drivers.qemu.tinyguest import image, tiny_guest
 from aiovirt.model.units import MiB
+from aiovirt.testing.tinyguest import image, tiny_guest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

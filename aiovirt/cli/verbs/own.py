@@ -115,17 +115,6 @@ def engine(args: Namespace, out: Output) -> int:
 
 
 @local(
-    "demo",
-    "two real guests and a network device on one stream of events",
-    flag("--inside", argparse.SUPPRESS),
-)
-def demo(args: Namespace, out: Output) -> int:
-    from aiovirt.cli.demo import demo
-
-    return demo(args, out)
-
-
-@local(
     "completion",
     "print what makes a shell complete verbs, options and names",
     argument("shell", "bash, zsh or fish", choices=("bash", "zsh", "fish")),

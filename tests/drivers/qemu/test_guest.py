@@ -16,7 +16,6 @@ from msgspec.structs import replace
 from aiovirt.drivers.qemu import commands
 from aiovirt.drivers.qemu.guest import Guest
 from aiovirt.drivers.qemu.held import Held
-from aiovirt.drivers.qemu.tinyguest import tiny_guest
 from aiovirt.drivers.qemu.translate import RUN_STATES
 from aiovirt.errors import ConnectionLost, OrderTimeout
 from aiovirt.events import DomainQMP, Event
@@ -29,6 +28,7 @@ from aiovirt.system.carrier import Carrier
 from aiovirt.system.deadlines import Deadline, Deadlines
 from aiovirt.system.process import ExitStatus, Process
 from aiovirt.testing.qmp_peer import Command, QMPPeer
+from aiovirt.testing.tinyguest import tiny_guest
 from tests.blocking import BlockingCalls
 
 pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]

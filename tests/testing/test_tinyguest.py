@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aiovirt.drivers.qemu.tinyguest import ORIGIN, UP, image, listing, tiny_guest
 from aiovirt.errors import InvalidArgument
 from aiovirt.model.devices.disk import DiskBus
 from aiovirt.model.devices.serial import Chardev, Serial
 from aiovirt.model.units import MiB
+from aiovirt.testing.tinyguest import ORIGIN, UP, image, listing, tiny_guest
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,4 +1,4 @@
-"""A guest of 512 bytes, ours to the last one: what the demo and the tests boot.
+"""A guest of 512 bytes, ours to the last one: what the demo and tests boot.
 
 It is a boot sector for QEMU's machine ``pc`` with ACPI on, in real mode from its first instruction
 to its last. Its whole life: arm the power button, say ``aiovirt guest: up`` on COM1, halt. Each
