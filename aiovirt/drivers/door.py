@@ -34,8 +34,12 @@ Save = Callable[[RunRecord], Awaitable[None]]
 class Sink(Protocol):
     """Where a driver reports. Synchronous, on the loop's thread; the order of calls is the order of things."""
 
-    def fact(self, uuid: UUID, fact: Fact, *, source_time: int | None = None, by_guest: bool = False) -> None:
-        """Something happened to the guest ``uuid``; ``source_time`` is the hypervisor's, in ns UTC."""
+    def fact(self, uuid: UUID, fact: Fact, *, source_time: int | None = None, by_guest: bool = False, rebooting: bool = False) -> None:
+        """Something happened to the guest ``uuid``; ``source_time`` is the hypervisor's, in ns UTC.
+
+        ``rebooting`` is whether a power-off was meant as a reboot. What the definition says is done then
+        (:mod:`aiovirt.model.policy`) the engine orders.
+        """
 
     def monitor(self, uuid: UUID, health: MonitorHealth, why: str) -> None:
         """The guest's monitor is heard differently now."""

@@ -179,6 +179,7 @@ async def _open_unkept(address: Address, scheme: LocalScheme, stack: AsyncExitSt
     tasks = await _enter(stack, bus)
     engine = await make_engine(address.uri, scheme, bus, tasks)
     stack.push_async_callback(_end_owned, engine)
+    tasks.start_soon(engine.followed.run)
     await tasks.start(_watch_devices, engine)
     return engine
 
@@ -219,6 +220,7 @@ async def _hold(address: Address, scheme: LocalScheme, folders: Folders, stack: 
     _tell_start(bus, opened)
     recovery = engine.recovery
     recovery.take_up(loaded)
+    tasks.start_soon(engine.followed.run)
     await tasks.start(_watch_devices, engine)
     for run in await recovery.meet_again(loaded.runs):
         tasks.start_soon(recovery.go_on, run)

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any
 from uuid import UUID
 
+import anyio
 from msgspec.structs import replace
 
 from aiovirt.drivers.door import Save
@@ -19,15 +20,25 @@ from aiovirt.errors import DomainExists, NoSuchDomain, OrderTimeout
 from aiovirt.model.fact import Fact
 from aiovirt.model.lifecycle import belongs
 from aiovirt.model.orders import Destroy, Request, Turn
+from aiovirt.model.policy import FollowUp
 from aiovirt.model.record import RunRecord
 from aiovirt.model.spec import DomainSpec
 from aiovirt.system.deadlines import Deadline
 from aiovirt.system.lock import Lock
 
-__all__ = ["Doing", "Entries", "Entry"]
+__all__ = ["Doing", "Entries", "Entry", "Following"]
 
 Doing = tuple[Request[Any], str]
 """An order, and its id."""
+
+
+class Following:
+    """What a definition says is done now, and what it is the ``cause`` of; ``scope`` ends it."""
+
+    def __init__(self, what: FollowUp, cause: str) -> None:
+        self.what = what
+        self.cause = cause
+        self.scope = anyio.CancelScope()
 
 
 class Entry:
@@ -53,6 +64,7 @@ class Entry:
         self._pending: Doing | None = None
         self._long: Doing | None = None
         self._ending: tuple[Destroy, str] | None = None
+        self.following: Following | None = None  # what its definition says is done now
 
     @property
     def is_persistent(self) -> bool:
@@ -76,7 +88,10 @@ class Entry:
         if fact is Fact.GUEST_POWEROFF and self.reboot is not None and self._ending is None:
             return self.reboot
         under_way = (self._ending, self._pending, self._long)
-        return next((each[1] for each in under_way if each is not None and belongs(fact, each[0])), None)
+        ordered = next((each[1] for each in under_way if each is not None and belongs(fact, each[0])), None)
+        if ordered is None and self.following is not None and self.following.what.leads_to(fact):
+            return self.following.cause
+        return ordered
 
     async def save(self, run: RunRecord) -> None:
         """See :class:`aiovirt.drivers.door.Target`."""
@@ -132,6 +147,18 @@ class Entry:
     def ended(self) -> None:
         """Its process is gone, or a destroy found none."""
         self._ending = None
+
+    def is_followed_by(self, what: FollowUp, cause: str | None) -> Following:
+        """``what`` is done from now on, in place of anything else that its definition said; ``cause`` is the fact's, if it has one."""
+        if self.following is not None:
+            self.following.scope.cancel()
+        self.following = Following(what, cause or _order_id())
+        return self.following
+
+    def was_followed_by(self, one: Following) -> None:
+        """That is done, or cannot be."""
+        if self.following is one:
+            self.following = None
 
 
 class _Turn:

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from msgspec.structs import replace
 
+from aiovirt.engine.due import Due
 from aiovirt.engine.entries import Entries, Entry
 from aiovirt.engine.store import Store
 from aiovirt.events.bus import Bus
@@ -27,6 +28,7 @@ class Records:
     def __init__(self, bus: Bus, store: Store | None) -> None:
         self.bus = bus
         self.entries = Entries(store.save_run if store else None)
+        self.due = Due()
         self._store = store
         self._last_id = 0
 
@@ -68,6 +70,7 @@ class Records:
         entry.is_absent = entry.is_held = False
         entry.reboot = None
         entry.ended()
+        entry.following = None  # its order ends by itself
         self.forget_unless_wanted(entry)
         if self._store:
             self._store.note_run(entry.uuid, None)

@@ -9,6 +9,7 @@ from aiovirt.engine.records import Records
 from aiovirt.events.types import DomainChanged, DomainReboot, Event, MonitorEvent, MonitorLost, MonitorResumed, MonitorStalled
 from aiovirt.model.lifecycle import Fact, step
 from aiovirt.model.machine import Machine
+from aiovirt.model.policy import follow_up
 from aiovirt.model.state import MonitorHealth
 from aiovirt.model.view import DomainView
 
@@ -24,15 +25,17 @@ class EngineSink:
         self._records = records
         self._bus = records.bus
 
-    def fact(self, uuid: UUID, fact: Fact, *, source_time: int | None = None, by_guest: bool = False) -> None:
+    def fact(self, uuid: UUID, fact: Fact, *, source_time: int | None = None, by_guest: bool = False, rebooting: bool = False) -> None:
         """Steps the table and publishes what it says. See :class:`aiovirt.drivers.door.Sink`."""
         entry = self._records.entries.find(uuid)
         if entry is None:
             return
         cause = entry.cause_of(fact)
+        rebooting = rebooting or (entry.reboot is not None and fact is Fact.GUEST_POWEROFF)
         if fact is Fact.EXITED and entry.is_held:
             entry.is_absent = False  # it was alive when this engine began, so its end is news
-        for moved in step(self._records.state_of(uuid), fact, entry.order):
+        state, under_way = self._records.state_of(uuid), entry.order or (entry.following.what if entry.following else None)
+        for moved in step(state, fact, under_way):
             self._records.publish_step(entry, moved, source_time, cause)
         if fact is Fact.RESET:
             self.publish(DomainReboot(uuid=uuid, name=entry.name, by_guest=by_guest, source_time=source_time, cause=cause))
@@ -41,6 +44,8 @@ class EngineSink:
             self._records.ended(entry)
         else:
             self._records.note_run(entry)
+            if entry.live is not None and (next_up := follow_up(entry.live, state, fact, rebooting=rebooting)) is not None:
+                self._records.due.add(entry, next_up, cause)
 
     def monitor(self, uuid: UUID, health: MonitorHealth, why: str) -> None:
         """Publishes a change of a monitor's health. See :class:`aiovirt.drivers.door.Sink`."""

@@ -16,6 +16,8 @@ from msgspec import Struct
 from aiovirt.model.fact import Fact
 from aiovirt.model.orders import Create, Destroy, Request, Start, Suspend
 from aiovirt.model.orders.rule import ACTIVE
+from aiovirt.model.policy import FollowUp
+from aiovirt.model.spec import Action
 from aiovirt.model.state import Detail, DomainState, Lifecycle, Reason
 
 __all__ = ["Fact", "Step", "belongs", "step"]
@@ -32,7 +34,7 @@ class Step(Struct, frozen=True):
 
 S, L, D, R = DomainState, Lifecycle, Detail, Reason
 
-Facts = dict[Fact, tuple[Step, ...]]
+Facts = dict[DomainState, dict[Fact, tuple[Step, ...]]]
 
 _STARTED: Final = (Step(L.STARTED, D.BOOTED, S.RUNNING, R.BOOTED),)
 _STARTED_PAUSED: Final = (Step(L.STARTED, D.BOOTED, S.PAUSED, R.USER), Step(L.SUSPENDED, D.PAUSED, S.PAUSED, R.USER))
@@ -60,26 +62,26 @@ _POWEROFF: Final = {
 _PANIC: Final = {Fact.PANICKED: (Step(L.CRASHED, D.PANICKED, S.CRASHED, R.PANICKED),)}
 _DIED: Final = {Fact.EXITED: (Step(L.STOPPED, D.FAILED, S.SHUTOFF, R.CRASHED),)}
 
-_RUNNING: Final[Facts] = {
-    **_PAUSE,
-    **_STOPS,
-    **_FAILS,
-    **_SLEEP,
-    Fact.PM_SUSPENDED_DISK: (Step(L.PMSUSPENDED, D.DISK, S.PMSUSPENDED, R.UNKNOWN),),
-    **_POWEROFF,
-    **_PANIC,
-    **_DIED,
-}
-_BOOTED: Final[Facts] = {Fact.LAUNCHED: _STARTED_PAUSED, Fact.RESUMED: _STARTED}
-# whatever QEMU says while it is destroyed: what counts is that it has ended
-_DESTROYING: Final[Facts] = {Fact.EXITED: (_DESTROYED,)}
-
-# (state, the order that is under way or None) -> fact -> what to publish; an order without a row of its own changes no meaning
-_TABLE: Final[dict[tuple[DomainState, type[Request[Any]] | None], Facts]] = {
-    (S.RUNNING, None): _RUNNING,
-    (S.RUNNING, Suspend): {**_RUNNING, Fact.PAUSED: _STOPS[Fact.STOPPED]},
-    (S.PAUSED, None): {**_RUN, **_SLEEP, **_POWEROFF, **_PANIC, **_DIED},
-    (S.PMSUSPENDED, None): {
+# state -> fact -> what to publish, whatever was ordered
+_BY_ITSELF: Final[Facts] = {
+    S.RUNNING: {
+        **_PAUSE,
+        **_STOPS,
+        **_FAILS,
+        **_SLEEP,
+        Fact.PM_SUSPENDED_DISK: (Step(L.PMSUSPENDED, D.DISK, S.PMSUSPENDED, R.UNKNOWN),),
+        **_POWEROFF,
+        **_PANIC,
+        **_DIED,
+    },
+    S.PAUSED: {
+        **_RUN,
+        **_SLEEP,
+        **_POWEROFF,
+        **_PANIC,
+        **_DIED,
+    },
+    S.PMSUSPENDED: {
         Fact.WOKEN: (Step(L.STARTED, D.WAKEUP, S.RUNNING, R.WAKEUP),),
         **_RUN,
         **_PAUSE,
@@ -89,14 +91,14 @@ _TABLE: Final[dict[tuple[DomainState, type[Request[Any]] | None], Facts]] = {
         **_PANIC,
         **_DIED,
     },
-    (S.SHUTDOWN, None): {
+    S.SHUTDOWN: {
         **_RUN,
         **_STOPS,
         **_SLEEP,
         **_PANIC,
         Fact.EXITED: (Step(L.STOPPED, D.SHUTDOWN, S.SHUTOFF, R.SHUTDOWN),),
     },
-    (S.CRASHED, None): {
+    S.CRASHED: {
         **_RUN,
         **_STOPS,
         Fact.PRELAUNCH: (Step(L.SUSPENDED, D.PAUSED, S.PAUSED, R.CRASHED),),
@@ -104,9 +106,24 @@ _TABLE: Final[dict[tuple[DomainState, type[Request[Any]] | None], Facts]] = {
         Fact.GUEST_POWEROFF: _POWEROFF[Fact.GUEST_POWEROFF],
         Fact.EXITED: (Step(L.STOPPED, D.CRASHED, S.SHUTOFF, R.CRASHED),),
     },
-    (S.SHUTOFF, Start): _BOOTED,
-    (S.SHUTOFF, Create): _BOOTED,
-    **{(state, Destroy): _DESTROYING for state in ACTIVE},
+    S.SHUTOFF: {},
+}
+
+# the same while an order is under way that gives some facts another meaning
+_BOOTS: Final[Facts] = {**_BY_ITSELF, S.SHUTOFF: {Fact.LAUNCHED: _STARTED_PAUSED, Fact.RESUMED: _STARTED}}
+_ENDED: Final = (S.SHUTDOWN, S.CRASHED)
+_TABLE: Final[dict[type[Request[Any]] | Action | None, Facts]] = {
+    None: _BY_ITSELF,
+    Start: _BOOTS,
+    Create: _BOOTS,
+    Suspend: {**_BY_ITSELF, S.RUNNING: {**_BY_ITSELF[S.RUNNING], Fact.PAUSED: _STOPS[Fact.STOPPED]}},
+    # whatever QEMU says meanwhile: what counts is that it has ended
+    Destroy: {state: {Fact.EXITED: (_DESTROYED,)} for state in ACTIVE},
+    # between the reset and the going on its vCPUs are stopped, and stay so for a moment only
+    Action.RESTART: {
+        **_BY_ITSELF,
+        **{state: {fact: steps for fact, steps in _BY_ITSELF[state].items() if fact not in _STOPS} for state in _ENDED},
+    },
 }
 
 
@@ -118,7 +135,8 @@ def belongs(fact: Fact, order: Request[object] | None) -> bool:
     return order is not None and fact in order.rule.leads_to
 
 
-def step(state: DomainState, fact: Fact, order: Request[object] | None) -> tuple[Step, ...]:
-    """What to publish when ``fact`` meets a domain in ``state`` with ``order`` pending."""
-    facts = (_TABLE.get((state, type(order))) if order else None) or _TABLE.get((state, None), {})
-    return facts.get(fact, ())
+def step(state: DomainState, fact: Fact, order: Request[object] | FollowUp | None) -> tuple[Step, ...]:
+    """What to publish when ``fact`` meets a domain in ``state`` with ``order`` pending, or carried out by itself."""
+    kind = order.action if isinstance(order, FollowUp) else type(order) if order else None
+    facts = _TABLE.get(kind, _BY_ITSELF)
+    return facts.get(state, {}).get(fact, ())

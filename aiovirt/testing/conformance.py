@@ -3,6 +3,8 @@
     bench = Bench(host, spec, up, can=driver.can)
     for name in EVENTS:
         await check_events(bench, name)
+    for name in POLICIES:
+        await check_policy(bench, name)
     for order in orders_of_drivers():
         await check_order(bench, order)
 
@@ -18,18 +20,19 @@ from typing import Any, Final
 
 import anyio
 from msgspec import Struct
+from msgspec.structs import replace
 
 from aiovirt.engine.domain import Domain
 from aiovirt.engine.host import Host
 from aiovirt.engine.local import LocalEngine
 from aiovirt.errors import OperationInvalid, Unsupported
-from aiovirt.events.types import DomainLifecycle, DomainReboot
+from aiovirt.events.types import DomainLifecycle, DomainReboot, Event
 from aiovirt.model import orders
 from aiovirt.model.orders import REQUESTS, Request
-from aiovirt.model.spec import DomainSpec
+from aiovirt.model.spec import Action, DomainSpec
 from aiovirt.model.state import DomainState, MonitorHealth
 
-__all__ = ["EVENTS", "REFUSED", "Bench", "check_events", "check_order", "check_refused", "orders_of_drivers"]
+__all__ = ["EVENTS", "POLICIES", "REFUSED", "Bench", "check_events", "check_order", "check_policy", "check_refused", "orders_of_drivers"]
 
 
 class Bench:
@@ -70,6 +73,34 @@ EVENTS: Final[dict[str, tuple[list[str], list[str], DomainState]]] = {
 }
 """Name -> what is ordered, in turn; what is published; the state at the end."""
 
+POLICIES: Final[dict[str, tuple[dict[str, Action], list[str], list[str], DomainState]]] = {
+    "on_poweroff restart": (
+        {"on_poweroff": Action.RESTART},
+        ["start", "wait_up", "shutdown"],
+        ["started booted", "shutdown finished after guest request", "reboot by the host", "resumed unpaused"],
+        DomainState.RUNNING,
+    ),
+    "on_poweroff preserve": (
+        {"on_poweroff": Action.PRESERVE},
+        ["start", "wait_up", "shutdown"],
+        ["started booted", "shutdown finished after guest request"],
+        DomainState.SHUTDOWN,
+    ),
+    "on_poweroff preserve, destroy": (
+        {"on_poweroff": Action.PRESERVE},
+        ["start", "wait_up", "shutdown", "wait_shutdown", "destroy"],
+        ["started booted", "shutdown finished after guest request", "stopped destroyed"],
+        DomainState.SHUTOFF,
+    ),
+    "on_reboot destroy": (
+        {"on_reboot": Action.DESTROY},
+        ["start", "reset", "wait_off"],
+        ["started booted", "shutdown finished after host request", "stopped shutdown"],
+        DomainState.SHUTOFF,
+    ),
+}
+"""Name -> what the definition says is done; what is ordered, in turn; what is published; the state at the end."""
+
 REFUSED: Final[tuple[tuple[tuple[str, ...], str], ...]] = (
     ((), "suspend"),
     ((), "resume"),
@@ -87,12 +118,23 @@ REFUSED: Final[tuple[tuple[tuple[str, ...], str], ...]] = (
 
 async def check_events(bench: Bench, name: str) -> None:
     """One row of :data:`EVENTS`: these orders lead to these events and no others, and to this state."""
-    given, told, state = EVENTS[name]
-    domain = await bench.host.define(bench.spec)
+    await _check(bench, bench.spec, *EVENTS[name])
+
+
+async def check_policy(bench: Bench, name: str) -> None:
+    """One row of :data:`POLICIES`; what follows by itself has a cause."""
+    changes, given, told, state = POLICIES[name]
+    seen = await _check(bench, replace(bench.spec, **changes), given, told, state)
+    if "shutdown" in given and told[-1] in ("resumed unpaused", "stopped shutdown"):
+        _same("whether what follows has a cause", seen[-1].cause is not None, True)
+
+
+async def _check(bench: Bench, spec: DomainSpec, given: list[str], told: list[str], state: DomainState) -> list[Event]:
+    domain = await bench.host.define(spec)
     async with bench.host.events.subscribe(DomainLifecycle, DomainReboot, subject=domain) as events:
         for order in given:
             await _give(bench, domain, order)
-        seen = [await events.receive() for _ in told]
+        seen: list[Event] = [await events.receive() for _ in told]
         _same("events", [" ".join(event.describe()[1:]) for event in seen], told)
         _nothing_more(events.receive_nowait)
     status = domain.status
@@ -102,6 +144,7 @@ async def check_events(bench: Bench, name: str) -> None:
     if state is not DomainState.RUNNING:  # one that runs may go on to be told about
         _same("as_of", status.as_of, seen[-1].cursor)
     await _clear(domain)
+    return seen
 
 
 async def check_refused(bench: Bench, given: tuple[str, ...], refused: str) -> None:
@@ -225,6 +268,8 @@ async def _give(bench: Bench, domain: Domain, order: str) -> None:
             await domain.start(paused=True)
         case "wait_up":
             await bench.up()
+        case "wait_shutdown":
+            await domain.wait_for_state(DomainState.SHUTDOWN)
         case "wait_off":
             await domain.wait_for_state(DomainState.SHUTOFF)
         case _:

@@ -22,7 +22,17 @@ from aiovirt.model import orders
 from aiovirt.model.orders import Request
 from aiovirt.model.spec import DomainSpec
 from aiovirt.system.deadlines import Deadline
-from aiovirt.testing.conformance import EVENTS, REFUSED, Bench, check_events, check_order, check_refused, orders_of_drivers
+from aiovirt.testing.conformance import (
+    EVENTS,
+    POLICIES,
+    REFUSED,
+    Bench,
+    check_events,
+    check_order,
+    check_policy,
+    check_refused,
+    orders_of_drivers,
+)
 from tests.system.conftest import PATIENCE, Place, engine_of
 
 pytestmark = pytest.mark.anyio
@@ -77,6 +87,11 @@ async def bench(request: pytest.FixtureRequest) -> AsyncIterator[Bench]:
 @pytest.mark.parametrize("name", EVENTS)
 async def test_orders_lead_to_the_same_events(bench: Bench, name: str) -> None:
     await check_events(bench, name)
+
+
+@pytest.mark.parametrize("name", POLICIES)
+async def test_what_a_definition_says_is_done_is_done_by_every_driver(bench: Bench, name: str) -> None:
+    await check_policy(bench, name)
 
 
 @pytest.mark.parametrize("kind", orders_of_drivers(), ids=lambda kind: kind.__name__)

@@ -173,6 +173,7 @@ async def test_a_life(host: aiovirt.Host) -> None:
     await domain.resume()
     await domain.reset()
     await domain.shutdown()
+    await domain.wait_for_state(aiovirt.DomainState.SHUTOFF)
     assert (domain.state, domain.id) == (aiovirt.DomainState.SHUTOFF, None)
     await domain.start(paused=True)
     assert domain.state is aiovirt.DomainState.PAUSED

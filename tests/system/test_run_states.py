@@ -14,8 +14,10 @@ import pytest
 
 import aiovirt
 from aiovirt import Domain, DomainState, Host
+from aiovirt.drivers.qemu.driver import HANDLERS
 from aiovirt.events import DomainEvent, DomainLifecycle, DomainQMP, DomainReboot, Lifecycle
 from aiovirt.libvirtxml import render
+from aiovirt.model import orders
 from aiovirt.model.devices.serial import Chardev, Serial
 from aiovirt.model.spec import Action, DomainSpec
 from aiovirt.model.state import Reason
@@ -339,3 +341,49 @@ async def test_a_serial_ports_file_begins_anew_unless_it_is_to_be_added_to(host:
 async def test_qemu_finds_nothing_in_our_words_that_is_deprecated(host: Host, place: Place) -> None:
     async with host.run(place.spec()) as domain:
         assert "deprecated" not in await domain.log()
+
+
+# -- what the definition says is done ----------------------------------------------------------
+
+
+async def test_a_crashed_guest_that_is_to_be_restarted_boots_again(host: Host, place: Place) -> None:
+    async with booting(place, PANIC, on_crash=Action.RESTART, emulator=panicking(place)) as (spec, boots), host.run(spec) as domain:
+        await boots()
+        async with domain.expect(DomainLifecycle, where=lambda event: event.kind is Lifecycle.RESUMED) as seen:
+            await pressed(domain, Lifecycle.CRASHED)
+        await boots()
+        assert (domain.state, seen.value.cause is not None) == (DomainState.RUNNING, True)
+
+
+async def test_a_guest_that_powered_off_while_no_engine_was_there_is_restarted_by_the_next(place: Place) -> None:
+    async with booting(place, on_poweroff=Action.RESTART) as (spec, boots):
+        async with aiovirt.connect(place.uri) as host:
+            await (await host.define(spec)).start()
+            await boots()
+        outside(place, {"execute": "system_powerdown"})
+        async with aiovirt.connect(place.uri) as host:
+            await boots()
+            domain = host.domain("tiny")
+            await domain.wait_for_state(DomainState.RUNNING)
+            await domain.destroy()
+
+
+async def test_a_restart_that_was_broken_off_is_gone_on_with_by_the_next_engine(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def never(*_: object) -> None:
+        await anyio.sleep_forever()
+
+    async with booting(place, on_poweroff=Action.RESTART) as (spec, boots):
+        async with aiovirt.connect(place.uri) as host:
+            domain = await host.define(spec)
+            await domain.start()
+            await boots()
+            with monkeypatch.context() as held:
+                held.setattr(HANDLERS, "functions", HANDLERS.functions | {orders.Resume: never})
+                async with domain.expect(DomainReboot):
+                    await domain.shutdown()
+                assert domain.state is DomainState.SHUTDOWN
+        async with aiovirt.connect(place.uri) as host:
+            domain = host.domain("tiny")
+            await domain.wait_for_state(DomainState.RUNNING)
+            await boots()
+            await domain.destroy()

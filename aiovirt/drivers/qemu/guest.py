@@ -26,7 +26,7 @@ from aiovirt.drivers.qemu.translate import Heard, Resets, heard, quoted, run_sta
 from aiovirt.errors import ConnectionLost, Error, OrderTimeout
 from aiovirt.model.lifecycle import Fact
 from aiovirt.model.record import RunRecord
-from aiovirt.model.spec import Action, DomainSpec
+from aiovirt.model.spec import DomainSpec
 from aiovirt.model.state import MonitorHealth
 from aiovirt.system.again import FIRST_PAUSE, contained, is_passing, keep_on, tell, words_of
 from aiovirt.system.carrier import Carrier
@@ -67,7 +67,6 @@ class Guest:
         self.tried = Latch()  # its monitor is connected, or could not be
         self.status = ExitStatus()
         self.ended_by_itself = False
-        self._spec = spec
         self._sink = sink
         self._deadlines = deadlines
         self._reply_limit = reply_limit
@@ -77,8 +76,6 @@ class Guest:
         self._settled = Latch()
         self._is_looking = self._may_differ = False  # at its machine
         self._may_sleep = False  # suspended to memory, whatever has stopped it since
-        self._is_restarted = False  # by us: what it is between reset and cont is nobody's news
-        self.reboots = run.reboot is not None  # its next power-off is a reboot
         self._resets = Resets()
         self._balloon = Balloon(spec.memory)
         self._quiet = Latch()  # the monitor has nothing more to say
@@ -262,9 +259,8 @@ class Guest:
         match news.fact:
             case Fact.RESET:
                 if self._resets.is_new(time, by_guest=news.by_guest):
-                    self.reboots = False
                     self.report(news, source_time=time)
-                if self.tried.is_set and not self._is_restarted:
+                if self.tried.is_set:
                     self.ask_how_it_is(monitor)
             case Fact.RESUMED if self._may_sleep:
                 self._ask(self._ask_whether_it_sleeps, monitor, time)
@@ -273,10 +269,9 @@ class Guest:
                 self.report(news, source_time=time)
 
     def report(self, news: Heard, *, source_time: int | None = None) -> None:
-        """Tells the engine, then does what the definition says is done then."""
+        """Tells the engine."""
         if not self.exited.is_set:
-            self._sink.fact(self.run.uuid, news.fact, source_time=source_time, by_guest=news.by_guest)
-            self._follow_policy(news)
+            self._sink.fact(self.run.uuid, news.fact, source_time=source_time, by_guest=news.by_guest, rebooting=news.rebooting)
 
     def on_heard(self, monitor: Monitor, *, again: bool) -> None:
         """Silence, or its end."""
@@ -380,28 +375,6 @@ class Guest:
             self._sink.machine(self.run.uuid, self._balloon.judged(machine))
         return True
 
-    def _follow_policy(self, news: Heard) -> None:
-        """on_poweroff, on_reboot and on_crash: what is done once the guest has come to its end."""
-        policies = {Fact.GUEST_POWEROFF: self._spec.on_poweroff, Fact.PANICKED: self._spec.on_crash}
-        rebooting = news.rebooting or (self.reboots and news.fact is Fact.GUEST_POWEROFF)
-        wanted = self._spec.on_reboot if rebooting else policies.get(news.fact)
-        if wanted is Action.DESTROY:
-            self.process.send_signal(signal.SIGTERM)
-        elif wanted is Action.RESTART and self._tasks is not None and not self._is_restarted:
-            self._is_restarted = True
-            self._tasks.start_soon(self._restart)
-
-    async def _restart(self) -> None:
-        try:
-            with self._using(self.monitor):
-                by = Deadline.after(QUESTION_TIMEOUT)
-                await self.execute(commands.system_reset, by)
-                await self.execute(commands.cont, by)
-        except Error as error:
-            self._sink.monitor(self.run.uuid, MonitorHealth.DEGRADED, f"could not be restarted: {error}")
-        finally:
-            self._is_restarted = False
-
     # -- orders ----------------------------------------------------------------------------
 
     async def execute(self, order: commands.Order, by: Deadline) -> None:
@@ -442,9 +415,15 @@ class Guest:
             raise ConnectionLost(f"the monitor of {self.run.name} is not connected", subject=f"domain/{self.run.uuid}")
         return self.monitor
 
-    async def destroy(self, by: Deadline) -> None:
-        """SIGTERM, so that QEMU flushes its disks; SIGKILL when it has not ended in time."""
+    async def destroy(self, by: Deadline, *, graceful: bool) -> None:
+        """SIGTERM, so that QEMU flushes its disks; SIGKILL when it has not ended in time, unless it is to be ``graceful``.
+
+        Raises OrderTimeout where it has not ended then.
+        """
         self.process.send_signal(signal.SIGTERM)
+        if graceful:
+            await self._wait_for_end(by)
+            return
         with anyio.move_on_after(min(GRACE, by.left / 2)):
             await self.exited.wait()
         if not self.exited.is_set:
@@ -453,6 +432,9 @@ class Guest:
     async def kill(self, by: Deadline) -> None:
         """SIGKILL; raises OrderTimeout when even that does not end it (a device that never lets go)."""
         self.process.send_signal(signal.SIGKILL)
+        await self._wait_for_end(by)
+
+    async def _wait_for_end(self, by: Deadline) -> None:
         with by.scope():
             await self.exited.wait()
         if not self.exited.is_set:

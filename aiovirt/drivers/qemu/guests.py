@@ -289,16 +289,10 @@ class Guests:
         monitor = self.guest(uuid).ready_monitor or await (await self.reached(uuid, by)).usable_monitor(by)
         await order(monitor, by=by)
 
-    async def press_power(self, domain: Target, by: Deadline) -> None:
-        """``system_powerdown``; what is done once the guest has powered off is in the record of its run."""
-        guest = await self.reached(domain.uuid, by)
-        guest.reboots = domain.run is not None and domain.run.reboot is not None
-        await guest.execute(commands.system_powerdown, by)
-
-    async def destroy(self, uuid: UUID, by: Deadline) -> None:
+    async def destroy(self, uuid: UUID, by: Deadline, *, graceful: bool) -> None:
         """Ends the process, politely first; it needs no monitor."""
         guest = self.guest(uuid)
-        await guest.destroy(by)
+        await guest.destroy(by, graceful=graceful)
         await self._sweep(guest.run)
 
     async def log(self, name: str) -> str:

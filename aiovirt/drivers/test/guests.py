@@ -64,9 +64,9 @@ class Guests:
     async def settle(self, uuid: UUID, by: Deadline) -> None:
         """An order that was given up here did not happen."""
 
-    def report(self, uuid: UUID, fact: Fact, *, by_guest: bool = False) -> None:
+    def report(self, uuid: UUID, fact: Fact, *, by_guest: bool = False, rebooting: bool = False) -> None:
         """Something happened to a guest."""
-        self._sink.fact(uuid, fact, by_guest=by_guest)
+        self._sink.fact(uuid, fact, by_guest=by_guest, rebooting=rebooting)
 
     def end(self, uuid: UUID) -> None:
         """Its process ends."""

@@ -143,4 +143,6 @@ class Reset(DomainOrder, frozen=True, kw_only=True, tag=True):
     )
 )
 class Destroy(DomainOrder, frozen=True, kw_only=True, tag=True):
-    """Pull its plug."""
+    """Pull its plug. With ``graceful`` it is asked to end and never killed: it may take its time to write its disks."""
+
+    graceful: bool = False

@@ -22,7 +22,6 @@ from aiovirt.events import DomainQMP, Event
 from aiovirt.model.lifecycle import Fact
 from aiovirt.model.machine import Job, Machine
 from aiovirt.model.record import ProcessId, RunRecord
-from aiovirt.model.spec import Action
 from aiovirt.model.state import MonitorHealth
 from aiovirt.system.carrier import Carrier
 from aiovirt.system.deadlines import Deadline, Deadlines
@@ -83,7 +82,7 @@ class Ears:
         self.machines: list[Machine] = []
         self._peer = peer
 
-    def fact(self, uuid: UUID, fact: Fact, *, source_time: int | None = None, by_guest: bool = False) -> None:  # noqa: ARG002
+    def fact(self, uuid: UUID, fact: Fact, *, source_time: int | None = None, by_guest: bool = False, rebooting: bool = False) -> None:  # noqa: ARG002
         assert uuid == U
         self.told.append(fact)
         if fact is Fact.EXITED:
@@ -123,13 +122,13 @@ FOUND = Machine(balloon=2**30, vcpus=2, devices=("disk", "net0"), jobs=(Job("a",
 class Scene:
     """A guest, its monitor's far side, its process, and what it told."""
 
-    def __init__(self, *, obliging: bool = True, on_poweroff: Action = Action.DESTROY) -> None:
+    def __init__(self, *, obliging: bool = True) -> None:
         self.peer = Peer(obliging=obliging)
         self.process = Mortal()
         self.ears = Ears(self.peer)
         run = RunRecord(uuid=U, name="web", id=1, xml="")
         self.deadlines = Deadlines()
-        spec = replace(tiny_guest("/web.img", name="web"), on_poweroff=on_poweroff)
+        spec = tiny_guest("/web.img", name="web")
         self.memory = spec.memory
         self.guest = Guest(run, spec, self.process, self.ears, lambda _: None, deadlines=self.deadlines)
 
@@ -141,8 +140,8 @@ class Scene:
 
 
 @asynccontextmanager
-async def scene(*, obliging: bool = True, on_poweroff: Action = Action.DESTROY) -> AsyncIterator[Scene]:
-    one = Scene(obliging=obliging, on_poweroff=on_poweroff)
+async def scene(*, obliging: bool = True) -> AsyncIterator[Scene]:
+    one = Scene(obliging=obliging)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(one.deadlines.run)
         await tasks.start(one.guest.watch)
@@ -510,26 +509,6 @@ async def test_where_it_cannot_be_asked_the_event_is_believed() -> None:
         one.peer.fail(await one.peer.next_command(), "no", "GenericError")
         await anyio.wait_all_tasks_blocked()
         assert facts(one) == ["PM_SUSPENDED", "RESUMED"]
-
-
-async def test_between_the_reset_and_the_going_on_of_a_restart_nothing_is_asked() -> None:
-    async with scene(on_poweroff=Action.RESTART) as one:
-        await one.begin()
-        one.peer.answers.update(MACHINE)
-        one.peer.event("SHUTDOWN", {"guest": True, "reason": "guest-shutdown"})
-        one.guest.ask_how_it_is(one.guest.monitor)  # type: ignore[arg-type]
-        given: list[str] = []
-        for _ in range(3):
-            command = await one.peer.next_command()
-            given.append(command.execute)
-            if command.execute == "system_reset":
-                reset(one)
-            one.peer.reply(command, {"status": "shutdown", "running": False} if command.execute == "query-status" else {})
-        answering(one, "running")
-        one.peer.event("RESUME")
-        await anyio.wait_all_tasks_blocked()
-        assert sorted(given) == ["cont", "query-status", "system_reset"], "it is restarted once"
-        assert sorted(facts(one)) == ["GUEST_POWEROFF", "GUEST_POWEROFF", "RESET", "RESUMED", "RESUMED"], "in either order"
 
 
 # -- its balloon -------------------------------------------------------------------------------

@@ -44,13 +44,13 @@ async def resume(guests: Guests, domain: Target, _: Resume, by: Deadline) -> Non
 @handles(Shutdown)
 async def shutdown(guests: Guests, domain: Target, _: Shutdown, by: Deadline) -> None:
     """QMP ``system_powerdown``: the ACPI power button."""
-    await guests.press_power(domain, by)
+    await guests.execute(domain.uuid, commands.system_powerdown, by)
 
 
 @handles(Reboot)
 async def reboot(guests: Guests, domain: Target, _: Reboot, by: Deadline) -> None:
-    """QMP ``system_powerdown``, too; a guest that has powered off is reset and goes on."""
-    await guests.press_power(domain, by)
+    """QMP ``system_powerdown``, too; what follows once the guest has powered off, the engine orders."""
+    await guests.execute(domain.uuid, commands.system_powerdown, by)
 
 
 @handles(Reset)
@@ -60,6 +60,6 @@ async def reset(guests: Guests, domain: Target, _: Reset, by: Deadline) -> None:
 
 
 @handles(Destroy)
-async def destroy(guests: Guests, domain: Target, _: Destroy, by: Deadline) -> None:
+async def destroy(guests: Guests, domain: Target, order: Destroy, by: Deadline) -> None:
     """The end of its process, politely first; it needs no monitor."""
-    await guests.destroy(domain.uuid, by)
+    await guests.destroy(domain.uuid, by, graceful=order.graceful)

@@ -11,6 +11,7 @@ from aiovirt.drivers.handlers import Handlers
 from aiovirt.drivers.test.guests import Guests
 from aiovirt.model.fact import Fact
 from aiovirt.model.orders import Create, Destroy, Reboot, Reset, Resume, Shutdown, Start, Suspend
+from aiovirt.model.spec import Action
 from aiovirt.system.deadlines import Deadline
 
 __all__ = ["create", "destroy", "handles", "reboot", "reset", "resume", "shutdown", "start", "suspend"]
@@ -47,30 +48,33 @@ async def resume(guests: Guests, domain: Target, _: Resume, by: Deadline) -> Non
 
 @handles(Shutdown)
 async def shutdown(guests: Guests, domain: Target, _: Shutdown, by: Deadline) -> None:
-    """The guest obeys at once: it powers off and its process ends."""
+    """The guest obeys at once: it powers off, and what its definition says follows."""
     await guests.answer(domain.uuid, by)
     guests.report(domain.uuid, Fact.GUEST_POWEROFF, by_guest=True)
-    guests.end(domain.uuid)
 
 
 @handles(Reboot)
 async def reboot(guests: Guests, domain: Target, _: Reboot, by: Deadline) -> None:
-    """The guest obeys at once: it powers off, and is reset."""
+    """The guest obeys at once: it powers off, and what its definition says of reboots follows."""
     await guests.answer(domain.uuid, by)
-    for fact in (Fact.GUEST_POWEROFF, Fact.RESET, Fact.RESUMED):
-        guests.report(domain.uuid, fact, by_guest=fact is Fact.GUEST_POWEROFF)
+    guests.report(domain.uuid, Fact.GUEST_POWEROFF, by_guest=True)
 
 
 @handles(Reset)
 async def reset(guests: Guests, domain: Target, _: Reset, by: Deadline) -> None:
-    """RESET."""
+    """RESET, or as QEMU does it a power-off that was meant as a reboot, where the definition allows none."""
     await guests.answer(domain.uuid, by)
-    guests.report(domain.uuid, Fact.RESET)
+    if domain.live is not None and domain.live.on_reboot is Action.DESTROY:
+        guests.report(domain.uuid, Fact.HOST_POWEROFF, rebooting=True)
+    else:
+        guests.report(domain.uuid, Fact.RESET)
 
 
 @handles(Destroy)
 async def destroy(guests: Guests, domain: Target, _: Destroy, by: Deadline) -> None:
     """EXITED; it needs no monitor."""
     del by
+    running = domain.live
     await anyio.lowlevel.checkpoint()
-    guests.end(domain.uuid)
+    if domain.live is running:  # else it has ended meanwhile
+        guests.end(domain.uuid)
