@@ -1,4 +1,4 @@
-"""What a hypervisor registers: the paths of its URIs, and how its guests are reached.
+"""What a hypervisor registers: what its URIs may be, and how its guests are reached.
 
 A package installs an entry point of the group ``aiovirt.drivers``. Its name is the URI's scheme, its value names one of these::
 
@@ -17,16 +17,18 @@ from msgspec import Struct
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
     from anyio.abc import TaskGroup
 
     from aiovirt.drivers.door import DeviceSource, Driver, Sink
+    from aiovirt.drivers.remote import Remote
     from aiovirt.events.event import Event
     from aiovirt.model.node import Hypervisor, NodeCPUStats, NodeInfo
     from aiovirt.model.spec import DomainSpec
 
-__all__ = ["DriverFolders", "LocalScheme", "Machine", "Scheme", "Surroundings"]
+__all__ = ["DriverFolders", "LocalScheme", "Machine", "RemoteScheme", "Scheme", "Surroundings"]
 
 
 class DriverFolders(Struct, frozen=True):
@@ -53,18 +55,26 @@ class Machine(Struct, frozen=True):
 
 
 class Scheme(Struct, frozen=True, kw_only=True):
-    """A URI scheme. ``paths`` are those that a URI may have."""
+    """A URI scheme: a :class:`LocalScheme` or a :class:`RemoteScheme`."""
 
-    paths: tuple[str, ...]
+
+class RemoteScheme(Scheme, frozen=True, kw_only=True):
+    """A hypervisor whose guests belong to somebody else. ``remote(uri)`` is a connection to it; entering it raises NoConnect and its like.
+
+    What the URI says beyond its scheme is for ``remote`` to read. It is entered anew when the connection is lost.
+    """
+
+    remote: Callable[[str], AbstractAsyncContextManager[Remote]]
 
 
 class LocalScheme(Scheme, frozen=True, kw_only=True):
-    """A hypervisor whose guests belong to an engine on this machine.
+    """A hypervisor whose guests belong to an engine on this machine. ``paths`` are those that a URI may have.
 
     ``hypervisor()`` says what it is and of which version; it may block, and raise SystemFailure. With ``keeps`` definitions, runs and
     the journal are on disk, and other processes attach to the engine; the paths are then of ``/session``, ``/system`` and ``/embed``.
     """
 
+    paths: tuple[str, ...]
     driver: Callable[[Surroundings], Awaitable[Driver]]
     hypervisor: Callable[[], Hypervisor]
     keeps: bool = False

@@ -24,7 +24,7 @@ from aiovirt.engine.schemes import is_loaded
 from aiovirt.engine.seam import Engine
 from aiovirt.engine.successors import Reconnection
 from aiovirt.engine.uri import VARIABLES, Address, find_address, scheme_name
-from aiovirt.errors import AccessDenied, SystemFailure, Unsupported
+from aiovirt.errors import AccessDenied, NoConnect, SystemFailure, Unsupported
 from aiovirt.events.bus import Bus
 from aiovirt.events.types import HostStarted, JournalDegraded
 from aiovirt.system import to_thread
@@ -104,9 +104,10 @@ class Connection:
 
     async def _open(self, address: Address) -> Host:
         scheme = address.scheme
-        assert isinstance(scheme, LocalScheme)
         async with AsyncExitStack() as stack:
-            if scheme.keeps:
+            if not isinstance(scheme, LocalScheme):
+                host = Host(await _open_remote(address, stack))
+            elif scheme.keeps:
                 folders = find_folders(address, os.environ, self._given)
                 engine = await self._open_kept(address, scheme, folders, stack)
                 reconnection = Reconnection(partial(_reconnect, engine.uri, folders))
@@ -181,6 +182,20 @@ async def _open_unkept(address: Address, scheme: LocalScheme, stack: AsyncExitSt
     stack.push_async_callback(_end_owned, engine)
     tasks.start_soon(engine.followed.run)
     await tasks.start(_watch_devices, engine)
+    return engine
+
+
+async def _open_remote(address: Address, stack: AsyncExitStack) -> Engine:
+    from aiovirt.drivers.scheme import RemoteScheme
+    from aiovirt.engine.mirror import MirrorEngine
+    from aiovirt.engine.unkept import new_bus
+
+    if not isinstance(address.scheme, RemoteScheme):
+        raise NoConnect(f"{address.uri}: its driver says neither how it is run here nor how it is reached")
+    bus = new_bus()
+    tasks = await _enter(stack, bus)
+    engine = MirrorEngine(address.uri, bus, partial(address.scheme.remote, address.uri))
+    await tasks.start(engine.run)
     return engine
 
 

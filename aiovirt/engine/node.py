@@ -1,6 +1,6 @@
 """What is asked of a host's machine: the machine that is here, or the made-up one of ``test:///default``.
 
-Every engine is of this machine, so it is read here, whichever process asks.
+The engine of guests that are not a remote's is of this machine, so it is read here, whichever process asks.
 """
 
 from __future__ import annotations
@@ -81,7 +81,8 @@ def _check(number: int | None) -> None:
 
 def _scheme(uri: str) -> LocalScheme:
     scheme = parse_uri(uri).scheme
-    assert isinstance(scheme, LocalScheme)
+    if not isinstance(scheme, LocalScheme):
+        raise Unsupported(f"what the machine of {uri} is cannot be asked yet")
     return scheme
 
 

@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from msgspec import Struct
 
-from aiovirt.drivers.scheme import Scheme
+from aiovirt.drivers.scheme import LocalScheme, Scheme
 from aiovirt.engine.schemes import OWN, find_scheme, installed
 from aiovirt.errors import InvalidArgument, NoConnect, Unsupported
 
@@ -50,6 +50,8 @@ def parse_uri(uri: str) -> Address:
         raise _unknown(uri, driver)
     if plus and transport not in _TRANSPORTS:
         raise NoConnect(f"{uri!r}: there is no transport {transport!r}")
+    if not isinstance(scheme, LocalScheme):
+        return Address(uri, driver, parts.path, scheme)
     if plus or parts.netloc:
         raise Unsupported(f"{uri!r}: connections to another server are not supported yet")
     if parts.path not in scheme.paths:

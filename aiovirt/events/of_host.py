@@ -124,15 +124,15 @@ class WatcherLost(HostEvent, frozen=True, kw_only=True, gc=False, tag="host.watc
 
 
 class SourceMissing(HostEvent, frozen=True, kw_only=True, gc=False, tag="host.source.missing"):
-    """A source of device events is not there, and what only it tells stays unknown; all else goes on.
+    """A source of events is not there, and what only it tells stays unknown; all else goes on.
 
-    ``source`` is which one (``"udev"``: no udevd runs, as in a container), ``why`` how that is known.
+    ``source`` is which one (``"udev"``: no udevd runs, as in a container; a URI: its remote is not connected), ``why`` how that is known.
     """
 
     source: str
     why: str
 
-    trigger: ClassVar[str] = "an engine that begins without udevd"
+    trigger: ClassVar[str] = "an engine that begins without udevd; a connection to a remote hypervisor that is lost"
 
     def describe(self) -> tuple[str, str, str]:
         return self.source, "missing", self.why
@@ -149,7 +149,10 @@ class SourceResynced(HostEvent, frozen=True, kw_only=True, gc=False, tag="host.s
     reason: str
     lost: int | None = None
 
-    trigger: ClassVar[str] = "ENOBUFS, a truncated message or a dump that was interrupted; an engine that begins without what was before"
+    trigger: ClassVar[str] = (
+        "ENOBUFS, a truncated message or a dump that was interrupted; an engine that begins without what was before; "
+        "a remote that is connected again"
+    )
 
     def fold(self, state: HostState) -> None:
         state.resyncs[self.source] = state.resyncs.get(self.source, 0) + 1
