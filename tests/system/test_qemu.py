@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -56,12 +57,24 @@ def is_of(place: Place, pid: int) -> bool:
 
 @pytest.fixture(autouse=True)
 def no_guest_is_left(place: Place) -> Iterator[None]:
-    """None of the test's own: others may run beside it, and be somebody's."""
+    """None of the test's own: others may run beside it, and be somebody's. One that was killed may still be ending."""
     yield
-    left = {pid for pid in qemus() if is_of(place, pid)}
+    left = {pid for pid in qemus() if is_of(place, pid) and not ends(pid)}
     for pid in left:
         os.kill(pid, signal.SIGKILL)
     assert not left
+
+
+def ends(pid: int) -> bool:
+    """Whether that process ends within a few seconds."""
+    try:
+        process = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        return bool(select.select([process], [], [], 5)[0])
+    finally:
+        os.close(process)
 
 
 def pid_of(place: Place, domain: aiovirt.Domain) -> int:
