@@ -150,7 +150,7 @@ class AttachedEngine:
         with by.scope() as scope:
             await lane.acquire_on_behalf_of(borrower)
         if scope.cancelled_caught:
-            raise OrderTimeout(f"{lane.total_tokens:g} others are under way", sent=False)
+            raise OrderTimeout(f"too many orders in flight (at most {lane.total_tokens:g})", sent=False)
         try:
             left = max(by.left, 0.001)  # none at all would be refused there
             timed = structs.replace(request, timeout=left - WAY * min(left, 1))
@@ -225,7 +225,7 @@ class AttachedEngine:
             log.info("the connection to the engine broke", error=str(error))
         except Error as breach:
             self._why = self._why or breach
-            log.error("the engine is not heard any more", why=str(self._why))
+            log.error("the connection to the engine is lost", why=str(self._why))
 
     def _heard(self, data: bytes) -> None:
         for frame in self._frames.feed(data):

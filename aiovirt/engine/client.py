@@ -132,7 +132,7 @@ class Client:
                 try:
                     await self._carrier.run(self._heard, self._has_room)
                 except (ProtocolError, HostHeld) as breach:
-                    log.warning("a client was hung up on", pid=self.pid, program=self.program, why=str(breach))
+                    log.warning("a client was disconnected", pid=self.pid, program=self.program, why=str(breach))
                     self.refuse(breach)
                 except OSError as error:
                     log.debug("a client's socket broke", pid=self.pid, error=str(error))
@@ -283,7 +283,7 @@ class Client:
             except Error as error:
                 answer = encode(failure_of(number, error))
             except Exception as error:
-                log.error("a call failed in a way that it should not", request=type(request).__name__, exc_info=error)
+                log.error("a call failed unexpectedly", request=type(request).__name__, exc_info=error)
                 answer = encode(failure_of(number, Error(f"internal error: {error!r}")))
         del self._calls[number]
         self._under_way[call.reads] -= not call.scope.cancel_called
@@ -330,7 +330,7 @@ class Client:
         self._waiting += len(frame)
         self.push()
         if self._waiting > WAITING:
-            log.warning("a client does not read, and is hung up on", pid=self.pid, program=self.program, waiting=self._waiting)
+            log.warning("a client does not read, and is disconnected", pid=self.pid, program=self.program, waiting=self._waiting)
             self._hang_up()
 
     def push(self) -> None:
@@ -339,7 +339,7 @@ class Client:
             while not self._over and self._held is None and (frame := self._next()) is not None:
                 self._send(frame)
         except Exception as error:
-            log.error("a client cannot be told, and is hung up on", pid=self.pid, program=self.program, exc_info=error)
+            log.error("a client cannot be told, and is disconnected", pid=self.pid, program=self.program, exc_info=error)
             self._hang_up()
 
     def _hang_up(self) -> None:
@@ -384,7 +384,7 @@ class Client:
         return frame
 
     async def _catch_up(self) -> None:
-        """What memory has lost is read from the journal; where that has lost it, too, it is hung up on, and told by its next engine."""
+        """What memory has lost is read from the journal; where that has lost it, too, it is disconnected, and told by its next engine."""
         journal = self._bus.journal
         events: list[Event] | Dropped = []
         try:
@@ -392,7 +392,7 @@ class Client:
         except (LookupError, SystemFailure) as error:
             log.warning("the journal cannot be read for a client", pid=self.pid, program=self.program, why=str(error))
         if not events or (isinstance(events, Dropped) and not events.changes_nothing):
-            log.warning("a client that was too slow is hung up on", pid=self.pid, program=self.program)
+            log.warning("a client that was too slow is disconnected", pid=self.pid, program=self.program)
             self._hang_up()
             return
         self._behind = False

@@ -212,7 +212,7 @@ class Domain:
         client's. What would make the engine's own view of the domain wrong is refused with an error that says why, as is
         what takes descriptors; no capability is offered. Events come as QEMU said them, and before the answers that they
         came before; one whose data were left out (:class:`DomainQMP`'s ``omitted``) has empty data. A client that does
-        not read while more than 1 MiB waits for it is hung up on; so are all when the domain stops.
+        not read while more than 1 MiB waits for it is disconnected; so are all when the domain stops.
 
         Entering raises Unsupported where there is no QMP, OperationInvalid when the domain is not running, and
         SystemFailure when no socket can be made at ``path``, as when there is something else.

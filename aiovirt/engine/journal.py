@@ -206,7 +206,7 @@ class Journal:
             except _SHORTAGES as error:
                 bus.degrade(words_of(error))
             except Exception as error:
-                log.error("the journal failed in a way that it should not", exc_info=error)
+                log.error("the journal failed unexpectedly", exc_info=error)
                 bus.degrade(f"{type(error).__name__}: {error}")
             tasks.cancel_scope.cancel()
 
@@ -337,7 +337,7 @@ class Journal:
         smaller = next(segment for segment in ended if segment.loads and (loud.subject, loud.is_qmp) in segment.loads)
         at = ended.index(smaller)
         self._segments[at] = made = await self._in_thread(retention.compacted, smaller, loud)
-        log.info("events were given up early", subject=loud.subject, file=made.path.name, bytes=smaller.end - made.end)
+        log.info("events were dropped early", subject=loud.subject, file=made.path.name, bytes=smaller.end - made.end)
         if at > 0 and (one := await self._in_thread(retention.joined, self._segments[at - 1], made, self._limits)) is not None:
             self._segments[at - 1 : at + 1] = [one]
             await self._in_thread(files.remove, made.path)

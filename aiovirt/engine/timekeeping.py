@@ -33,9 +33,9 @@ async def watch_clock(bus: Bus, journal: Journal) -> None:
         except OSError as error:
             if is_passing(error):
                 raise
-            log.warning("a clock that is set is not told of", error=str(error))
+            log.warning("changes of the clock are not watched", error=str(error))
 
-    await keep_on(watch, log, lost="a clock that is set is not told of for now", back="a clock that is set is told of again")
+    await keep_on(watch, log, lost="changes of the clock are not watched for now", back="changes of the clock are watched again")
 
 
 def jumped(bus: Bus, journal: Journal, by: int) -> None:

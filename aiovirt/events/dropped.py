@@ -1,4 +1,4 @@
-"""Events that were given up early, to keep those of others: how many of what, and where they stood. Pure."""
+"""Events that were dropped early, to keep those of others: how many of what, and where they stood. Pure."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ class PastReader(Protocol):
     position: int
 
     async def read(self) -> list[Event] | Dropped:
-        """The next events, in order and without a gap; empty when it has caught up. Or which ones were given up early there.
+        """The next events, in order and without a gap; empty when it has caught up. Or which ones were dropped early there.
 
         Raises EventGap's cause, LookupError, when they are not kept any more.
         """

@@ -1,7 +1,7 @@
 """The journal's form on disk, as bytes: segments of checksummed records, and the state beside them. Pure.
 
 A segment is a header block and then records, one for each event, numbered without a gap. One record may stand for many
-events that were given up early (:mod:`aiovirt.events.dropped`): its number is that of the first, with a bit set that no
+events that were dropped early (:mod:`aiovirt.events.dropped`): its number is that of the first, with a bit set that no
 event's has. The header is
 rewritten in place when the segment ends; it says which boot wrote it, and how it ended. Everything here
 is untrusted when it is read: what is not whole is told apart from what is of a newer version.
@@ -101,7 +101,7 @@ class Header(Struct, frozen=True, kw_only=True):
 
     ``clock`` is the journal's own clock when it was made, and ``stopped`` when it ended: nanoseconds for which this host was
     up, which no one can set. ``boottime`` is CLOCK_BOOTTIME (clock_gettime(2)) at the moment of ``clock``. ``inode`` is that
-    of the file: another one's is a copy. ``is_complete`` is whether no event was given up early.
+    of the file: another one's is a copy. ``is_complete`` is whether no event was dropped early.
 
     ``newer`` are members that a newer version wrote, as they were, none of this name: they are kept while there is room for all.
     """

@@ -78,7 +78,7 @@ class Listener:
 
     def __init__(self, path: str, *, backlog: int = BACKLOG, handed_over: socket.socket | None = None) -> None:
         self.last_words = b""
-        """Said to whoever is hung up on as there is no descriptor left."""
+        """Said to whoever is disconnected as there is no descriptor left."""
         self._path = path
         self._is_crowded = False
         self._stays = handed_over is not None
@@ -134,11 +134,11 @@ class Listener:
                     await anyio.sleep_forever()
 
     def _tell(self, error: OSError | None) -> None:
-        """Once, that clients are turned away, and once that they are not any more."""
+        """Once, that clients are refused, and once that they are not any more."""
         if error is not None and not self._is_crowded:
-            log.error("clients are turned away", why=str(error))
+            log.error("clients are refused", why=str(error))
         elif error is None and self._is_crowded:
-            log.warning("clients are taken again")
+            log.warning("clients are accepted again")
         self._is_crowded = error is not None
 
     def _turn_away(self) -> bool:

@@ -118,7 +118,7 @@ def test_the_name_of_a_client_in_the_engines_log(user: Terminals) -> None:
         client.connect(str(folder / "runtime/engine.sock"))
         client.sendall(framed(encode(Hello(VERSION, RED + C1 + WORDS, (str(folder / "config"), str(folder / "state"))))) + b"\xff" * 64)
         log = folder / "state/engine.log"
-        wait_until(lambda: "hung up on" in log.read_text())
+        wait_until(lambda: "disconnected" in log.read_text())
     assert "\\x1b[31mr" in log.read_text()
     assert is_harmless(log.read_text().replace("\n", ""))
     assert [line.split(" ")[0] for line in log.read_text().splitlines()] == ["Holding", "WARNING"]

@@ -43,7 +43,7 @@ def url(place: Place) -> Iterator[str]:
 
 
 def read(url: str, last: str | None, until: str) -> list[tuple[str, str]]:
-    """As a browser does: (id, event) of each message up to the first of ``until``; it comes back as often as it is hung up on.
+    """As a browser does: (id, event) of each message up to the first of ``until``; it comes back as often as it is disconnected.
 
     It makes a device come and go once it is told where it is.
     """

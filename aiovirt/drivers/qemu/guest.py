@@ -410,7 +410,7 @@ class Guest:
             with by.scope():
                 await self.tried.wait()
         if not self.tried.is_set:
-            raise OrderTimeout(f"the monitor of {self.run.name} is not heard yet", sent=False, subject=f"domain/{self.run.uuid}")
+            raise OrderTimeout(f"the monitor of {self.run.name} is not connected yet", sent=False, subject=f"domain/{self.run.uuid}")
         if self.monitor is None:
             raise ConnectionLost(f"the monitor of {self.run.name} is not connected", subject=f"domain/{self.run.uuid}")
         return self.monitor

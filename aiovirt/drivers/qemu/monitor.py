@@ -302,7 +302,7 @@ class Monitor:
             return
         call = self._window.answered(number, answer)
         if call is None:
-            logger.warning("an answer that nobody asked for", qmp_id=number)
+            logger.warning("an unexpected reply", qmp_id=number)
             return
         if call.stage is _DONE:
             done.append(call)

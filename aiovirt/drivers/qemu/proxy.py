@@ -36,7 +36,7 @@ from aiovirt.wire.qmp.server import QMPServer, Request, event_line, failure_line
 __all__ = ["CLIENTS", "WAITING", "QMPProxy"]
 
 CLIENTS: Final = 16
-"""How many are served at a time; others are hung up on."""
+"""How many are served at a time; others are disconnected."""
 WAITING: Final = 1024 * 1024
 """Bytes that may wait for a client before it is given up."""
 CHUNK: Final = 4096
@@ -156,7 +156,7 @@ class QMPProxy:
     # -- events ----------------------------------------------------------------------------
 
     async def _tell(self) -> None:
-        """Tells clients what QEMU says, until cancelled. Where that cannot be known any more, they are hung up on."""
+        """Tells clients what QEMU says, until cancelled. Where that cannot be known any more, they are disconnected."""
         events = Events(self._engine.bus)
         while True:
             try:
@@ -261,7 +261,7 @@ class _Client:
         if self._scope.cancel_called:
             return
         if len(self._waiting) > WAITING:
-            log.warning("a client does not read, and is hung up on", waiting=len(self._waiting))
+            log.warning("a client does not read, and is disconnected", waiting=len(self._waiting))
             self._scope.cancel()
         elif self._waiting:
             self._waiting += data

@@ -216,7 +216,7 @@ class Failure(Struct, frozen=True, tag="failure"):
 class Past(Struct, frozen=True, tag="events"):
     """Some events from the position that was asked for, none where it has caught up. ``first`` is as in the welcome.
 
-    ``dropped`` is instead of events where those that come next were given up early: which they were, in the journal's form.
+    ``dropped`` is instead of events where those that come next were dropped early: which they were, in the journal's form.
     """
 
     number: int
