@@ -16,14 +16,15 @@ from aiovirt.errors import Error
 from aiovirt.model.fact import Fact
 from aiovirt.model.machine import Machine
 from aiovirt.model.node import Hypervisor
-from aiovirt.model.orders import AskLog, AskQMP, Create, Destroy, Request, Reset, Resume, Shutdown, Start, Suspend
+from aiovirt.model.orders import AskLog, AskQMP, Create, Destroy, Reboot, Request, Reset, Resume, Shutdown, Start, Suspend
 from aiovirt.model.record import RunRecord
-from aiovirt.model.spec import DomainSpec, VirtType
+from aiovirt.model.spec import Action, DomainSpec, VirtType
 from aiovirt.system.deadlines import Deadline
 
 R = TypeVar("R")
 handles = Handlers["TinyDriver"]()
 handles.without("tiny guests have neither monitor nor log", AskQMP, AskLog)
+handles.without("tiny guests have no second button", Reboot)
 
 
 class TinyDriver:
@@ -80,13 +81,15 @@ async def resume(driver: TinyDriver, domain: Target, _: Resume, by: Deadline) ->
 
 @handles(Reset)
 async def reset(driver: TinyDriver, domain: Target, _: Reset, by: Deadline) -> None:
-    driver.sink.fact(domain.uuid, Fact.RESET)
+    if domain.live is not None and domain.live.on_reboot is Action.DESTROY:
+        driver.sink.fact(domain.uuid, Fact.HOST_POWEROFF, rebooting=True)
+    else:
+        driver.sink.fact(domain.uuid, Fact.RESET)
 
 
 @handles(Shutdown)
 async def shutdown(driver: TinyDriver, domain: Target, _: Shutdown, by: Deadline) -> None:
     driver.sink.fact(domain.uuid, Fact.GUEST_POWEROFF, by_guest=True)
-    driver.sink.fact(domain.uuid, Fact.EXITED)
 
 
 @handles(Destroy)

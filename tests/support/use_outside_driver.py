@@ -9,7 +9,17 @@ import anyio
 import aiovirt
 from aiovirt.engine.local import LocalEngine
 from aiovirt.model.spec import DomainSpec
-from aiovirt.testing.conformance import EVENTS, REFUSED, Bench, check_events, check_order, check_refused, orders_of_drivers
+from aiovirt.testing.conformance import (
+    EVENTS,
+    POLICIES,
+    REFUSED,
+    Bench,
+    check_events,
+    check_order,
+    check_policy,
+    check_refused,
+    orders_of_drivers,
+)
 
 
 async def main() -> None:
@@ -20,6 +30,8 @@ async def main() -> None:
         bench = Bench(host, DomainSpec(name="one", memory=16 * aiovirt.MiB), up.wait, host.engine.driver.can)
         for name in EVENTS:
             await check_events(bench, name)
+        for name in POLICIES:
+            await check_policy(bench, name)
         for given, refused in REFUSED:
             await check_refused(bench, given, refused)
         for kind in orders_of_drivers():
