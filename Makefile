@@ -37,13 +37,13 @@ setup: setup-tests setup-lab ## set up all that is missing, for the demo and for
 demo: setup-demo ## two real guests and a hot-plugged device on one event stream, on asyncio and on trio
 	@$(PY) examples/demo.py
 
-# In two halves for two cores: what needs a system of its own, and the rest. What failed is said once more at the end.
+# In two halves for two cores, about as long as each other. What failed is said once more at the end.
 test: setup-tests setup-lab ## all checks and all tests; those of tests/system in namespaces, those of tests/labguest in a guest
 	@mkdir -p build; : >build/failed; \
 	{ $(PY) -m tests.lab.sandbox $(PY) -m pytest tests/system || echo tests/system >>build/failed; \
-	$(PY) -m tests.lab.sandbox --udev $(PY) -m pytest tests/udev || echo tests/udev >>build/failed; \
-	$(PY) -m tests.lab.run_lab || echo tests/labguest >>build/failed; } >build/system.log 2>&1 & \
+	$(PY) -m tests.lab.sandbox --udev $(PY) -m pytest tests/udev || echo tests/udev >>build/failed; } >build/system.log 2>&1 & \
 	{ $(PY) -m pytest --ignore=tests/system --ignore=tests/udev --ignore=tests/labguest || echo tests >>build/failed; \
+	$(PY) -m tests.lab.run_lab || echo tests/labguest >>build/failed; \
 	$(MAKE) --no-print-directory lint || echo lint >>build/failed; } 2>&1 | tee build/tests.log; \
 	wait; cat build/system.log; [ ! -s build/failed ] || \
 	{ echo "failed: $$(xargs <build/failed)"; grep -hE '^(E  |FAILED|ERROR|[^ ]+: error)' build/tests.log build/system.log; exit 1; }

@@ -264,16 +264,11 @@ ALIKE = ("aiovirt", "aiovirt, in batches", "memory stream", "queue", "deque + wa
     ("bench", "case", "metrics"),
     [
         ("bench_events", "1000 readers, 999 match no type", COST),
-        ("bench_events", "1000 readers, 999 match no subject", COST),
-        ("bench_events", "10 readers and one that never reads", COST),
         ("bench_events", "10 readers, 10,000 events a second", {"p50", "p99", "cpu", "memory"}),
-        ("bench_events", "10 readers, burst 16, a journal on disk", COST),
         ("bench_events", "100,000 events resumed from disk", COST),
         ("bench_events", "10,000 readers that wait", {"bytes", "task", "memory"}),
         ("bench_hostdev", "2,000 links at first", COST),
         ("bench_qmp", "1 session", COST | {"peer"}),
-        ("bench_qmp", "1 session, 100 in flight", COST | {"peer"}),
-        ("bench_qmp", "100 sessions", COST | {"peer"}),
         ("bench_qmp", "1,000 idle sessions", {"bytes", "memory"}),
         ("bench_qmp", "50 QEMUs", COST),
     ],
@@ -290,9 +285,8 @@ def test_a_bench_runs(bench: str, case: str, metrics: set[str]) -> None:
     assert all(row.ratio_to and row.ratio for row in ours)
 
 
-@pytest.mark.parametrize("backend", ["asyncio", "uvloop", "trio"])
-def test_ten_thousand_sessions_open_and_answer(backend: str) -> None:
-    which = ["--contender", "aiovirt", "--backend", backend, "--case", "10,000 sessions", "--quick"]
+def test_ten_thousand_sessions_open_and_answer() -> None:
+    which = ["--contender", "aiovirt", "--backend", "trio", "--case", "10,000 sessions", "--quick"]
     assert set(msgspec.json.decode(run("bench_qmp", *which))) == {"cpu", "wall", "peer", "open", "memory"}
 
 
