@@ -100,7 +100,7 @@ async def test_a_clock_is_watched_again_after_a_shortage_and_not_where_there_is_
             await timekeeping.watch_clock(bus, NO_JOURNAL)
         tasks.cancel_scope.cancel()
     assert "made up" in caplog.text
-    assert ("is told of again" in caplog.text) is comes_back
+    assert ("are watched again" in caplog.text) is comes_back
 
 
 def test_it_goes_on_while_nobody_looks() -> None:
