@@ -26,7 +26,7 @@ import anyio
 from aiovirt.drivers.qemu.monitor import Listener, Monitor
 from aiovirt.drivers.qemu.translate import heard, quoted
 from aiovirt.events.bus import Bus
-from aiovirt.system.carrier import Carrier
+from aiovirt.system.bytestream import UnixStream
 from aiovirt.system.deadlines import Deadlines
 from aiovirt.wire.qmp import QMPEvent
 from benchmarks.bench_events import kept
@@ -92,12 +92,12 @@ class Quoting(Listener):
 async def listen(near: socket.socket, folder: str) -> Figures:
     """Milliseconds that a nap was late by while the burst came."""
     late: list[float] = []
-    async with kept(folder) as bus, Carrier(near) as carrier, anyio.create_task_group() as tasks:
+    async with kept(folder) as bus, UnixStream(near) as stream, anyio.create_task_group() as tasks:
         listener, deadlines = Quoting(bus), Deadlines()
         tasks.start_soon(deadlines.run)
         gc.collect()
         gc.freeze()
-        tasks.start_soon(Monitor(carrier, listener, deadlines).run)
+        tasks.start_soon(Monitor(stream, listener, deadlines).run)
         with Stopwatch() as watch, anyio.fail_after(PATIENCE):
             await nap_until(listener.done, late)
         tasks.cancel_scope.cancel()

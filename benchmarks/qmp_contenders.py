@@ -19,7 +19,7 @@ from qemu.qmp import QMPClient
 
 from aiovirt.drivers.qemu.commands import StatusInfo
 from aiovirt.drivers.qemu.monitor import Listener, Monitor
-from aiovirt.system.carrier import Carrier
+from aiovirt.system.bytestream import UnixStream
 from aiovirt.system.deadlines import Deadline, Deadlines
 from aiovirt.system.sockets import connect_now
 
@@ -56,8 +56,8 @@ Ask = Callable[[], Coroutine[Any, Any, object]]
 
 async def open_monitor(path: str, listener: Listener, deadlines: Deadlines, stack: AsyncExitStack, tasks: TaskGroup) -> Monitor:
     """A session that is ready; it runs in ``tasks``, and ``stack`` closes it."""
-    carrier = await stack.enter_async_context(Carrier(await to_thread.run_sync(connect_now, path)))
-    monitor = Monitor(carrier, listener, deadlines)
+    stream = await stack.enter_async_context(UnixStream(await to_thread.run_sync(connect_now, path)))
+    monitor = Monitor(stream, listener, deadlines)
     tasks.start_soon(monitor.run)
     await monitor.ready(Deadline.after(PATIENCE))
     return monitor

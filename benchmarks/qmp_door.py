@@ -32,7 +32,7 @@ from aiovirt.model.record import RunRecord
 from aiovirt.model.spec import DomainSpec
 from aiovirt.system import process
 from aiovirt.system.background import Background
-from aiovirt.system.carrier import connect_unix
+from aiovirt.system.bytestream import connect_unix
 from aiovirt.system.deadlines import Deadline
 from aiovirt.system.seam import new_waker
 from aiovirt.testing.tinyguest import tiny_guest

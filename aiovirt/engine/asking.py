@@ -13,7 +13,7 @@ import anyio
 
 from aiovirt.engine.failures import error_of, failure_of
 from aiovirt.errors import Error, HostGone, InvalidArgument, OrderTimeout
-from aiovirt.system.carrier import ByteCarrier
+from aiovirt.system.bytestream import ByteStream
 from aiovirt.system.seam import new_waker
 from aiovirt.wire.attach import framed
 from aiovirt.wire.attach.messages import CLIENT_LIMIT, Answer, Ask, Cancel, Failure, FromClient, HandOver, Past, SeekPast, encode
@@ -28,10 +28,10 @@ Question = Ask | SeekPast | HandOver
 
 
 class Asking:
-    """Questions over ``carrier``. Plain calls on the loop's thread, but for :meth:`ask`."""
+    """Questions over ``stream``. Plain calls on the loop's thread, but for :meth:`ask`."""
 
-    def __init__(self, carrier: ByteCarrier) -> None:
-        self._carrier = carrier
+    def __init__(self, stream: ByteStream) -> None:
+        self._stream = stream
         self._calls: dict[int, _Call] = {}
         self._last = 0
         self._unsent: deque[tuple[int, bytes]] = deque()
@@ -79,7 +79,7 @@ class Asking:
             call.outcome = outcome
             call.waker.wake()
 
-    def has_room(self) -> None:
+    def resume_writing(self) -> None:
         """The socket takes more."""
         while self._taken is None and self._unsent and self._write(self._unsent[0][1]):
             self._unsent.popleft()
@@ -110,11 +110,11 @@ class Asking:
                     self._ask_again(number, call)
         self._taken = 0
 
-    def go_on(self, carrier: ByteCarrier) -> None:
-        """The next holder listens, over ``carrier``."""
-        self._carrier, self._taken = carrier, None
+    def go_on(self, stream: ByteStream) -> None:
+        """The next holder listens, over ``stream``."""
+        self._stream, self._taken = stream, None
         self._unsent = deque(sorted(self._unsent))
-        self.has_room()
+        self.resume_writing()
 
     def _ask_again(self, number: int, call: _Call) -> None:
         if call.is_given_up:
@@ -150,7 +150,7 @@ class Asking:
 
     def _write(self, frame: bytes) -> bool:
         try:
-            return self._over or self._carrier.write(frame)
+            return self._over or self._stream.write(frame)
         except OSError:
             return True  # it broke: that is told by the end of what is heard
 

@@ -31,7 +31,7 @@ from aiovirt.events.segment import DamagedError, decode_dropped, decode_event, d
 from aiovirt.events.state import HostState
 from aiovirt.events.types import Event
 from aiovirt.model.orders import DEFAULT_TIMEOUT, Request
-from aiovirt.system.carrier import ByteCarrier
+from aiovirt.system.bytestream import ByteStream
 from aiovirt.system.deadlines import Deadline
 from aiovirt.system.log import get_logger
 from aiovirt.system.seam import new_waker
@@ -76,7 +76,7 @@ log = get_logger("engine")
 class Doors(Protocol):
     """The sockets at which engines listen, one after the other."""
 
-    async def next(self) -> AbstractAsyncContextManager[ByteCarrier]:
+    async def next(self) -> AbstractAsyncContextManager[ByteStream]:
         """A connection to the one that is there now, or comes next. Raises Error where it may not be spoken to."""
         ...
 
@@ -98,15 +98,15 @@ class AttachedEngine:
     def __init__(
         self,
         uri: str,
-        carrier: ByteCarrier,
+        stream: ByteStream,
         place: tuple[str, str] | None = None,
         doors: Callable[[], Doors] | None = None,
     ) -> None:
         self.uri = uri
         self._place = place
         self._new_doors = doors
-        self._carrier = carrier
-        self._asking = Asking(carrier)
+        self._stream = stream
+        self._asking = Asking(stream)
         self._frames = Frames(ENGINE_LIMIT)
         self._welcomed = anyio.Event()
         self._why: Error | None = None  # it ended
@@ -180,10 +180,10 @@ class AttachedEngine:
 
     async def _find_the_next(self, doors: Doors) -> None:
         while self._is_between and self._why is None:
-            async with await doors.next() as self._carrier:
+            async with await doors.next() as self._stream:
                 self._frames = Frames(ENGINE_LIMIT)
                 with suppress(OSError):  # one that had just ended: that is heard, too
-                    self._carrier.write(framed(encode(self._hello(self.bus.cursor))))
+                    self._stream.write(framed(encode(self._hello(self.bus.cursor))))
                 await self._listen()
 
     def _meet(self, welcome: Welcome) -> None:
@@ -197,7 +197,7 @@ class AttachedEngine:
         self._is_between = False
         self._looking.deadline = math.inf
         self._doors.close()
-        self._asking.go_on(self._carrier)
+        self._asking.go_on(self._stream)
 
     def _take_answer(self, message: Answer | Failure | Past | Leaving) -> None:
         """Who leaves does so when it has answered: then it is left, too."""
@@ -207,7 +207,7 @@ class AttachedEngine:
         else:
             self._asking.answered(message)
         if self._leaves and self._asking.is_settled:
-            self._carrier.close()
+            self._stream.close()
 
     def _hello(self, after: str) -> Hello:
         return Hello(VERSION, PurePath(sys.argv[0]).name, self._place, after)
@@ -220,14 +220,14 @@ class AttachedEngine:
 
     async def _listen(self) -> None:
         try:
-            await self._carrier.run(self._heard, self._asking.has_room)
+            await self._stream.run(self._data_received, self._asking.resume_writing)
         except OSError as error:
             log.info("the connection to the engine broke", error=str(error))
         except Error as breach:
             self._why = self._why or breach
             log.error("the connection to the engine is lost", why=str(self._why))
 
-    def _heard(self, data: bytes) -> None:
+    def _data_received(self, data: bytes) -> None:
         for frame in self._frames.feed(data):
             self._take(decode_from_engine(frame))
 

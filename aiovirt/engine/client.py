@@ -23,7 +23,7 @@ from aiovirt.events.types import Event
 from aiovirt.model import orders
 from aiovirt.model.caller import Caller
 from aiovirt.model.orders import Request
-from aiovirt.system.carrier import ByteCarrier
+from aiovirt.system.bytestream import ByteStream
 from aiovirt.system.log import get_logger
 from aiovirt.wire.attach import VERSION, Frames, framed
 from aiovirt.wire.attach.messages import (
@@ -83,7 +83,7 @@ def refusal(why: Error) -> bytes:
 
 
 class Client:
-    """The process ``pid`` of the user ``uid`` at the far side of ``carrier``, attached to ``engine`` at ``place``.
+    """The process ``pid`` of the user ``uid`` at the far side of ``stream``, attached to ``engine`` at ``place``.
 
     ``news_after(position)`` gives what follows an event: up to which position, and the message; None where memory has lost it.
     ``hand_over(self, asked)`` begins to leave the host to it, or raises Error where it stays.
@@ -93,7 +93,7 @@ class Client:
         self,
         engine: LocalEngine,
         place: Place,
-        carrier: ByteCarrier,
+        stream: ByteStream,
         news_after: Callable[[int], tuple[int, bytes] | None],
         *,
         hand_over: Callable[[Client, HandOver], None],
@@ -106,7 +106,7 @@ class Client:
         self._engine = engine
         self._place = place
         self._bus = engine.bus
-        self._carrier = carrier
+        self._stream = stream
         self._news_after = news_after
         self._hand_over = hand_over
         self._taken = 0  # the highest number of what it has asked
@@ -130,7 +130,7 @@ class Client:
         try:
             async with anyio.create_task_group() as self._tasks:
                 try:
-                    await self._carrier.run(self._heard, self._has_room)
+                    await self._stream.run(self._data_received, self._resume_writing)
                 except (ProtocolError, HostHeld) as breach:
                     log.warning("a client was disconnected", pid=self.pid, program=self.program, why=str(breach))
                     self.refuse(breach)
@@ -150,7 +150,7 @@ class Client:
 
     # -- what it says ----------------------------------------------------------------------
 
-    def _heard(self, data: bytes) -> None:
+    def _data_received(self, data: bytes) -> None:
         for frame in self._frames.feed(data):
             message = decode_from_client(frame)
             if self._leaves and not isinstance(message, Cancel):
@@ -243,7 +243,7 @@ class Client:
     def refuse(self, why: Error) -> None:
         """The last words."""
         try:
-            self._carrier.write(refusal(why))
+            self._stream.write(refusal(why))
         except OSError as error:
             log.debug("a client has gone before it was refused", pid=self.pid, error=str(error))
 
@@ -344,19 +344,19 @@ class Client:
 
     def _hang_up(self) -> None:
         self._over = True
-        self._carrier.close()
+        self._stream.close()
 
     def _say(self, message: FromEngine) -> None:
         self._send(framed(encode(message)))
 
     def _send(self, frame: bytes) -> None:
         try:
-            if not self._carrier.write(frame):
+            if not self._stream.write(frame):
                 self._held = frame
         except OSError:
             self._over = True  # what it said last is still heard, and then its end
 
-    def _has_room(self) -> None:
+    def _resume_writing(self) -> None:
         held, self._held = self._held, None
         if held is not None:
             self._send(held)

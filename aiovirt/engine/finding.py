@@ -24,7 +24,7 @@ from aiovirt.engine.uri import Address
 from aiovirt.errors import AccessDenied, ConnectionLost, HostGone, HostHeld, NoConnect, SystemFailure, Unsupported
 from aiovirt.system import to_thread
 from aiovirt.system.background import Background, shielded
-from aiovirt.system.carrier import Carrier, connect_unix
+from aiovirt.system.bytestream import UnixStream, connect_unix
 from aiovirt.system.files import FileLock, make_private
 from aiovirt.system.inotify import IN_CLOSE_WRITE, IN_CREATE, IN_MOVED_TO, FolderWatch
 from aiovirt.system.process import spawn
@@ -180,31 +180,31 @@ class _Doors(_Waiting):
         self._socket = folders.socket
         self._is_first = True
 
-    async def next(self) -> Carrier:
+    async def next(self) -> UnixStream:
         """A connection to whoever listens at the socket, behind the one that was given before; its block is the caller's to enter."""
         while True:
             if not self._is_first:
                 await self.news()
             self._is_first = False
-            if (carrier := await _knock(self._socket)) is not None:
-                return carrier
+            if (stream := await _knock(self._socket)) is not None:
+                return stream
 
 
 # -- attaching ---------------------------------------------------------------------------------
 
 
-async def _knock(socket: Path) -> Carrier | None:
+async def _knock(socket: Path) -> UnixStream | None:
     """A connection to who listens at ``socket``; None where there is nobody. Raises AccessDenied, SystemFailure."""
     try:
-        carrier = await connect_unix(str(socket))
+        stream = await connect_unix(str(socket))
     except (FileNotFoundError, ConnectionRefusedError, BlockingIOError):
         return None
     except OSError as error:
         raise SystemFailure(f"cannot attach at {socket}: {error.strerror or error}") from error
-    if carrier.peer[1] not in {0, os.geteuid()}:
-        async with carrier:
+    if stream.peer[1] not in {0, os.geteuid()}:
+        async with stream:
             raise AccessDenied(f"another user listens at {socket}")
-    return carrier
+    return stream
 
 
 async def _attach(
@@ -214,13 +214,13 @@ async def _attach(
 
     Who is to be its successor does not look for another one.
     """
-    carrier = await _knock(folders.socket)
-    if carrier is None:
+    stream = await _knock(folders.socket)
+    if stream is None:
         return None
     async with AsyncExitStack() as inner:
-        await inner.enter_async_context(carrier)
-        pid, _ = carrier.peer
-        engine = AttachedEngine(address.uri, carrier, folders.place, None if is_successor else partial(_Doors, folders))
+        await inner.enter_async_context(stream)
+        pid, _ = stream.peer
+        engine = AttachedEngine(address.uri, stream, folders.place, None if is_successor else partial(_Doors, folders))
         tasks = (await inner.enter_async_context(Background())).group
         with anyio.CancelScope(deadline=patience) as waiting:
             try:

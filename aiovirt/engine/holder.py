@@ -25,7 +25,7 @@ from aiovirt.events.types import DomainLifecycle
 from aiovirt.system import to_thread
 from aiovirt.system.again import contained, keep_on
 from aiovirt.system.background import Background, shielded
-from aiovirt.system.carrier import Carrier
+from aiovirt.system.bytestream import UnixStream
 from aiovirt.system.listener import Listener
 from aiovirt.system.log import get_logger
 from aiovirt.system.reserve import RESERVE
@@ -114,23 +114,23 @@ class Holder:
 
     async def _accept(self, listener: Listener, tasks: TaskGroup, works: Callable[[], None]) -> None:
         while not self._parts:
-            carrier = await listener.accept_carrier()
+            stream = await listener.accept_stream()
             works()
-            tasks.start_soon(self._attend, carrier)
+            tasks.start_soon(self._attend, stream)
 
     async def _pass_on(self) -> None:
         await keep_on(self._pass_news_on, log, lost="clients are told nothing for now", back="clients are told again")
 
-    async def _attend(self, carrier: Carrier) -> None:
-        async with carrier:
+    async def _attend(self, stream: UnixStream) -> None:
+        async with stream:
             if self._parts:
                 return
             with contained(log, "a client could not be served"):
-                await self._serve_one(carrier)
+                await self._serve_one(stream)
 
-    async def _serve_one(self, carrier: Carrier) -> None:
-        pid, uid = carrier.peer
-        client = Client(self._engine, self._place, carrier, self.news_after, hand_over=self._hand_over, pid=pid, uid=uid)
+    async def _serve_one(self, stream: UnixStream) -> None:
+        pid, uid = stream.peer
+        client = Client(self._engine, self._place, stream, self.news_after, hand_over=self._hand_over, pid=pid, uid=uid)
         if uid not in {0, os.geteuid()}:
             client.refuse(AccessDenied(f"user {uid} may not attach to this host"))
             log.warning("a client was refused", pid=pid, uid=uid)

@@ -1,6 +1,6 @@
 """A unix socket that others connect to, and what is spoken with each of them.
 
-Unlike a :class:`aiovirt.system.carrier.Carrier`, which hears all that comes as it comes, a connection
+Unlike a :class:`aiovirt.system.bytestream.UnixStream`, which hears all that comes as it comes, a connection
 here is read when somebody asks for more: whoever is on the far side waits as long.
 """
 
@@ -16,7 +16,7 @@ from typing import Final, Self
 
 import anyio
 
-from aiovirt.system.carrier import Carrier
+from aiovirt.system.bytestream import UnixStream
 from aiovirt.system.fork import not_for_children
 from aiovirt.system.log import get_logger
 from aiovirt.system.sockets import BACKLOG, connect_now, listen_unix
@@ -110,9 +110,9 @@ class Listener:
         """The next client. Where this process has no descriptor left for one, it is told ``last_words`` and hung up on."""
         return Connection(await self._accept())
 
-    async def accept_carrier(self) -> Carrier:
+    async def accept_stream(self) -> UnixStream:
         """The same, to be heard as it speaks; its block is the caller's to enter."""
-        return Carrier(await self._accept())
+        return UnixStream(await self._accept())
 
     async def _accept(self) -> socket.socket:
         while True:

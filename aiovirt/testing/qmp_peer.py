@@ -30,7 +30,7 @@ class Command(msgspec.Struct, kw_only=True):
 
 
 class QMPPeer:
-    """The far side of a monitor. Pass ``peer`` itself as the near side's carrier.
+    """The far side of a monitor. Pass ``peer`` itself as the near side's stream.
 
     With ``obliging`` (the default) it greets and agrees to the negotiation by itself, and then answers
     each command that ``answers`` has; any other waits for :meth:`next_command` and :meth:`reply`.
@@ -46,7 +46,7 @@ class QMPPeer:
         self._closed = False
         self._changed = anyio.Event()
         self._full = False
-        self._has_room: Callable[[], None] | None = None
+        self._resume_writing: Callable[[], None] | None = None
         self.descriptors: list[os.stat_result] = []
         if obliging:
             self.greet()
@@ -91,8 +91,8 @@ class QMPPeer:
     def read_on(self) -> None:
         """Takes more."""
         self._full = False
-        if self._has_room is not None:
-            self._has_room()
+        if self._resume_writing is not None:
+            self._resume_writing()
 
     async def next_command(self) -> Command:
         """The next command that was not answered by itself."""
@@ -101,18 +101,18 @@ class QMPPeer:
         await anyio.lowlevel.checkpoint()
         return self._unanswered.popleft()
 
-    # -- the near side's carrier (aiovirt.system.carrier.ByteCarrier) ---------------------------
+    # -- the near side's stream (aiovirt.system.bytestream.ByteStream) ---------------------------
 
-    async def run(self, heard: Callable[[bytes], None], has_room: Callable[[], None]) -> None:
+    async def run(self, data_received: Callable[[bytes], None], resume_writing: Callable[[], None]) -> None:
         """Hands on what the peer says, as it says it, until it hangs up."""
-        self._has_room = has_room
+        self._resume_writing = resume_writing
         while True:
             await anyio.lowlevel.checkpoint()
             while not self._to_client:
                 if self._closed:
                     return
                 await self._changed.wait()
-            heard(self._to_client.popleft())
+            data_received(self._to_client.popleft())
 
     def write(self, data: bytes, descriptors: Sequence[int] = ()) -> bool:
         """Takes what the client sends, unless it has stopped reading."""

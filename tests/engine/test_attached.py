@@ -58,7 +58,7 @@ class Far:
     def say(self, message: FromEngine) -> None:
         self._send.send_nowait(framed(encode(message)))
 
-    async def run(self, heard: Callable[[bytes], None], has_room: Callable[[], None]) -> None:  # noqa: ARG002 - there is always room
+    async def run(self, heard: Callable[[bytes], None], resume_writing: Callable[[], None]) -> None:  # noqa: ARG002 - there is always room
         with self._receive, self._send:
             async for data in self._receive:
                 heard(data)

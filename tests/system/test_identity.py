@@ -279,7 +279,7 @@ async def test_a_guest_that_answers_for_another_user_is_not_spoken_to(place: Pla
         domain = await host.define(place.spec())
         await domain.start(paused=True)
         pid = pid_of(place, domain)
-    monkeypatch.setattr("aiovirt.system.carrier.receive_signed", lambda sock, size: (sock.recv(size), (pid, NOBODY)))
+    monkeypatch.setattr("aiovirt.system.bytestream.receive_signed", lambda sock, size: (sock.recv(size), (pid, NOBODY)))
     async with aiovirt.connect(place.uri) as host:
         domain = await heard(host, "tiny", MonitorHealth.DEGRADED)
         await domain.destroy()

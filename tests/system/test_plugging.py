@@ -24,7 +24,7 @@ from aiovirt.model.devices.rng import Rng, RngBackend
 from aiovirt.model.devices.serial import Chardev
 from aiovirt.model.spec import DomainSpec
 from aiovirt.model.units import MiB
-from aiovirt.system.carrier import connect_unix
+from aiovirt.system.bytestream import connect_unix
 from aiovirt.system.deadlines import Deadline, Deadlines
 from aiovirt.wire.qmp import QMPEvent
 from tests.system.conftest import PATIENCE
@@ -81,8 +81,8 @@ async def bench() -> AsyncIterator[Bench]:
 @asynccontextmanager
 async def running() -> AsyncIterator[Bench]:
     deadlines, one = Deadlines(), Bench()
-    async with qemu(*PC, *CONTROLLERS) as process, await connect_unix(process.path) as carrier, anyio.create_task_group() as tasks:
-        one.monitor = Monitor(carrier, one, deadlines, limit=1_000_000)
+    async with qemu(*PC, *CONTROLLERS) as process, await connect_unix(process.path) as stream, anyio.create_task_group() as tasks:
+        one.monitor = Monitor(stream, one, deadlines, limit=1_000_000)
         tasks.start_soon(deadlines.run)
         tasks.start_soon(one.monitor.run)
         await one.monitor.ready(Deadline.after(PATIENCE))

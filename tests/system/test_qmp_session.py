@@ -26,7 +26,7 @@ from aiovirt.drivers.qemu import commands
 from aiovirt.drivers.qemu.monitor import Lane, Late, Listener, Monitor
 from aiovirt.drivers.qemu.window import WINDOW
 from aiovirt.errors import CommandFailed, ConnectionLost, Error, InvalidArgument, OrderTimeout, ProtocolError, ReplyTooLong
-from aiovirt.system.carrier import Carrier, connect_unix
+from aiovirt.system.bytestream import UnixStream, connect_unix
 from aiovirt.system.deadlines import Deadline, Deadlines
 from aiovirt.system.sockets import listen_unix
 from aiovirt.wire.qmp import QMPEvent
@@ -104,14 +104,14 @@ async def qemu(*arguments: str) -> AsyncIterator[Qemu]:
 class Session(Listener):
     """A monitor, and what it told."""
 
-    def __init__(self, carrier: Carrier, deadlines: Deadlines, limit: int) -> None:
-        self.carrier = carrier
+    def __init__(self, stream: UnixStream, deadlines: Deadlines, limit: int) -> None:
+        self.stream = stream
         self.events: list[QMPEvent] = []
         self.silences: list[bool] = []
         self.lates: list[Late] = []
         self.why = ""
         self.ended = anyio.Event()
-        self.monitor = Monitor(carrier, self, deadlines, limit=limit)
+        self.monitor = Monitor(stream, self, deadlines, limit=limit)
         self.tasks = anyio.create_task_group()
         self._news = anyio.Event()
 
@@ -157,8 +157,8 @@ class Session(Listener):
 async def session(path: str, *, ready: bool = True, limit: int = DEFAULT_LIMIT) -> AsyncIterator[Session]:
     """A session, negotiated or just begun."""
     deadlines = Deadlines()
-    async with await connect_unix(path) as carrier:
-        one = Session(carrier, deadlines, limit)
+    async with await connect_unix(path) as stream:
+        one = Session(stream, deadlines, limit)
         async with one.tasks:
             one.tasks.start_soon(deadlines.run)
             one.tasks.start_soon(one.run)
@@ -483,9 +483,9 @@ async def test_a_second_client_is_told_and_served_when_the_first_has_left(machin
     async with session(machineless.path) as first, session(machineless.path, ready=False) as second:
         with pytest.raises(OrderTimeout):
             await second.monitor.ready(Deadline.after(SOON))
-        first.carrier.close()
+        first.stream.close()
         await first.wait_ended()
-        first.carrier._socket.close()
+        first.stream._socket.close()
         await second.monitor.ready(Deadline.after(PATIENCE))
         assert await second.is_well()
 
@@ -501,15 +501,15 @@ async def connected(one: Qemu) -> Session:
 
 async def greeted(one: Qemu) -> Session:
     """QEMU has said who it is, and nobody has read that yet."""
-    carrier = await connect_unix(one.path)
-    await anyio.wait_readable(carrier._socket)
+    stream = await connect_unix(one.path)
+    await anyio.wait_readable(stream._socket)
     one.stop()
-    return Session(carrier, Deadlines(), DEFAULT_LIMIT)
+    return Session(stream, Deadlines(), DEFAULT_LIMIT)
 
 
 @asynccontextmanager
 async def begun(first: Session) -> AsyncIterator[Session]:
-    async with first.carrier, first.tasks:
+    async with first.stream, first.tasks:
         first.tasks.start_soon(first.monitor._deadlines.run)
         first.tasks.start_soon(first.run)
         yield first

@@ -24,7 +24,7 @@ import aiovirt
 from aiovirt import DomainState
 from aiovirt.events import DomainEvent, MonitorHealth
 from aiovirt.libvirtxml import render
-from aiovirt.system.carrier import Carrier, connect_unix
+from aiovirt.system.bytestream import UnixStream, connect_unix
 from tests.system.conftest import PATIENCE, Place
 from tests.system.test_qemu import is_of, no_guest_is_left, pid_of, qemus, state_of, swept
 
@@ -311,7 +311,7 @@ async def test_a_guest_that_was_found_in_a_shortage_is_spoken_to_when_that_is_ov
         [OSError(errno.EMFILE, "made up"), OSError(errno.ENOMEM, "made up"), OSError(errno.ENOBUFS, "made up")],
     )
 
-    async def short(path: str, **keys: bool) -> Carrier:
+    async def short(path: str, **keys: bool) -> UnixStream:
         if failures:
             raise failures.pop()
         return await real(path, **keys)

@@ -29,7 +29,7 @@ from aiovirt.model.record import RunRecord
 from aiovirt.model.spec import DomainSpec
 from aiovirt.model.state import MonitorHealth
 from aiovirt.system.again import FIRST_PAUSE, contained, is_passing, keep_on, tell, words_of
-from aiovirt.system.carrier import Carrier
+from aiovirt.system.bytestream import UnixStream
 from aiovirt.system.deadlines import Deadline, Deadlines
 from aiovirt.system.latch import Latch
 from aiovirt.system.log import get_logger
@@ -112,31 +112,31 @@ class Guest:
         works()
         self.status = await self.process.wait()
 
-    async def begin(self, carrier: Carrier, by: Deadline) -> None:
+    async def begin(self, stream: UnixStream, by: Deadline) -> None:
         """The first session, with a QEMU that we started; raises as :meth:`Monitor.ready` and :meth:`Held.spoken_by`."""
-        monitor = self._open(carrier)
+        monitor = self._open(stream)
         await monitor.ready(by)
-        await self.process.spoken_by(carrier.speaker)
+        await self.process.spoken_by(stream.speaker)
         self.monitor = monitor
         self.tried.set()
 
-    async def meet_again(self, carrier: Carrier, by: Deadline) -> None:
+    async def meet_again(self, stream: UnixStream, by: Deadline) -> None:
         """A session with a QEMU that was found: asks who and how it is, and reports that.
 
         One that does not greet in time is DEGRADED, and is heard whenever it does greet. Raises
         ConnectionLost when the session ends, or another guest answers, or another user; SystemFailure.
         """
-        monitor = self._open(carrier)
+        monitor = self._open(stream)
         try:
             try:
                 await monitor.ready(by)
             except OrderTimeout as late:
                 self.give_up(late)
                 await monitor.ready(Deadline.after(math.inf))
-            await self._adopt(monitor, carrier.speaker)
+            await self._adopt(monitor, stream.speaker)
         except BaseException:
             self.monitor = None
-            carrier.close()
+            stream.close()
             raise
 
     @contextmanager
@@ -204,19 +204,19 @@ class Guest:
             raise ConnectionLost(f"the monitor of {self.run.name} is not connected")
         works()
 
-    def _open(self, carrier: Carrier) -> Monitor:
+    def _open(self, stream: UnixStream) -> Monitor:
         if self._tasks is None:
             raise ConnectionLost(f"{self.run.name} is not watched any more")
         ear = _Ear(self)
-        monitor = ear.monitor = Monitor(carrier, ear, self._deadlines, limit=self._reply_limit)
+        monitor = ear.monitor = Monitor(stream, ear, self._deadlines, limit=self._reply_limit)
         self._quiet = Latch()
-        self._tasks.start_soon(self._listen, carrier, monitor, name="monitor")
+        self._tasks.start_soon(self._listen, stream, monitor, name="monitor")
         return monitor
 
-    async def _listen(self, carrier: Carrier, monitor: Monitor) -> None:
+    async def _listen(self, stream: UnixStream, monitor: Monitor) -> None:
         quiet, why, failures = self._quiet, "", list[Exception]()
         with contained(logger, "a guest could not be listened to", failures.append, domain=self.run.name):
-            async with carrier:
+            async with stream:
                 why = await monitor.run()
         quiet.set()
         self._settled.set()

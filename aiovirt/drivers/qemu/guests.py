@@ -42,7 +42,7 @@ from aiovirt.model.spec import DomainSpec, VirtType
 from aiovirt.system import files, process, to_thread
 from aiovirt.system.again import is_passing, tell
 from aiovirt.system.background import shielded
-from aiovirt.system.carrier import connect_unix
+from aiovirt.system.bytestream import connect_unix
 from aiovirt.system.deadlines import Deadline, Deadlines
 from aiovirt.system.log import get_logger
 from aiovirt.system.sockets import listen_unix
@@ -248,11 +248,11 @@ class Guests:
             return
         with guest.trying():
             try:
-                carrier = await connect_unix(guest.run.monitor, signed=True)
+                stream = await connect_unix(guest.run.monitor, signed=True)
                 if guest.exited.is_set:
-                    async with carrier:
+                    async with stream:
                         return
-                await guest.meet_again(carrier, Deadline.after(ADOPT_TIMEOUT))
+                await guest.meet_again(stream, Deadline.after(ADOPT_TIMEOUT))
             except Exception as error:  # noqa: BLE001 - whatever it is: it is this guest's
                 if isinstance(error, ConnectionLost) and await guest.ends():
                     return

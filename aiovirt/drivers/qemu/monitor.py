@@ -15,7 +15,7 @@ from aiovirt.drivers.qemu.errors import command_failed, session_lost, unexpected
 from aiovirt.drivers.qemu.window import Answer, Call, Lane, Stage, Window
 from aiovirt.errors import OrderTimeout, ProtocolError, ReplyTooLong, SystemFailure, Unsupported
 from aiovirt.system.again import is_passing, words_of
-from aiovirt.system.carrier import ByteCarrier
+from aiovirt.system.bytestream import ByteStream
 from aiovirt.system.deadlines import Deadline, Deadlines, Timer
 from aiovirt.system.latch import Latch
 from aiovirt.system.log import get_logger
@@ -60,8 +60,8 @@ class Listener:
 class Monitor:
     """The session. Its commands' deadlines are kept by ``deadlines``; ``limit`` is the largest message that is read, in bytes."""
 
-    def __init__(self, carrier: ByteCarrier, listener: Listener, deadlines: Deadlines, *, limit: int = DEFAULT_LIMIT) -> None:
-        self._carrier = carrier
+    def __init__(self, stream: ByteStream, listener: Listener, deadlines: Deadlines, *, limit: int = DEFAULT_LIMIT) -> None:
+        self._stream = stream
         self._listener = listener
         self._deadlines = deadlines
         self._limit = limit
@@ -85,7 +85,7 @@ class Monitor:
         """
         why = "the session was closed"
         try:
-            await self._carrier.run(self._heard, self._pump)
+            await self._stream.run(self._data_received, self._pump)
             self._raise_failure()
             why = "QEMU closed its monitor"
         except (OSError, ProtocolError) as error:
@@ -106,7 +106,7 @@ class Monitor:
     def fail(self, error: Exception) -> None:
         """What QEMU said could not be made use of: the session ends with ``error``."""
         self._failure = error
-        self._carrier.close()
+        self._stream.close()
 
     async def ready(self, by: Deadline) -> None:
         """Returns when QEMU has greeted and capabilities are negotiated.
@@ -225,7 +225,7 @@ class Monitor:
     def _send(self, call: Call) -> bool:
         """Whether it is on its way."""
         try:
-            sent = self._carrier.write(call.line, () if call.descriptor is None else (call.descriptor,))
+            sent = self._stream.write(call.line, () if call.descriptor is None else (call.descriptor,))
         except ConnectionError:
             return False  # the far side is gone: what it said last is still to be heard, and then its end
         except OSError as error:
@@ -263,7 +263,7 @@ class Monitor:
 
     # -- hearing ---------------------------------------------------------------------------
 
-    def _heard(self, data: bytes) -> None:
+    def _data_received(self, data: bytes) -> None:
         self._received += len(data)
         if self._silent:
             self._silent = False
@@ -284,7 +284,7 @@ class Monitor:
             case QMPEvent():
                 self._listener.event(message)
             case Greeting():
-                if not self._carrier.write(self._protocol.negotiate()):
+                if not self._stream.write(self._protocol.negotiate()):
                     raise ProtocolError("QEMU greets, and takes no answer")
             case TooLong(id=None):
                 logger.warning("a message over the limit was not read", qmp_event=message.event, bytes=message.size)

@@ -23,7 +23,7 @@ from aiovirt.model.lifecycle import Fact
 from aiovirt.model.machine import Job, Machine
 from aiovirt.model.record import ProcessId, RunRecord
 from aiovirt.model.state import MonitorHealth
-from aiovirt.system.carrier import Carrier
+from aiovirt.system.bytestream import UnixStream
 from aiovirt.system.deadlines import Deadline, Deadlines
 from aiovirt.system.process import ExitStatus, Process
 from aiovirt.testing.qmp_peer import Command, QMPPeer
@@ -47,8 +47,8 @@ class Peer(QMPPeer):
         self.close()
 
     @property
-    def carrier(self) -> Carrier:
-        return cast("Carrier", self)
+    def stream(self) -> UnixStream:
+        return cast("UnixStream", self)
 
     @contextmanager
     def at_once(self) -> Iterator[None]:
@@ -133,10 +133,10 @@ class Scene:
         self.guest = Guest(run, spec, self.process, self.ears, lambda _: None, deadlines=self.deadlines)
 
     async def begin(self) -> None:
-        await self.guest.begin(self.peer.carrier, Deadline.after(5))
+        await self.guest.begin(self.peer.stream, Deadline.after(5))
 
     async def meet_again(self) -> None:
-        await self.guest.meet_again(self.peer.carrier, Deadline.after(5))
+        await self.guest.meet_again(self.peer.stream, Deadline.after(5))
 
 
 @asynccontextmanager

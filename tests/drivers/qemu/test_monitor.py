@@ -26,7 +26,7 @@ from aiovirt.errors import (
     SystemFailure,
     Unsupported,
 )
-from aiovirt.system.carrier import Carrier
+from aiovirt.system.bytestream import UnixStream
 from aiovirt.system.deadlines import Deadline, Deadlines
 from aiovirt.testing.qmp_peer import Command, QMPPeer
 from aiovirt.wire.qmp import QMPEvent
@@ -488,7 +488,7 @@ async def test_an_answer_at_the_last_moment_is_either_in_time_or_late() -> None:
         (stop,) = one.peer.received[1:]
         line = f'{{"return": "done", "id": {stop.id}}}\r\n'.encode()
         when = next(iter(one.monitor._window.open())).by.at
-        one.deadlines.at(when, lambda: one.monitor._heard(line))
+        one.deadlines.at(when, lambda: one.monitor._data_received(line))
         await anyio.sleep(10)
         told = one.late == [Late(command="stop", changes=True, done=True)]
         assert one.outcomes == ({} if told else {"stop": "done"})
@@ -584,8 +584,8 @@ async def over_a_socket() -> AsyncIterator[tuple[Session, Monitor, socket.socket
     near, far = socket.socketpair()
     with far:
         one = Session()
-        async with Carrier(near) as carrier, anyio.create_task_group() as tasks:
-            monitor = Monitor(carrier, _Ear(one), one.deadlines)
+        async with UnixStream(near) as stream, anyio.create_task_group() as tasks:
+            monitor = Monitor(stream, _Ear(one), one.deadlines)
             tasks.start_soon(one.deadlines.run)
             tasks.start_soon(monitor.run)
             far.sendall(b'{"QMP": {"version": {"qemu": {"major": 7, "minor": 2, "micro": 22}}}}\r\n{"return": {}, "id": 1}\r\n')

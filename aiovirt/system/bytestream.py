@@ -1,7 +1,7 @@
 """A stream of bytes over a unix socket.
 
 What comes is handed on as it comes, on the loop's thread. What is sent goes to the kernel at once, or
-it is not sent: whoever has more waits until :meth:`Carrier.run` says that there is room. A line the
+it is not sent: whoever has more waits until :meth:`UnixStream.run` says that there is room. A line the
 kernel took part of is kept, and sent on before anything else.
 """
 
@@ -20,28 +20,28 @@ from aiovirt.system.background import shielded
 from aiovirt.system.seam import here
 from aiovirt.system.sockets import connect_now, peer_of, receive_signed
 
-__all__ = ["ByteCarrier", "Carrier", "connect_unix"]
+__all__ = ["ByteStream", "UnixStream", "connect_unix"]
 
 CHUNK: Final = 16 * 1024
 """Bytes read at once: what is made of them is over before others on the loop notice."""
 
 
-class ByteCarrier(Protocol):
+class ByteStream(Protocol):
     """What a session needs of its stream; tests have one without a socket."""
 
-    async def run(self, heard: Callable[[bytes], None], has_room: Callable[[], None]) -> None:
-        """Hands on what comes until the far side ends; raises OSError when the stream broke, and what ``heard`` raises."""
+    async def run(self, data_received: Callable[[bytes], None], resume_writing: Callable[[], None]) -> None:
+        """Hands on what comes until the far side ends; raises OSError when the stream broke, and what ``data_received`` raises."""
 
     def write(self, data: bytes, descriptors: Sequence[int] = ()) -> bool:
-        """Whether ``data`` is on its way; if not, none of it is, and ``has_room`` is called when it can be."""
+        """Whether ``data`` is on its way; if not, none of it is, and ``resume_writing`` is called when it can be."""
         ...
 
     def close(self) -> None:
         """Ends it: :meth:`run` returns."""
 
 
-class Carrier:
-    """A connected stream socket, as a :class:`ByteCarrier`."""
+class UnixStream:
+    """A connected stream socket, as a :class:`ByteStream`."""
 
     speaker: tuple[int, int] | None = None
     """(pid, uid) of the process that has written what came first, on a connection that is ``signed``."""
@@ -52,7 +52,7 @@ class Carrier:
         self._receive = self._receive_first if signed else sock.recv
         self._attention = here().attend(sock.fileno())
         self._rest: bytes | memoryview = b""
-        self._has_room: Callable[[], None] | None = None
+        self._resume_writing: Callable[[], None] | None = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -72,8 +72,8 @@ class Carrier:
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
 
-    async def run(self, heard: Callable[[bytes], None], has_room: Callable[[], None]) -> None:
-        """See :class:`ByteCarrier`."""
+    async def run(self, data_received: Callable[[bytes], None], resume_writing: Callable[[], None]) -> None:
+        """See :class:`ByteStream`."""
 
         def readable() -> None:
             try:
@@ -81,11 +81,11 @@ class Carrier:
             except (BlockingIOError, InterruptedError):
                 return
             if data:
-                heard(data)
+                data_received(data)
             else:
                 self._attention.stop()
 
-        self._has_room = has_room
+        self._resume_writing = resume_writing
         await self._attention.run(readable)
 
     def _receive_first(self, size: int) -> bytes:
@@ -95,7 +95,7 @@ class Carrier:
         return data
 
     def write(self, data: bytes, descriptors: Sequence[int] = ()) -> bool:
-        """See :class:`ByteCarrier`; raises OSError when the stream broke."""
+        """See :class:`ByteStream`; raises OSError when the stream broke."""
         if self._rest:
             return False
         try:
@@ -113,18 +113,18 @@ class Carrier:
         except (BlockingIOError, InterruptedError):
             pass
         except ConnectionError:
-            return  # what the far side said last is still to be heard, and then its end
+            return  # what the far side said last is still to be received, and then its end
         if self._rest:
             self._attention.when_writable(self._send_rest)
-        elif self._has_room is not None:
-            self._has_room()
+        elif self._resume_writing is not None:
+            self._resume_writing()
 
 
 def _rights(descriptors: Sequence[int]) -> list[tuple[int, int, array.array[int]]]:
     return [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))]
 
 
-async def connect_unix(path: str, *, signed: bool = False) -> Carrier:
+async def connect_unix(path: str, *, signed: bool = False) -> UnixStream:
     """A stream to the unix socket at ``path``; raises OSError (not there, refused, backlog full). ``signed``: it knows its speaker."""
     connected: list[socket.socket] = []
 
@@ -137,4 +137,4 @@ async def connect_unix(path: str, *, signed: bool = False) -> Carrier:
         for sock in connected:
             sock.close()
         raise
-    return Carrier(connected[0], signed=signed)
+    return UnixStream(connected[0], signed=signed)
