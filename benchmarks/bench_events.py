@@ -31,7 +31,7 @@ from aiovirt.engine.segments import Limits
 from aiovirt.events import DomainLifecycle, Event, Events, NetdevChanged
 from aiovirt.events.bus import Bus
 from aiovirt.events.segment import HEADER_SIZE, decode_event, decode_header, walk
-from aiovirt.system.seam import new_waker
+from aiovirt.system.loop import new_waker
 from benchmarks.event_contenders import HOST, LINES, Line, Ours, made, make_line
 from benchmarks.harness import ASYNC, SYNC, Bench, Figures, Lane, Stopwatch, main, run_on
 

@@ -20,7 +20,7 @@ from aiovirt.events import Detail, DomainLifecycle, Event, Lifecycle
 from aiovirt.events.bus import Bus
 from aiovirt.events.feed import Events
 from aiovirt.model.state import DomainState, Reason
-from aiovirt.system.seam import new_waker
+from aiovirt.system.loop import new_waker
 
 __all__ = ["HOST", "LINES", "Line", "Ours", "Seen", "Wanted", "made", "make_line"]
 

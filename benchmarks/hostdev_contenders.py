@@ -22,8 +22,8 @@ from aiovirt.events import Events, NetdevEvent
 from aiovirt.events.bus import Bus
 from aiovirt.hostdev.watcher import Watch
 from aiovirt.model.netdev import Netdev
+from aiovirt.system.loop import new_waker
 from aiovirt.system.netlink import RECEIVE_BUFFER
-from aiovirt.system.seam import new_waker
 from benchmarks.hostdev_walk import LARGEST, dump, listener, walk
 from benchmarks.qmp_libvirt import libvirt_module, nodedev_daemon
 

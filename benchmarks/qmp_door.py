@@ -34,7 +34,7 @@ from aiovirt.system import process
 from aiovirt.system.background import Background
 from aiovirt.system.bytestream import connect_unix
 from aiovirt.system.deadlines import Deadline
-from aiovirt.system.seam import new_waker
+from aiovirt.system.loop import new_waker
 from aiovirt.testing.tinyguest import tiny_guest
 from benchmarks.qmp_contenders import PATIENCE, Ask, in_batches
 from benchmarks.qmp_peers import pid_at

@@ -14,7 +14,7 @@ import anyio
 from aiovirt.engine.failures import error_of, failure_of
 from aiovirt.errors import Error, HostGone, InvalidArgument, OrderTimeout
 from aiovirt.system.bytestream import ByteStream
-from aiovirt.system.seam import new_waker
+from aiovirt.system.loop import new_waker
 from aiovirt.wire.attach import framed
 from aiovirt.wire.attach.messages import CLIENT_LIMIT, Answer, Ask, Cancel, Failure, FromClient, HandOver, Past, SeekPast, encode
 

@@ -1,6 +1,6 @@
 """The attached side: the engine is another process's, and looks the same from here.
 
-It holds the same fold of the same journal: the whole state once, then every event. So what has no ``async`` is read here,
+It holds the same fold of the same journal: the whole state once, then every event. So what has no ``async`` is read current_loop,
 without asking; what is awaited is asked of the holder. When the holder hands the host over, all goes on with the next one, from
 the event on that was told last. When it ends otherwise, or no next one answers, streams raise HostGone, each with its cursor.
 """
@@ -34,7 +34,7 @@ from aiovirt.model.orders import DEFAULT_TIMEOUT, Request
 from aiovirt.system.bytestream import ByteStream
 from aiovirt.system.deadlines import Deadline
 from aiovirt.system.log import get_logger
-from aiovirt.system.seam import new_waker
+from aiovirt.system.loop import new_waker
 from aiovirt.wire.attach import VERSION, Frames, framed
 from aiovirt.wire.attach.messages import (
     ENGINE_LIMIT,
@@ -85,7 +85,7 @@ class Doors(Protocol):
 
 
 class AttachedEngine:
-    """See :class:`aiovirt.engine.seam.Engine`. ``bus`` is there once :meth:`run` has started.
+    """See :class:`aiovirt.engine.abc.Engine`. ``bus`` is there once :meth:`run` has started.
 
     ``place`` are the folders of definitions and state that the engine has to have; ``doors()`` is where the next one
     is looked for; without it, none is.

@@ -17,11 +17,11 @@ import anyio
 from anyio.abc import TaskGroup, TaskStatus
 
 from aiovirt.drivers.scheme import DriverFolders, LocalScheme, Surroundings
+from aiovirt.engine.abc import Engine
 from aiovirt.engine.forked import take_away
 from aiovirt.engine.host import Host
 from aiovirt.engine.paths import Claim, Folders, PathLike, Role, find_folders
 from aiovirt.engine.schemes import is_loaded
-from aiovirt.engine.seam import Engine
 from aiovirt.engine.successors import Reconnection
 from aiovirt.engine.uri import VARIABLES, Address, find_address, scheme_name
 from aiovirt.errors import AccessDenied, NoConnect, SystemFailure, Unsupported
@@ -34,8 +34,8 @@ from aiovirt.system.fork import not_for_children
 from aiovirt.system.identity import boot_id, host_uuid, net_namespace
 from aiovirt.system.log import get_logger
 from aiovirt.system.log import load as load_log
+from aiovirt.system.loop import new_waker
 from aiovirt.system.reserve import RESERVE
-from aiovirt.system.seam import new_waker
 
 if TYPE_CHECKING:
     from collections.abc import Callable

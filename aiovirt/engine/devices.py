@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import overload
 
+from aiovirt.engine.abc import Engine
 from aiovirt.engine.arguments import checked
-from aiovirt.engine.seam import Engine
 from aiovirt.errors import NoSuchDevice
 from aiovirt.events.state import HostState
 from aiovirt.hostdev import ports

@@ -9,8 +9,8 @@ from uuid import UUID
 
 import msgspec
 
+from aiovirt.engine.abc import Engine
 from aiovirt.engine.arguments import checked, state_of
-from aiovirt.engine.seam import Engine
 from aiovirt.errors import NoSuchDomain, ProtocolError
 from aiovirt.events.feed import Events, Expectation, waiting
 from aiovirt.events.types import DomainEvent

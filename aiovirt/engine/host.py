@@ -11,10 +11,10 @@ from uuid import UUID
 import anyio
 
 from aiovirt.engine import node
+from aiovirt.engine.abc import Engine
 from aiovirt.engine.arguments import check_flag, checked
 from aiovirt.engine.devices import Devices
 from aiovirt.engine.domain import Domain
-from aiovirt.engine.seam import Engine
 from aiovirt.engine.successors import EngineSuccessors, Reconnection
 from aiovirt.errors import HostGone, InvalidArgument, NoSuchDomain, OperationInvalid
 from aiovirt.events.feed import Events

@@ -28,7 +28,7 @@ from aiovirt.model.caller import Caller
 from aiovirt.model.orders import Request
 from aiovirt.system.again import refusal
 from aiovirt.system.deadlines import Deadline
-from aiovirt.system.seam import here
+from aiovirt.system.loop import current_loop
 
 __all__ = ["LocalEngine"]
 
@@ -52,7 +52,7 @@ class LocalEngine:
         self.followed = Followed(records, self.admission, sink)
         self.recovery = Recovery(records, sink, driver, self.admission)
         starting, questions = Starting(records, driver, self.admission, self.definitions), Questions(records, devices)
-        self._now = here().now
+        self._now = current_loop().now
         self._closing = False
         self._calls: set[Deadline] = set()
         self._call_ended: anyio.Event | None = None  # is set by each that ends, once they are waited for

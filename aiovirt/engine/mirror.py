@@ -37,7 +37,7 @@ log = get_logger("engine")
 
 
 class MirrorEngine:
-    """See :class:`aiovirt.engine.seam.Engine`. ``connect()`` is a connection to the remote, each time it is lost a new one.
+    """See :class:`aiovirt.engine.abc.Engine`. ``connect()`` is a connection to the remote, each time it is lost a new one.
 
     :meth:`run` has started once everything was read for the first time. Then a lost connection is told by SourceMissing, and by
     MonitorLost of each domain that runs; what differs when it is back is ``missed``, and SourceResynced follows it.

@@ -9,7 +9,7 @@ from typing import Generic, Protocol, Self, TypeVar
 
 import anyio
 
-from aiovirt.engine.seam import Engine
+from aiovirt.engine.abc import Engine
 from aiovirt.errors import Error, HostGone
 from aiovirt.events.bus import Bus
 from aiovirt.system.background import Background

@@ -26,7 +26,7 @@ __all__ = ["make_engine", "new_bus"]
 
 def new_bus() -> Bus:
     """The events of a host that nobody has seen before."""
-    from aiovirt.system.seam import new_waker
+    from aiovirt.system.loop import new_waker
 
     return Bus(host=uuid4(), new_waker=new_waker)
 

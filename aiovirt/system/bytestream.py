@@ -17,7 +17,7 @@ from typing import Final, Protocol, Self
 
 from aiovirt.system import to_thread
 from aiovirt.system.background import shielded
-from aiovirt.system.seam import here
+from aiovirt.system.loop import current_loop
 from aiovirt.system.sockets import connect_now, peer_of, receive_signed
 
 __all__ = ["ByteStream", "UnixStream", "connect_unix"]
@@ -50,7 +50,7 @@ class UnixStream:
         sock.setblocking(False)
         self._socket = sock
         self._receive = self._receive_first if signed else sock.recv
-        self._attention = here().attend(sock.fileno())
+        self._readiness = current_loop().readiness_of(sock.fileno())
         self._rest: bytes | memoryview = b""
         self._resume_writing: Callable[[], None] | None = None
 
@@ -68,7 +68,7 @@ class UnixStream:
 
     def close(self) -> None:
         """Ends the conversation, for the far side, too; leaving the block closes the socket."""
-        self._attention.stop()
+        self._readiness.stop()
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
 
@@ -83,10 +83,10 @@ class UnixStream:
             if data:
                 data_received(data)
             else:
-                self._attention.stop()
+                self._readiness.stop()
 
         self._resume_writing = resume_writing
-        await self._attention.run(readable)
+        await self._readiness.run(readable)
 
     def _receive_first(self, size: int) -> bytes:
         data, self.speaker = receive_signed(self._socket, size)
@@ -104,7 +104,7 @@ class UnixStream:
             sent = 0
         if sent < len(data):
             self._rest = memoryview(data)[sent:] if sent else b""
-            self._attention.when_writable(self._send_rest)
+            self._readiness.when_writable(self._send_rest)
         return sent > 0
 
     def _send_rest(self) -> None:
@@ -115,7 +115,7 @@ class UnixStream:
         except ConnectionError:
             return  # what the far side said last is still to be received, and then its end
         if self._rest:
-            self._attention.when_writable(self._send_rest)
+            self._readiness.when_writable(self._send_rest)
         elif self._resume_writing is not None:
             self._resume_writing()
 

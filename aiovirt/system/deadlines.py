@@ -14,7 +14,7 @@ import anyio
 from msgspec import Struct
 
 from aiovirt.system.log import get_logger
-from aiovirt.system.seam import here
+from aiovirt.system.loop import current_loop
 
 __all__ = ["Deadline", "Deadlines", "Timer"]
 
@@ -35,12 +35,12 @@ class Deadline(Struct, eq=False):
     @classmethod
     def after(cls, timeout: float) -> Deadline:
         """So many seconds from now."""
-        return cls(here().now() + timeout, timeout)
+        return cls(current_loop().now() + timeout, timeout)
 
     @property
     def left(self) -> float:
         """Seconds that are left, below zero once it has passed."""
-        return self.at - here().now()
+        return self.at - current_loop().now()
 
     def scope(self) -> anyio.CancelScope:
         """A scope that is cancelled then, as that of ``anyio.move_on_after``."""
@@ -94,10 +94,10 @@ class Deadlines:
         self._heap: list[tuple[float, int, Timer]] = []
         self._count = itertools.count()
         self._timer: anyio.CancelScope | None = None
-        self._now = here().now
+        self._now = current_loop().now
 
     def at(self, when: float, due: Callable[[], None]) -> Timer:
-        """Calls ``due`` on the loop's thread at ``when``, on the clock of :meth:`aiovirt.system.seam.Seam.now`."""
+        """Calls ``due`` on the loop's thread at ``when``, on the clock of :meth:`aiovirt.system.loop.Loop.now`."""
         timer = Timer(when, due)
         heapq.heappush(self._heap, (when, next(self._count), timer))
         if self._timer is not None and when < self._timer.deadline:

@@ -17,8 +17,8 @@ import anyio
 
 from aiovirt.errors import Error, SystemFailure, Unsupported
 from aiovirt.system.fork import not_for_children
-from aiovirt.system.lane import Lane
-from aiovirt.system.seam import Attention, here
+from aiovirt.system.loop import Readiness, current_loop
+from aiovirt.system.threads import BoundedThreads
 
 __all__ = [
     "GENERIC",
@@ -82,7 +82,7 @@ class NetlinkSocket:
         self._groups = groups
         self._receive_buffer = receive_buffer
         self._socket: socket.socket | None = None
-        self._attention: Attention | None = None
+        self._readiness: Readiness | None = None
 
     async def __aenter__(self) -> Self:
         self._socket = _open(self._protocol, self._groups, self._receive_buffer)
@@ -96,8 +96,8 @@ class NetlinkSocket:
 
     async def run(self, readable: Callable[[], object]) -> None:
         """Calls ``readable`` whenever :meth:`receive_nowait` has something to say, until cancelled; raises what it raises."""
-        self._attention = here().attend(self._opened().fileno())
-        await self._attention.run(readable)
+        self._readiness = current_loop().readiness_of(self._opened().fileno())
+        await self._readiness.run(readable)
 
     def receive_nowait(self) -> bytes | None:
         """The next datagram, or None when none waits. Raises Overrun, and SystemFailure when it is over."""
@@ -106,8 +106,8 @@ class NetlinkSocket:
             try:
                 datagram, from_kernel = _receive(opened)
             except Overrun:
-                if self._attention is not None:
-                    self._attention.again()
+                if self._readiness is not None:
+                    self._readiness.again()
                 raise
             except OSError as failure:
                 if failure.errno in _NOTHING:
@@ -144,7 +144,7 @@ class Conversations:
     """Requests to the kernel, in few worker threads: one that waits for RTNL cannot be taken back."""
 
     def __init__(self) -> None:
-        self._lane = Lane(None)
+        self._threads = BoundedThreads(None)
 
     async def converse(self, protocol: int, talk: Callable[[NetlinkChannel], T]) -> T:
         """What ``talk`` returns, run in a worker thread over a socket of its own; cancelled, it is left to itself.
@@ -152,7 +152,7 @@ class Conversations:
         Raises Overrun, and SystemFailure where the system refuses.
         """
         answer: list[T] = []
-        await self._lane.run(lambda: answer.append(_converse(protocol, talk)))
+        await self._threads.run(lambda: answer.append(_converse(protocol, talk)))
         return answer[0]
 
 

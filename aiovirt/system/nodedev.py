@@ -26,8 +26,8 @@ from aiovirt.model.netdev import Netdev
 from aiovirt.model.pci import PCI_ADDRESS, PCIDevice
 from aiovirt.system.again import SuppressLasting
 from aiovirt.system.attributes import link_target, read_bytes, read_text
-from aiovirt.system.lane import Lane
 from aiovirt.system.sysfs import DEADLINE
+from aiovirt.system.threads import BoundedThreads
 
 __all__ = ["PCI_IDS", "DetailsReader", "express_of", "names_of"]
 
@@ -66,13 +66,13 @@ class DetailsReader:
 
     def __init__(self, root: str | os.PathLike[str] = "/sys", *, deadline: float = DEADLINE) -> None:
         self._root = os.path.realpath(root)
-        self._lane = Lane(deadline)
+        self._threads = BoundedThreads(deadline)
 
     async def read(self, device: Netdev | PCIDevice) -> DeviceDetails:
         """What ``device`` has now."""
         found: list[DeviceDetails] = []
         work = self._net if isinstance(device, Netdev) else self._pci
-        if not await self._lane.run(lambda: found.append(work(device))):  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType] - each has its own
+        if not await self._threads.run(lambda: found.append(work(device))):  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType] - each has its own
             raise SystemFailure(f"{device.subject} did not answer in time", subject=device.subject)
         return found[0]
 

@@ -17,8 +17,8 @@ from aiovirt.errors import SystemFailure
 from aiovirt.model.pci import PCI_ADDRESS, SRIOV, PCIDevice
 from aiovirt.system.again import SuppressLasting
 from aiovirt.system.attributes import link_target, read_text
-from aiovirt.system.lane import Lane
 from aiovirt.system.sysfs import DEADLINE
+from aiovirt.system.threads import BoundedThreads
 
 __all__ = ["PCIBus"]
 
@@ -35,8 +35,8 @@ class PCIBus:
 
     def __init__(self, root: str | os.PathLike[str] = "/sys", *, deadline: float = DEADLINE) -> None:
         self._functions = Path(root) / "bus" / "pci" / "devices"
-        self._attributes = Lane(deadline)
-        self._locked = Lane(deadline)
+        self._attributes = BoundedThreads(deadline)
+        self._locked = BoundedThreads(deadline)
         self._in_hand: set[str] = set()  # whose lock a thread waits for, as far as anybody knows
         self._held_since = 0
 

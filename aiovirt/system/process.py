@@ -24,8 +24,8 @@ from aiovirt.model.record import ProcessId
 from aiovirt.system import to_thread
 from aiovirt.system.fork import not_for_children
 from aiovirt.system.identity import boot_id
+from aiovirt.system.loop import current_loop
 from aiovirt.system.proc import stat_of, uid_of
-from aiovirt.system.seam import here
 
 __all__ = ["ExitStatus", "HasFileno", "Process", "adopt", "has_open", "holders_of", "look_up", "session_of", "spawn"]
 
@@ -65,7 +65,7 @@ class Process:
 
     async def wait(self) -> ExitStatus:
         """Returns when it has ended; one task at a time."""
-        await here().readable(self._pidfd)
+        await current_loop().readable(self._pidfd)
         try:
             ended = os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED | os.WNOHANG)  # noqa: ASYNC222 - WNOHANG
         except ChildProcessError:  # found, not started by us

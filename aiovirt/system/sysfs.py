@@ -22,7 +22,7 @@ from aiovirt.model.netdev import Unreadable
 from aiovirt.model.pci import PCI_ADDRESS
 from aiovirt.system.again import SuppressLasting, is_passing
 from aiovirt.system.attributes import link_target, read_text
-from aiovirt.system.lane import Lane
+from aiovirt.system.threads import BoundedThreads
 
 __all__ = ["DEADLINE", "Attachment", "Sysfs"]
 
@@ -52,8 +52,8 @@ class Sysfs:
 
     def __init__(self, root: str | os.PathLike[str] = "/sys", *, deadline: float = DEADLINE) -> None:
         self._netdevs = Path(root) / "class" / "net"
-        self._attributes = Lane(deadline)
-        self._links = Lane(deadline)
+        self._attributes = BoundedThreads(deadline)
+        self._links = BoundedThreads(deadline)
 
     async def read_netdev(self, name: str, ifindex: int | None, attributes: Sequence[str]) -> dict[str, str | None | Unreadable]:
         """Each attribute's text without its newline; None where the driver has none; else Unreadable.

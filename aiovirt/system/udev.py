@@ -22,8 +22,8 @@ from msgspec import Struct, structs
 from aiovirt.errors import SystemFailure
 from aiovirt.model.busdevice import BusDevice
 from aiovirt.system import to_thread
+from aiovirt.system.loop import Readiness, current_loop
 from aiovirt.system.netlink import Overrun
-from aiovirt.system.seam import Attention, here
 
 __all__ = ["UdevMonitor", "UdevWord", "list_devices", "read_database"]
 
@@ -58,7 +58,7 @@ class UdevMonitor:
     def __init__(self, *, receive_buffer: int) -> None:
         self._receive_buffer = receive_buffer
         self._monitor: _Monitor | None = None
-        self._attention: Attention | None = None
+        self._readiness: Readiness | None = None
 
     async def __aenter__(self) -> Self:
         if not await to_thread.run_sync(_udevd_listens):
@@ -80,8 +80,8 @@ class UdevMonitor:
 
     async def run(self, readable: Callable[[], object]) -> None:
         """Calls ``readable`` whenever :meth:`receive_nowait` has something to say, until cancelled; raises what it raises."""
-        self._attention = here().attend(self._opened().fileno())
-        await self._attention.run(readable)
+        self._readiness = current_loop().readiness_of(self._opened().fileno())
+        await self._readiness.run(readable)
 
     def receive_nowait(self) -> UdevWord | None:
         """The next message, or None when none waits. Raises Overrun when some are lost."""
@@ -90,8 +90,8 @@ class UdevMonitor:
             device = monitor.poll(0)
         except OSError:
             _clear_error(monitor.fileno())
-            if self._attention is not None:
-                self._attention.again()
+            if self._readiness is not None:
+                self._readiness.again()
             raise Overrun("ENOBUFS") from None
         return _word(device) if device is not None else None
 
@@ -127,7 +127,7 @@ def _read_database() -> list[UdevWord]:
     try:
         context = cast("_Context", pyudev.Context())
         words = [_word(device) for device in context.list_devices(subsystem="net") if device.is_initialized]
-        return [structs.replace(word, properties=dict(word.properties)) for word in words]  # read here, and not on the loop
+        return [structs.replace(word, properties=dict(word.properties)) for word in words]  # read current_loop, and not on the loop
     except (OSError, ImportError) as failure:
         raise SystemFailure(f"libudev: cannot read its database: {failure}") from failure
 

@@ -36,7 +36,7 @@ def world(host: aiovirt.Host) -> Control:
 
 
 def driver(host: aiovirt.Host) -> TestDriver:
-    found = getattr(host.engine, "driver")  # noqa: B009 - the seam does not have it
+    found = getattr(host.engine, "driver")  # noqa: B009 - the protocol Engine does not have it
     assert isinstance(found, TestDriver)
     return found
 

@@ -23,7 +23,7 @@ from anyio import to_thread
 from qemu.qmp.qmp_client import ExecInterruptedError, ExecuteError
 
 from aiovirt.drivers.qemu import commands
-from aiovirt.drivers.qemu.monitor import Lane, Late, Listener, Monitor
+from aiovirt.drivers.qemu.monitor import Late, Listener, Monitor, Priority
 from aiovirt.drivers.qemu.window import WINDOW
 from aiovirt.errors import CommandFailed, ConnectionLost, Error, InvalidArgument, OrderTimeout, ProtocolError, ReplyTooLong
 from aiovirt.system.bytestream import UnixStream, connect_unix
@@ -144,8 +144,10 @@ class Session(Listener):
         with anyio.fail_after(PATIENCE):
             await self.ended.wait()
 
-    async def ask(self, command: str, arguments: object = None, *, timeout: float = PATIENCE, lane: Lane = Lane.PLAIN) -> object:
-        return await self.monitor.execute(command, arguments, returns=object, by=Deadline.after(timeout), lane=lane)
+    async def ask(
+        self, command: str, arguments: object = None, *, timeout: float = PATIENCE, priority: Priority = Priority.PLAIN
+    ) -> object:
+        return await self.monitor.execute(command, arguments, returns=object, by=Deadline.after(timeout), priority=priority)
 
     async def is_well(self) -> bool:
         """Whether it is answered, and rightly."""
@@ -276,7 +278,7 @@ async def test_an_urgent_one_overtakes_those_that_wait(machineless: Qemu, one: S
         for number in range(50):
             tasks.start_soon(outcomes.note, str(number), partial(one.ask, "query-status"))
         await anyio.wait_all_tasks_blocked()
-        tasks.start_soon(outcomes.note, "urgent", partial(one.ask, "query-name", lane=Lane.URGENT))
+        tasks.start_soon(outcomes.note, "urgent", partial(one.ask, "query-name", priority=Priority.URGENT))
         await anyio.wait_all_tasks_blocked()
         machineless.go_on()
     assert len(outcomes.order) == 51
@@ -290,7 +292,7 @@ async def test_out_of_band_is_answered_while_seven_are_in_flight(machineless: Qe
         for number in range(WINDOW):
             tasks.start_soon(outcomes.note, str(number), partial(one.ask, SCHEMA))
         await anyio.wait_all_tasks_blocked()
-        tasks.start_soon(outcomes.note, "yank", partial(one.ask, "query-yank", lane=Lane.OUT_OF_BAND))
+        tasks.start_soon(outcomes.note, "yank", partial(one.ask, "query-yank", priority=Priority.OUT_OF_BAND))
         await anyio.wait_all_tasks_blocked()
         machineless.go_on()
     assert outcomes.errors == {}
@@ -301,7 +303,7 @@ async def test_out_of_band_is_answered_while_seven_are_in_flight(machineless: Qe
 
 async def test_what_cannot_be_out_of_band_is_refused(one: Session) -> None:
     with pytest.raises(CommandFailed, match="OOB"):
-        await one.ask("query-status", lane=Lane.OUT_OF_BAND)
+        await one.ask("query-status", priority=Priority.OUT_OF_BAND)
     assert await one.is_well()
 
 
@@ -461,7 +463,7 @@ async def test_what_qemu_cannot_read_out_of_band_costs_that_command_only(machine
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(outcomes.note, "before", partial(one.ask, "query-name"))
         await anyio.wait_all_tasks_blocked()
-        yank = partial(one.ask, "yank", {"instances": "\ufffe"}, lane=Lane.OUT_OF_BAND, timeout=2)
+        yank = partial(one.ask, "yank", {"instances": "\ufffe"}, priority=Priority.OUT_OF_BAND, timeout=2)
         tasks.start_soon(outcomes.note, "unreadable", yank)
         await anyio.wait_all_tasks_blocked()
         tasks.start_soon(outcomes.note, "after", partial(one.ask, "query-name"))
@@ -576,8 +578,8 @@ async def test_killed_while_some_are_unanswered_and_some_not_sent(machineless: Q
     machineless.stop()
     async with anyio.create_task_group() as tasks:
         for number in range(30):
-            lane = (Lane.PLAIN, Lane.URGENT, Lane.OUT_OF_BAND)[number % 3]
-            tasks.start_soon(outcomes.note, str(number), partial(one.ask, "query-yank", lane=lane))
+            priority = (Priority.PLAIN, Priority.URGENT, Priority.OUT_OF_BAND)[number % 3]
+            tasks.start_soon(outcomes.note, str(number), partial(one.ask, "query-yank", priority=priority))
         await anyio.wait_all_tasks_blocked()
         machineless.kill()
     assert len(outcomes.errors) == 30
@@ -609,14 +611,14 @@ async def test_stopped_while_some_are_unanswered_and_some_not_sent(machineless: 
         for number in range(WINDOW):
             tasks.start_soon(outcomes.note, str(number), partial(one.ask, "getfd" if number < 3 else "query-name", timeout=SOON))
         await anyio.wait_all_tasks_blocked()
-        tasks.start_soon(outcomes.note, "never", partial(one.ask, "cont", timeout=SOON, lane=Lane.URGENT))
-        tasks.start_soon(outcomes.note, "out of band", partial(one.ask, "query-yank", timeout=SOON, lane=Lane.OUT_OF_BAND))
+        tasks.start_soon(outcomes.note, "never", partial(one.ask, "cont", timeout=SOON, priority=Priority.URGENT))
+        tasks.start_soon(outcomes.note, "out of band", partial(one.ask, "query-yank", timeout=SOON, priority=Priority.OUT_OF_BAND))
     sent = {name: error.sent for name, error in outcomes.errors.items() if isinstance(error, OrderTimeout)}
     assert sent == {**dict.fromkeys(map(str, range(WINDOW)), True), "never": False, "out of band": True}
     assert one.silences == [False]
     assert not is_settled(one)
     with pytest.raises(OrderTimeout) as full:
-        await one.ask("query-status", timeout=SOON, lane=Lane.URGENT)
+        await one.ask("query-status", timeout=SOON, priority=Priority.URGENT)
     assert not full.value.sent
     assert one.silences == [False]
 
@@ -672,7 +674,7 @@ async def test_stopped_with_a_socket_that_is_full_it_goes_on(machineless: Qemu, 
         await anyio.wait_all_tasks_blocked()
         assert len(one.monitor._window.sent) < WINDOW
         with pytest.raises(OrderTimeout) as late:
-            await one.ask("cont", timeout=SOON, lane=Lane.URGENT)
+            await one.ask("cont", timeout=SOON, priority=Priority.URGENT)
         assert not late.value.sent
         machineless.go_on()
     assert outcomes.errors == {}

@@ -1,6 +1,6 @@
 """The QMP commands that aiovirt itself gives, with the types that QAPI gives them.
 
-Orders go in the urgent lane: they overtake questions that wait. Each raises as :meth:`Monitor.execute` does.
+Orders go in the urgent priority: they overtake questions that wait. Each raises as :meth:`Monitor.execute` does.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from aiovirt.drivers.qemu.monitor import Lane, Monitor
+from aiovirt.drivers.qemu.monitor import Monitor, Priority
 from aiovirt.system.deadlines import Deadline
 
 __all__ = [
@@ -121,37 +121,37 @@ class Order(Protocol):
 
 async def stop(monitor: Monitor, *, by: Deadline) -> None:
     """Stops its vCPUs; STOP follows."""
-    await monitor.execute("stop", returns=_Nothing, by=by, lane=Lane.URGENT)
+    await monitor.execute("stop", returns=_Nothing, by=by, priority=Priority.URGENT)
 
 
 async def cont(monitor: Monitor, *, by: Deadline) -> None:
     """Lets its vCPUs run; RESUME follows."""
-    await monitor.execute("cont", returns=_Nothing, by=by, lane=Lane.URGENT)
+    await monitor.execute("cont", returns=_Nothing, by=by, priority=Priority.URGENT)
 
 
 async def system_powerdown(monitor: Monitor, *, by: Deadline) -> None:
     """Presses its power button; POWERDOWN follows."""
-    await monitor.execute("system_powerdown", returns=_Nothing, by=by, lane=Lane.URGENT)
+    await monitor.execute("system_powerdown", returns=_Nothing, by=by, priority=Priority.URGENT)
 
 
 async def system_reset(monitor: Monitor, *, by: Deadline) -> None:
     """Resets its machine; RESET follows."""
-    await monitor.execute("system_reset", returns=_Nothing, by=by, lane=Lane.URGENT)
+    await monitor.execute("system_reset", returns=_Nothing, by=by, priority=Priority.URGENT)
 
 
 async def query_status(monitor: Monitor, *, by: Deadline) -> StatusInfo:
     """How it runs."""
-    return await monitor.execute("query-status", returns=StatusInfo, by=by, lane=Lane.URGENT)
+    return await monitor.execute("query-status", returns=StatusInfo, by=by, priority=Priority.URGENT)
 
 
 async def query_uuid(monitor: Monitor, *, by: Deadline) -> UuidInfo:
     """Who it is."""
-    return await monitor.execute("query-uuid", returns=UuidInfo, by=by, lane=Lane.URGENT)
+    return await monitor.execute("query-uuid", returns=UuidInfo, by=by, priority=Priority.URGENT)
 
 
 async def query_version(monitor: Monitor, *, by: Deadline) -> VersionInfo:
     """Which QEMU it is."""
-    return await monitor.execute("query-version", returns=VersionInfo, by=by, lane=Lane.URGENT)
+    return await monitor.execute("query-version", returns=VersionInfo, by=by, priority=Priority.URGENT)
 
 
 async def query_balloon(monitor: Monitor, *, by: Deadline) -> BalloonInfo:

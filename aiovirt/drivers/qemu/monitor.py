@@ -12,24 +12,24 @@ from typing import Final, TypeVar
 from msgspec import Struct
 
 from aiovirt.drivers.qemu.errors import command_failed, session_lost, unexpected_reply
-from aiovirt.drivers.qemu.window import Answer, Call, Lane, Stage, Window
+from aiovirt.drivers.qemu.window import Answer, Call, Priority, Stage, Window
 from aiovirt.errors import OrderTimeout, ProtocolError, ReplyTooLong, SystemFailure, Unsupported
 from aiovirt.system.again import is_passing, words_of
 from aiovirt.system.bytestream import ByteStream
 from aiovirt.system.deadlines import Deadline, Deadlines, Timer
 from aiovirt.system.latch import Latch
 from aiovirt.system.log import get_logger
-from aiovirt.system.seam import here
+from aiovirt.system.loop import current_loop
 from aiovirt.wire.qmp import Breach, Failure, Greeting, Message, Phase, QMPEvent, QMPProtocol, Reply, TooLong
 from aiovirt.wire.qmp.messages import decode_body
 from aiovirt.wire.qmp.protocol import DEFAULT_LIMIT
 
-__all__ = ["Lane", "Late", "Listener", "Monitor"]
+__all__ = ["Late", "Listener", "Monitor", "Priority"]
 
 T = TypeVar("T")
 
 _DONE: Final = Stage.DONE
-_OUT_OF_BAND: Final = Lane.OUT_OF_BAND
+_OUT_OF_BAND: Final = Priority.OUT_OF_BAND
 logger = get_logger("qemu")
 
 
@@ -67,7 +67,7 @@ class Monitor:
         self._limit = limit
         self._protocol = QMPProtocol(limit=limit)
         self._window = Window()
-        self._seam = here()
+        self._loop = current_loop()
         self._begun: Latch | None = Latch()  # until it has
         self.ended: str | None = None  # why, once it has
         self._failure: Exception | None = None
@@ -146,13 +146,13 @@ class Monitor:
         *,
         returns: type[T],
         by: Deadline,
-        lane: Lane = Lane.PLAIN,
+        priority: Priority = Priority.PLAIN,
         descriptor: int | None = None,
     ) -> T:
         """The reply to ``command`` as ``returns``, any type that msgspec decodes.
 
         ``by`` is its deadline; ``descriptor`` goes with the command, for ``getfd`` and ``add-fd``. At most
-        seven commands are with QEMU at a time: those in the lane URGENT go first, OUT_OF_BAND ones (QAPI:
+        seven commands are with QEMU at a time: those in the priority URGENT go first, OUT_OF_BAND ones (QAPI:
         ``allow-oob``) at once.
 
         Raises CommandFailed (also qemu.qmp's ExecuteError) when QEMU refuses; OrderTimeout in time: with
@@ -166,12 +166,12 @@ class Monitor:
             raise session_lost(self.ended)
         if by.at == -math.inf:
             raise OrderTimeout(f"{command!r} was not sent: it was given up before", sent=False)
-        oob = lane is _OUT_OF_BAND
+        oob = priority is _OUT_OF_BAND
         if oob and (self.greeting is None or "oob" not in self.greeting.capabilities):
             raise Unsupported("this QEMU has no out-of-band commands")
         number, line = self._protocol.command(command, arguments, out_of_band=oob)
-        waiter = self._seam.new_answer()
-        call = Call(number, command, line, by, lane, descriptor, self._received, waiter.wake, waiter.hand_over)
+        waiter = self._loop.new_answer()
+        call = Call(number, command, line, by, priority, descriptor, self._received, waiter.wake, waiter.hand_over)
         by.when_cancelled(self._drop_cancelled)
         try:
             if not (self._window.is_free_for(call) and self._send(call)):
@@ -246,7 +246,7 @@ class Monitor:
         self._check = self._deadlines.at(when, self._check_deadlines) if when < math.inf else None
 
     def _check_deadlines(self) -> None:
-        now, silent, first = self._seam.now(), False, math.inf
+        now, silent, first = self._loop.now(), False, math.inf
         for call in list(self._window.open()):
             if call.by.at <= now:
                 silent = silent or call.heard == self._received

@@ -26,7 +26,7 @@ from msgspec import Struct
 from aiovirt.system.deadlines import Deadline
 from aiovirt.wire.qmp import Failure, Reply, TooLong
 
-__all__ = ["WINDOW", "Answer", "Call", "Lane", "Stage", "Window"]
+__all__ = ["WINDOW", "Answer", "Call", "Priority", "Stage", "Window"]
 
 WINDOW: Final = 7
 SLACK: Final = 64
@@ -34,7 +34,7 @@ SLACK: Final = 64
 Answer = Reply | Failure | TooLong
 
 
-class Lane(Enum):
+class Priority(Enum):
     """How a command gets to QEMU, the first first."""
 
     OUT_OF_BAND = "out of band"
@@ -55,7 +55,7 @@ class Stage(Enum):
 _WAITING: Final = Stage.WAITING
 _SENT: Final = Stage.SENT
 _DONE: Final = Stage.DONE
-_OUT_OF_BAND: Final = Lane.OUT_OF_BAND
+_OUT_OF_BAND: Final = Priority.OUT_OF_BAND
 
 
 def _nobody() -> None:
@@ -72,7 +72,7 @@ class Call(Struct, eq=False):
     command: str
     line: bytes
     by: Deadline
-    lane: Lane = Lane.PLAIN
+    priority: Priority = Priority.PLAIN
     descriptor: int | None = None
     heard: int = 0
     wake: Callable[[], object] = _nobody
@@ -94,48 +94,48 @@ class Window:
         self.unsettled = 0
         self._in_band = 0
         self._descriptor_out = False
-        self._dropped = 0  # at most so many stand in the lanes still
-        self._lanes: dict[Lane, deque[Call]] = {}  # those in which something stands: an empty deque takes half a kilobyte
+        self._dropped = 0  # at most so many stand in the queues still
+        self._queues: dict[Priority, deque[Call]] = {}  # those in which something stands: an empty deque takes half a kilobyte
 
     def is_free_for(self, call: Call) -> bool:
         """Whether ``call`` may be sent at once: there is room, and nothing waits before it."""
-        return self._in_band < WINDOW and not self._lanes and (call.descriptor is None or not self._descriptor_out)
+        return self._in_band < WINDOW and not self._queues and (call.descriptor is None or not self._descriptor_out)
 
     @property
     def has_waiting(self) -> bool:
         """Whether something may be waiting to be sent."""
-        return bool(self._lanes)
+        return bool(self._queues)
 
     def add(self, call: Call) -> None:
         """One more to be sent."""
-        self._lanes.setdefault(call.lane, deque()).append(call)
+        self._queues.setdefault(call.priority, deque()).append(call)
 
     def next(self) -> Call | None:
         """What is to be sent now, or None while all that waits has to."""
-        for lane in Lane:
-            if (call := self._first_in(lane)) is not None and self._may_go(call):
+        for priority in Priority:
+            if (call := self._first_in(priority)) is not None and self._may_go(call):
                 return call
         return None
 
-    def _first_in(self, lane: Lane) -> Call | None:
-        standing = self._lanes.get(lane)
+    def _first_in(self, priority: Priority) -> Call | None:
+        standing = self._queues.get(priority)
         while standing and standing[0].stage is not _WAITING:
             standing.popleft()
         if standing:
             return standing[0]
-        self._lanes.pop(lane, None)
+        self._queues.pop(priority, None)
         return None
 
     def _may_go(self, call: Call) -> bool:
         if call.descriptor is not None and self._descriptor_out:
             return False
-        return self._in_band < WINDOW or call.lane is _OUT_OF_BAND
+        return self._in_band < WINDOW or call.priority is _OUT_OF_BAND
 
     def mark_sent(self, call: Call) -> None:
         """QEMU has it, or will have it before anything else."""
         call.stage = _SENT
         self.sent[call.number] = call
-        if call.lane is not _OUT_OF_BAND:
+        if call.priority is not _OUT_OF_BAND:
             self._in_band += 1
         if call.descriptor is not None:
             self._descriptor_out = True
@@ -147,11 +147,11 @@ class Window:
         answers those in order.
         """
         if number is None and isinstance(answer, Failure):
-            number = next((call.number for call in self.sent.values() if call.lane is not _OUT_OF_BAND), None)
+            number = next((call.number for call in self.sent.values() if call.priority is not _OUT_OF_BAND), None)
         call = self.sent.pop(number, None) if number is not None else None
         if call is None:
             return None
-        if call.lane is not _OUT_OF_BAND:
+        if call.priority is not _OUT_OF_BAND:
             self._in_band -= 1
         if call.descriptor is not None:
             self._descriptor_out = False
@@ -166,15 +166,15 @@ class Window:
         if call.stage is _WAITING:
             call.stage = Stage.DROPPED
             self._dropped += 1
-            if self._dropped > max(SLACK, sum(map(len, self._lanes.values())) // 2):
+            if self._dropped > max(SLACK, sum(map(len, self._queues.values())) // 2):
                 self._sweep()
         elif call.stage is _SENT:
             call.stage = Stage.GIVEN_UP
             self.unsettled += call.changes
 
     def _sweep(self) -> None:
-        lanes = {lane: deque(call for call in standing if call.stage is _WAITING) for lane, standing in self._lanes.items()}
-        self._lanes = {lane: standing for lane, standing in lanes.items() if standing}
+        queues = {priority: deque(call for call in standing if call.stage is _WAITING) for priority, standing in self._queues.items()}
+        self._queues = {priority: standing for priority, standing in queues.items() if standing}
         self._dropped = 0
 
     def refuse(self, call: Call, why: OSError) -> None:
@@ -187,7 +187,7 @@ class Window:
         for call in self.sent.values():
             if call.stage is _SENT:
                 yield call
-        for standing in self._lanes.values():
+        for standing in self._queues.values():
             for call in standing:
                 if call.stage is _WAITING:
                     yield call

@@ -15,7 +15,7 @@ import pytest
 from anyio.abc import TaskGroup
 from qemu.qmp.qmp_client import BadReplyError, ExecInterruptedError, ExecuteError
 
-from aiovirt.drivers.qemu.monitor import Lane, Late, Listener, Monitor
+from aiovirt.drivers.qemu.monitor import Late, Listener, Monitor, Priority
 from aiovirt.errors import (
     CommandFailed,
     ConnectionLost,
@@ -56,10 +56,10 @@ class Session:
     async def run(self) -> None:
         self.why = await self.monitor.run()
 
-    async def ask(self, command: str, lane: Lane = Lane.PLAIN, timeout: float = 60, descriptor: int | None = None) -> None:
+    async def ask(self, command: str, priority: Priority = Priority.PLAIN, timeout: float = 60, descriptor: int | None = None) -> None:
         """What comes of it is noted, with the moment; nothing if cancelled."""
         try:
-            answer = await self.monitor.execute(command, returns=str, by=Deadline.after(timeout), lane=lane, descriptor=descriptor)
+            answer = await self.monitor.execute(command, returns=str, by=Deadline.after(timeout), priority=priority, descriptor=descriptor)
         except OrderTimeout as error:
             self.timeouts[command] = error.sent, anyio.current_time()
         except ConnectionLost:
@@ -72,10 +72,10 @@ class Session:
         """What the peer was sent, after the negotiation."""
         return [command.execute or command.exec_oob for command in self.peer.received[1:]]
 
-    async def begin(self, tasks: TaskGroup, *commands: str, lane: Lane = Lane.PLAIN, timeout: float = 60) -> None:
+    async def begin(self, tasks: TaskGroup, *commands: str, priority: Priority = Priority.PLAIN, timeout: float = 60) -> None:
         """Asks for ``commands`` one after the other, and waits for none."""
         for command in commands:
-            tasks.start_soon(self.ask, command, lane, timeout)
+            tasks.start_soon(self.ask, command, priority, timeout)
             await anyio.wait_all_tasks_blocked()
 
 
@@ -326,7 +326,7 @@ SEVEN = tuple(f"c{number}" for number in range(7))
 async def test_seven_go_and_the_urgent_overtake_the_rest() -> None:
     async with session() as one, anyio.create_task_group() as tasks:
         await one.begin(tasks, *SEVEN, "plain-1", "plain-2")
-        await one.begin(tasks, "urgent-1", "urgent-2", lane=Lane.URGENT)
+        await one.begin(tasks, "urgent-1", "urgent-2", priority=Priority.URGENT)
         assert one.received == [*SEVEN]
         for answered, next_one in zip(range(4), ("urgent-1", "urgent-2", "plain-1", "plain-2"), strict=True):
             one.peer.reply(await one.peer.next_command(), "done")
@@ -339,7 +339,7 @@ async def test_seven_go_and_the_urgent_overtake_the_rest() -> None:
 async def test_out_of_band_commands_need_no_room() -> None:
     async with session() as one, anyio.create_task_group() as tasks:
         await one.begin(tasks, *SEVEN, "eighth")
-        await one.begin(tasks, "migrate-pause", "migrate-recover", lane=Lane.OUT_OF_BAND)
+        await one.begin(tasks, "migrate-pause", "migrate-recover", priority=Priority.OUT_OF_BAND)
         assert one.received == [*SEVEN, "migrate-pause", "migrate-recover"]
         assert [command.exec_oob for command in one.peer.received[-2:]] == ["migrate-pause", "migrate-recover"]
         one.peer.reply(one.peer.received[-2], "paused")
@@ -357,7 +357,7 @@ async def test_where_nothing_is_out_of_band() -> None:
         one.peer.reply(agreed)
         await one.monitor.ready(Deadline.after(1))
         with pytest.raises(Unsupported):
-            await one.monitor.execute("migrate-pause", returns=str, by=Deadline.after(1), lane=Lane.OUT_OF_BAND)
+            await one.monitor.execute("migrate-pause", returns=str, by=Deadline.after(1), priority=Priority.OUT_OF_BAND)
         assert one.received == []
 
 
@@ -368,9 +368,9 @@ async def test_descriptors_go_one_at_a_time_each_with_its_command(tmp_path: Path
     first, second = (os.open(file, os.O_RDONLY) for file in files)
     try:
         async with session() as one, anyio.create_task_group() as tasks:
-            tasks.start_soon(one.ask, "getfd", Lane.PLAIN, 60, first)
+            tasks.start_soon(one.ask, "getfd", Priority.PLAIN, 60, first)
             await anyio.wait_all_tasks_blocked()
-            tasks.start_soon(one.ask, "add-fd", Lane.PLAIN, 60, second)
+            tasks.start_soon(one.ask, "add-fd", Priority.PLAIN, 60, second)
             await anyio.wait_all_tasks_blocked()
             assert [there.st_ino for there in one.peer.descriptors] == [files[0].stat().st_ino]
             one.peer.reply(await one.peer.next_command(), "kept")
@@ -399,7 +399,7 @@ async def test_a_command_that_is_too_large_is_not_sent() -> None:
 async def test_what_was_not_sent_in_time_never_runs() -> None:
     async with session() as one, anyio.create_task_group() as tasks:
         await one.begin(tasks, *SEVEN)
-        await one.begin(tasks, "eighth", lane=Lane.URGENT, timeout=5)
+        await one.begin(tasks, "eighth", priority=Priority.URGENT, timeout=5)
         await anyio.sleep(10)
         sent, when = one.timeouts["eighth"]
         assert not sent
@@ -427,11 +427,11 @@ async def test_what_was_cancelled_before_it_was_sent_never_runs() -> None:
 async def test_what_stood_behind_a_cancelled_one_goes_at_once() -> None:
     async with session() as one, anyio.create_task_group() as tasks:
         with socket.socket() as any_descriptor:
-            tasks.start_soon(one.ask, "getfd", Lane.PLAIN, 60, any_descriptor.fileno())
+            tasks.start_soon(one.ask, "getfd", Priority.PLAIN, 60, any_descriptor.fileno())
             await anyio.wait_all_tasks_blocked()
             with anyio.CancelScope() as scope:
                 async with anyio.create_task_group() as blocked:
-                    blocked.start_soon(one.ask, "add-fd", Lane.PLAIN, 60, any_descriptor.fileno())
+                    blocked.start_soon(one.ask, "add-fd", Priority.PLAIN, 60, any_descriptor.fileno())
                     await anyio.wait_all_tasks_blocked()
                     await one.begin(tasks, "query-status")
                     assert one.received == ["getfd"]
@@ -500,7 +500,7 @@ async def test_each_deadline_is_kept_to_the_moment() -> None:
         start = anyio.current_time()
         async with anyio.create_task_group() as tasks:
             for number in range(50):
-                tasks.start_soon(one.ask, f"c{number}", Lane.PLAIN, (number * 7) % 50 + 1)
+                tasks.start_soon(one.ask, f"c{number}", Priority.PLAIN, (number * 7) % 50 + 1)
         assert len(one.received) == 7
         assert one.timeouts == {f"c{number}": (f"c{number}" in one.received, start + (number * 7) % 50 + 1) for number in range(50)}
 
@@ -553,7 +553,7 @@ async def test_an_answer_that_nobody_asked_for_is_logged(caplog: pytest.LogCaptu
 
 async def test_a_refusal_without_an_id_is_the_oldest_ones() -> None:
     async with session() as one, anyio.create_task_group() as tasks:
-        await one.begin(tasks, "migrate-pause", lane=Lane.OUT_OF_BAND)
+        await one.begin(tasks, "migrate-pause", priority=Priority.OUT_OF_BAND)
         tasks.start_soon(one.begin, tasks, "younger")
         one.peer.send({"error": {"class": "GenericError", "desc": "JSON parse error"}})
         with pytest.raises(CommandFailed, match="JSON parse error"):

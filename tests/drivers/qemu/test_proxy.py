@@ -29,7 +29,7 @@ from aiovirt.events.bus import Bus
 from aiovirt.model.orders import AskQMP, Request
 from aiovirt.model.state import Detail, DomainState, Reason
 from aiovirt.system.listener import Listener
-from aiovirt.system.seam import new_waker
+from aiovirt.system.loop import new_waker
 
 pytestmark = pytest.mark.anyio
 

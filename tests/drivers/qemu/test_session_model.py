@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Struct
 
-from aiovirt.drivers.qemu.monitor import Lane, Late, Listener, Monitor
+from aiovirt.drivers.qemu.monitor import Late, Listener, Monitor, Priority
 from aiovirt.errors import CommandFailed, ConnectionLost, OrderTimeout, ProtocolError, ReplyTooLong
 from aiovirt.system.deadlines import Deadline, Deadlines
 from aiovirt.testing.clock import run_virtual
@@ -24,7 +24,7 @@ from aiovirt.testing.qmp_peer import QMPPeer
 from aiovirt.wire.qmp import QMPEvent
 
 LIMIT = 2000
-LANES = (Lane.OUT_OF_BAND, Lane.URGENT, Lane.PLAIN)
+PRIORITIES = (Priority.OUT_OF_BAND, Priority.URGENT, Priority.PLAIN)
 
 Outcome = tuple[object, ...]
 
@@ -32,7 +32,7 @@ Outcome = tuple[object, ...]
 class Wish(Struct):
     """A command to ask for."""
 
-    lane: Lane
+    priority: Priority
     timeout: float
     with_descriptor: bool
     question: bool
@@ -78,7 +78,7 @@ ENDS = ["hang up", "garbage", "second greeting"]
 
 wishes = st.builds(
     Wish,
-    st.sampled_from([*LANES, Lane.PLAIN]),
+    st.sampled_from([*PRIORITIES, Priority.PLAIN]),
     st.sampled_from([0.5, 1.5, 2.5, 4.5, 9.5, 30.5]),
     st.sampled_from([False, False, True]),
     st.booleans(),
@@ -204,11 +204,11 @@ class Oracle:
         self.outcomes[call.name] = call.outcome
 
     def _next(self) -> Asked | None:
-        taken = sum(call.wish.lane is not Lane.OUT_OF_BAND for call in self.with_peer)
+        taken = sum(call.wish.priority is not Priority.OUT_OF_BAND for call in self.with_peer)
         descriptor_out = any(call.wish.with_descriptor for call in self.with_peer)
-        for lane in LANES:
-            first = next((call for call in self.open if call.wish.lane is lane and not call.sent), None)
-            if first and (taken < 7 or lane is Lane.OUT_OF_BAND) and not (first.wish.with_descriptor and descriptor_out):
+        for priority in PRIORITIES:
+            first = next((call for call in self.open if call.wish.priority is priority and not call.sent), None)
+            if first and (taken < 7 or priority is Priority.OUT_OF_BAND) and not (first.wish.with_descriptor and descriptor_out):
                 return first
         return None
 
@@ -338,7 +338,7 @@ class Play:
         descriptor = self._descriptor if wish.with_descriptor else None
         try:
             return "value", await self.monitor.execute(
-                name, returns=str, by=Deadline.after(wish.timeout), lane=wish.lane, descriptor=descriptor
+                name, returns=str, by=Deadline.after(wish.timeout), priority=wish.priority, descriptor=descriptor
             )
         except CommandFailed as error:
             return "refused", error.description
@@ -362,7 +362,7 @@ class Play:
         if word.what not in ANSWERS or not has:
             return None
         if word.what == "refusal without an id":
-            return next((call for call in has if call.wish.lane is not Lane.OUT_OF_BAND), None)
+            return next((call for call in has if call.wish.priority is not Priority.OUT_OF_BAND), None)
         return has[word.which % len(has)]
 
     def _spoken(self, what: str, call: Asked | None) -> bytes:
@@ -421,7 +421,7 @@ async def play(program: list[Step], descriptor: int) -> None:
             assert not one.oracle.open
             one.do(Say([Word("hang up")], at_once=False))
             await anyio.sleep(1)
-            one.do(Ask([Wish(lane, 0.5, with_descriptor=False, question=True) for lane in LANES]))
+            one.do(Ask([Wish(priority, 0.5, with_descriptor=False, question=True) for priority in PRIORITIES]))
             await anyio.sleep(1)
             one.compare()
             tasks.cancel_scope.cancel()

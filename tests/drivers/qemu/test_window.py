@@ -9,17 +9,17 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from msgspec import Raw
 
-from aiovirt.drivers.qemu.window import SLACK, WINDOW, Call, Lane, Stage, Window
+from aiovirt.drivers.qemu.window import SLACK, WINDOW, Call, Priority, Stage, Window
 from aiovirt.system.deadlines import Deadline
 from aiovirt.wire.qmp import Failure, Reply, TooLong
 
-LANES = (Lane.OUT_OF_BAND, Lane.URGENT, Lane.PLAIN)  # in the order in which they go
+PRIORITIES = (Priority.OUT_OF_BAND, Priority.URGENT, Priority.PLAIN)  # in the order in which they go
 
 numbers = itertools.count(1)
 
 
-def call(command: str = "stop", lane: Lane = Lane.PLAIN, descriptor: int | None = None) -> Call:
-    return Call(number=next(numbers), command=command, line=b"", by=Deadline(0.0, 0.0), lane=lane, descriptor=descriptor)
+def call(command: str = "stop", priority: Priority = Priority.PLAIN, descriptor: int | None = None) -> Call:
+    return Call(number=next(numbers), command=command, line=b"", by=Deadline(0.0, 0.0), priority=priority, descriptor=descriptor)
 
 
 def done(number: int | None) -> Reply:
@@ -36,7 +36,7 @@ class Mine:
     def __init__(self, one: Call) -> None:
         self.call = one
         self.stage = Stage.WAITING
-        self.in_band = one.lane is not Lane.OUT_OF_BAND
+        self.in_band = one.priority is not Priority.OUT_OF_BAND
         self.changes = not one.command.startswith("query-")
 
 
@@ -60,8 +60,8 @@ class WindowMachine(RuleBasedStateMachine):
         return not mine.in_band or sum(one.in_band for one in self.sent) < 7
 
     def expected(self) -> Call | None:
-        for lane in LANES:
-            first = next((mine for mine in self.in_stage(Stage.WAITING) if mine.call.lane is lane), None)
+        for priority in PRIORITIES:
+            first = next((mine for mine in self.in_stage(Stage.WAITING) if mine.call.priority is priority), None)
             if first is not None and self.may_go(first):
                 return first.call
         return None
@@ -85,13 +85,13 @@ class WindowMachine(RuleBasedStateMachine):
 
     @rule(
         command=st.sampled_from(["stop", "query-status"]),
-        lane=st.sampled_from(LANES),
+        priority=st.sampled_from(PRIORITIES),
         descriptor=st.sampled_from([None, None, 3]),
         times=st.integers(1, 5),
     )
-    def ask(self, command: str, lane: Lane, descriptor: int | None, times: int) -> None:
+    def ask(self, command: str, priority: Priority, descriptor: int | None, times: int) -> None:
         for _ in range(times):
-            one = call(command, lane, descriptor)
+            one = call(command, priority, descriptor)
             at_once = self.window.is_free_for(one)
             self.all.append(Mine(one))
             if at_once:
@@ -167,7 +167,7 @@ class WindowMachine(RuleBasedStateMachine):
 
     @invariant()
     def what_was_dropped_does_not_pile_up(self) -> None:
-        assert sum(map(len, self.window._lanes.values())) <= 2 * len(self.in_stage(Stage.WAITING)) + 2 * SLACK
+        assert sum(map(len, self.window._queues.values())) <= 2 * len(self.in_stage(Stage.WAITING)) + 2 * SLACK
 
 
 WindowMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=60)
@@ -207,7 +207,7 @@ def test_qemu_reads_on_while_it_has_seven() -> None:
 
 def test_the_urgent_overtake_and_the_rest_keeps_its_order() -> None:
     window, first = filled()
-    waiting = [call(lane=lane) for lane in (Lane.PLAIN, Lane.URGENT, Lane.PLAIN, Lane.URGENT)]
+    waiting = [call(priority=priority) for priority in (Priority.PLAIN, Priority.URGENT, Priority.PLAIN, Priority.URGENT)]
     for one in waiting:
         window.add(one)
     for one in first[:4]:
@@ -217,7 +217,7 @@ def test_the_urgent_overtake_and_the_rest_keeps_its_order() -> None:
 
 def test_out_of_band_needs_no_room() -> None:
     window, _ = filled()
-    ten = [call(lane=Lane.OUT_OF_BAND) for _ in range(10)]
+    ten = [call(priority=Priority.OUT_OF_BAND) for _ in range(10)]
     for one in ten:
         window.add(one)
     assert pumped(window) == ten
@@ -226,7 +226,7 @@ def test_out_of_band_needs_no_room() -> None:
 def test_descriptors_go_one_at_a_time_and_those_without_wait_behind() -> None:
     window = Window()
     first, second, third = call("getfd", descriptor=3), call("getfd", descriptor=4), call("query-status")
-    urgent = call(lane=Lane.URGENT)
+    urgent = call(priority=Priority.URGENT)
     for one in (first, second, third, urgent):
         window.add(one)
     assert pumped(window) == [urgent, first]
@@ -250,9 +250,9 @@ def test_ten_thousand_that_are_dropped_leave_nothing_behind() -> None:
     window, _ = filled()
     window.add(patient := call())
     for _ in range(10_000):
-        window.add(one := call(lane=Lane.URGENT))
+        window.add(one := call(priority=Priority.URGENT))
         window.give_up(one)
-        assert sum(map(len, window._lanes.values())) <= 2 + SLACK
+        assert sum(map(len, window._queues.values())) <= 2 + SLACK
     assert [one for one in window.open() if one.stage is Stage.WAITING] == [patient]
 
 
@@ -262,13 +262,13 @@ def test_many_that_wait_are_not_swept_at_every_drop() -> None:
     waiting = [call() for _ in range(5000)]
     for one in waiting:
         window.add(one)
-    before = [len(lane) for lane in window._lanes.values()]
+    before = [len(priority) for priority in window._queues.values()]
     for one in waiting[:2000]:
         window.give_up(one)
-    assert [len(lane) for lane in window._lanes.values()] == before
+    assert [len(priority) for priority in window._queues.values()] == before
     for one in waiting[2000:]:
         window.give_up(one)
-    assert sum(map(len, window._lanes.values())) <= 2 * SLACK
+    assert sum(map(len, window._queues.values())) <= 2 * SLACK
 
 
 def test_a_late_refusal_settles_as_well() -> None:

@@ -1,7 +1,7 @@
 """Worker threads for calls that the kernel may hold: few of them, and none waits for one that was left behind.
 
 A call that waits for a lock of the kernel's cannot be taken back. Whoever gives it up goes on, and its thread stays until the
-kernel lets it go; a lane never has more than so many of those.
+kernel lets it go; there are never more than so many of those.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from anyio import CapacityLimiter, get_cancelled_exc_class, move_on_after
 
 from aiovirt.system import to_thread
 
-__all__ = ["Lane"]
+__all__ = ["BoundedThreads"]
 
 _THREADS: Final = 2
 
@@ -27,7 +27,7 @@ class _Call:
     ended = False
 
 
-class Lane:
+class BoundedThreads:
     """At most two threads at once, those left behind included. ``deadline`` is in seconds, None for none.
 
     ``returned`` counts the calls that were left behind and have ended since.

@@ -1,9 +1,9 @@
-"""The seam to the loop that runs: the few things that asyncio, uvloop and trio each do best in their own way.
+"""The loop that runs, whichever it is: the few things that asyncio, uvloop and trio each do best in their own way.
 
-One way to wait (:class:`Waker`), one to be told of a descriptor (:class:`Attention`), one clock. All that
-moves bytes stands on these three verbs, so nothing else needs to know which loop it is on. asyncio and
-uvloop keep a reader registered and resolve plain futures (:mod:`aiovirt.system.seam_asyncio`); trio has a
-task that waits for the descriptor, and reschedules (:mod:`aiovirt.system.seam_trio`).
+One way to wait (:class:`Waker`), one to be told that a descriptor is ready (:class:`Readiness`), one clock. All that
+moves bytes stands on these three, so nothing else needs to know which loop it is on. asyncio and
+uvloop keep a reader registered and resolve plain futures (:mod:`aiovirt.system.loop_asyncio`); trio has a
+task that waits for the descriptor, and reschedules (:mod:`aiovirt.system.loop_trio`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from functools import cache
 from typing import Protocol
 
-__all__ = ["Answer", "Attention", "Seam", "Waker", "here", "new_waker"]
+__all__ = ["Answer", "Loop", "Readiness", "Waker", "current_loop", "new_waker"]
 
 
 class Waker(Protocol):
@@ -35,8 +35,8 @@ class Answer(Waker, Protocol):
         """Wakes who waits, who may run before this returns: to be called last, when nothing is half done."""
 
 
-class Attention(Protocol):
-    """What is paid to one descriptor, which stays its owner's to close, after :meth:`run` has ended."""
+class Readiness(Protocol):
+    """Whether one descriptor can be read or written. It stays its owner's to close, after :meth:`run` has ended."""
 
     async def run(self, readable: Callable[[], object]) -> None:
         """Calls ``readable`` on the loop's thread whenever there is something to read, until stopped or cancelled.
@@ -48,13 +48,13 @@ class Attention(Protocol):
         """Calls ``then`` once, when the descriptor takes more and :meth:`run` runs; the last one asked for is called."""
 
     def again(self) -> None:
-        """Somebody took an error off the descriptor: attention that ended with the error is paid again."""
+        """Somebody took an error off the descriptor: :meth:`run` that ended with the error may be called again."""
 
     def stop(self) -> None:
         """:meth:`run` returns, and nothing more is called."""
 
 
-class Seam(Protocol):
+class Loop(Protocol):
     """The loop that runs here."""
 
     def now(self) -> float:
@@ -72,36 +72,36 @@ class Seam(Protocol):
     async def readable(self, descriptor: int) -> None:
         """Returns when there is something to read; for one task at a time, which ends before the descriptor is closed."""
 
-    def attend(self, descriptor: int) -> Attention:
-        """Attention for a descriptor that does not block."""
+    def readiness_of(self, descriptor: int) -> Readiness:
+        """That of a descriptor that does not block."""
         ...
 
 
-def here() -> Seam:
-    """The seam to the loop that runs in this thread."""
+def current_loop() -> Loop:
+    """The one that runs in this thread."""
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:
         return _on_trio()
-    if _last.loop is not loop:
-        from aiovirt.system.seam_asyncio import AsyncioSeam
+    if _last.asyncio_loop is not loop:
+        from aiovirt.system.loop_asyncio import AsyncioLoop
 
-        _last.loop, _last.seam = loop, AsyncioSeam(loop)
-    return _last.seam
+        _last.asyncio_loop, _last.loop = loop, AsyncioLoop(loop)
+    return _last.loop
 
 
 @cache
-def _on_trio() -> Seam:
-    from aiovirt.system.seam_trio import TrioSeam
+def _on_trio() -> Loop:
+    from aiovirt.system.loop_trio import TrioLoop
 
-    return TrioSeam()
+    return TrioLoop()
 
 
 class _Last(threading.local):
-    """The loop that was last seen to run in a thread, and the seam to it: all that stands on it have the same."""
+    """asyncio's loop that was last seen to run in a thread, and ours for it: all that stands on it have the same."""
 
-    loop: asyncio.AbstractEventLoop | None = None
-    seam: Seam
+    asyncio_loop: asyncio.AbstractEventLoop | None = None
+    loop: Loop
 
 
 _last = _Last()
@@ -109,4 +109,4 @@ _last = _Last()
 
 def new_waker() -> Waker:
     """A waker for the loop that runs here."""
-    return here().new_waker()
+    return current_loop().new_waker()

@@ -1,4 +1,4 @@
-"""The seam on real descriptors and in real time, on each loop the same."""
+"""The loop on real descriptors and in real time, on each loop the same."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from aiovirt.system.seam import Attention, here, new_waker
+from aiovirt.system.loop import Readiness, current_loop, new_waker
 
 pytestmark = pytest.mark.anyio
 
@@ -55,11 +55,11 @@ def pair() -> Iterator[Pair]:
 
 
 class Attended:
-    """Attention that runs in a task: how often it called, and how it ended."""
+    """Readiness that runs in a task: how often it called, and how it ended."""
 
     def __init__(self, pair: Pair) -> None:
         self.pair = pair
-        self.attention: Attention = here().attend(pair.ours.fileno())
+        self.readiness: Readiness = current_loop().readiness_of(pair.ours.fileno())
         self.scope = anyio.CancelScope()
         self.calls = 0
         self.ended = anyio.Event()
@@ -72,7 +72,7 @@ class Attended:
 
         with self.scope:
             try:
-                await self.attention.run(counted)
+                await self.readiness.run(counted)
             except LookupError as error:
                 self.why = error
         self.ended.set()
@@ -87,7 +87,7 @@ class Attended:
 
 @asynccontextmanager
 async def attended(pair: Pair, readable: Callable[[], object] | None = None) -> AsyncIterator[Attended]:
-    """Attention that reads what comes, or calls ``readable``."""
+    """Readiness that reads what comes, or calls ``readable``."""
     one = Attended(pair)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(one.run, readable or (lambda: pair.ours.recv(100)))
@@ -151,7 +151,7 @@ async def test_the_end_of_the_stream_is_something_to_read(pair: Pair) -> None:
 
     def read() -> None:
         heard.append(pair.ours.recv(100))
-        one.attention.stop()
+        one.readiness.stop()
 
     async with attended(pair, read) as one:
         pair.theirs.close()
@@ -174,7 +174,7 @@ async def test_it_may_read_and_write_at_once(pair: Pair) -> None:
     async with attended(pair) as one:
         pair.fill()
         room: list[str] = []
-        one.attention.when_writable(lambda: room.append("room"))
+        one.readiness.when_writable(lambda: room.append("room"))
         pair.empty()
         pair.theirs.send(b"news")
         await until(lambda: bool(one.calls and room))
@@ -188,7 +188,7 @@ async def test_it_may_read_and_write_at_once(pair: Pair) -> None:
 async def test_stopped_from_within_it_is_not_called_again(pair: Pair) -> None:
     def once() -> None:
         pair.ours.recv(1)
-        one.attention.stop()
+        one.readiness.stop()
 
     async with attended(pair, once) as one:
         pair.theirs.send(b"several")
@@ -199,8 +199,8 @@ async def test_stopped_from_within_it_is_not_called_again(pair: Pair) -> None:
 
 async def test_stopped_from_outside_it_returns(pair: Pair) -> None:
     async with attended(pair) as one:
-        one.attention.stop()
-        one.attention.stop()
+        one.readiness.stop()
+        one.readiness.stop()
         pair.theirs.send(b"too late")
         await one.wait_ended()
         await turns()
@@ -210,7 +210,7 @@ async def test_stopped_from_outside_it_returns(pair: Pair) -> None:
 async def test_what_is_there_when_it_is_stopped_is_not_told(pair: Pair) -> None:
     async with attended(pair) as one:
         pair.theirs.send(b"at the same moment")
-        one.attention.stop()
+        one.readiness.stop()
         await one.wait_ended()
         assert one.calls == 0
     assert pair.ours.recv(100) == b"at the same moment"
@@ -218,7 +218,7 @@ async def test_what_is_there_when_it_is_stopped_is_not_told(pair: Pair) -> None:
 
 async def test_stopped_before_it_runs_it_returns_at_once(pair: Pair) -> None:
     pair.theirs.send(b"news")
-    attention = here().attend(pair.ours.fileno())
+    attention = current_loop().readiness_of(pair.ours.fileno())
     attention.stop()
     with anyio.fail_after(PATIENCE):
         await attention.run(pytest.fail)
@@ -232,7 +232,7 @@ async def test_cancelled_it_ends_and_calls_nothing_more(pair: Pair) -> None:
         pair.theirs.send(b"too late")
         await turns()
         assert one.calls == 0
-        one.attention.stop()
+        one.readiness.stop()
     async with attended(pair) as another:
         await until(lambda: another.calls == 1)
 
@@ -270,7 +270,7 @@ async def test_what_is_raised_where_there_is_room_is_raised_as_it_is(pair: Pair)
         raise error
 
     async with attended(pair) as one:
-        one.attention.when_writable(fail)
+        one.readiness.when_writable(fail)
         await one.wait_ended()
         assert one.why is error
         pair.theirs.send(b"too late")
@@ -285,7 +285,7 @@ async def test_room_is_told_once_and_not_before_there_is_some(pair: Pair) -> Non
     async with attended(pair) as one:
         pair.fill()
         room: list[str] = []
-        one.attention.when_writable(lambda: room.append("room"))
+        one.readiness.when_writable(lambda: room.append("room"))
         await turns()
         assert room == []
         pair.empty()
@@ -299,7 +299,7 @@ async def test_room_is_told_several_times_in_a_row_each_when_asked(pair: Pair) -
         room: list[int] = []
         for number in range(5):
             pair.fill()
-            one.attention.when_writable(partial(room.append, number))
+            one.readiness.when_writable(partial(room.append, number))
             await turns(3)
             assert len(room) == number
             pair.empty()
@@ -314,10 +314,10 @@ async def test_room_may_be_asked_for_again_by_who_is_told(pair: Pair) -> None:
     def again() -> None:
         told.append(len(told))
         if len(told) < 5:
-            one.attention.when_writable(again)
+            one.readiness.when_writable(again)
 
     async with attended(pair) as one:
-        one.attention.when_writable(again)
+        one.readiness.when_writable(again)
         await until(lambda: len(told) == 5)
         await turns()
         assert told == [0, 1, 2, 3, 4]
@@ -332,7 +332,7 @@ async def test_room_asked_for_twice_is_told_once(pair: Pair) -> None:
             room.append("room")
 
         for _ in range(3):
-            one.attention.when_writable(then)
+            one.readiness.when_writable(then)
             await turns(3)
         pair.empty()
         await until(lambda: bool(room))
@@ -346,7 +346,7 @@ async def test_room_asked_for_twice_is_told_once(pair: Pair) -> None:
 async def test_room_asked_for_before_it_runs_is_told_when_it_does(pair: Pair) -> None:
     one = Attended(pair)
     room: list[str] = []
-    one.attention.when_writable(lambda: room.append("room"))
+    one.readiness.when_writable(lambda: room.append("room"))
     await turns()
     assert room == []
     async with anyio.create_task_group() as tasks:
@@ -361,7 +361,7 @@ async def test_room_asked_for_before_it_runs_is_told_when_it_does(pair: Pair) ->
 
 
 def stop(one: Attended) -> None:
-    one.attention.stop()
+    one.readiness.stop()
 
 
 def cancel(one: Attended) -> None:
@@ -376,10 +376,10 @@ def fail(one: Attended) -> None:
 async def test_room_that_comes_after_the_end_is_told_to_nobody(pair: Pair, end: Ending) -> None:
     async with attended(pair) as one:
         pair.fill()
-        one.attention.when_writable(pytest.fail)
+        one.readiness.when_writable(pytest.fail)
         end(one)
         await one.wait_ended()
-        one.attention.when_writable(pytest.fail)
+        one.readiness.when_writable(pytest.fail)
         pair.empty()
         await turns()
 
@@ -397,7 +397,7 @@ async def test_the_same_number_again_is_another_descriptor(end: Ending, waits_fo
     async with attended(first, read) as one:
         if waits_for_room:
             first.fill()
-            one.attention.when_writable(pytest.fail)
+            one.readiness.when_writable(pytest.fail)
             await turns()
         end(one)
         await one.wait_ended()
@@ -407,12 +407,12 @@ async def test_the_same_number_again_is_another_descriptor(end: Ending, waits_fo
     assert second.ours.fileno() == number
     async with attended(second) as two:
         room: list[str] = []
-        two.attention.when_writable(lambda: room.append("room"))
+        two.readiness.when_writable(lambda: room.append("room"))
         second.theirs.send(b"news")
         await until(lambda: bool(two.calls and room))
         await turns()
         assert (one.calls, two.calls, room) == (calls, 1, ["room"])
-        one.attention.stop()  # of one that has ended
+        one.readiness.stop()  # of one that has ended
         second.theirs.send(b"more")
         await until(lambda: two.calls == 2)
     second.close()
@@ -422,7 +422,7 @@ async def test_a_pipe_will_do(anyio_backend_name: str) -> None:
     """Any descriptor that polls, not only a socket."""
     inner, outer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     heard: list[bytes] = []
-    attention = here().attend(inner)
+    attention = current_loop().readiness_of(inner)
 
     def read() -> None:
         heard.append(os.read(inner, 100))
@@ -557,7 +557,7 @@ async def test_a_wake_comes_from_a_reader_too(pair: Pair) -> None:
 
 
 async def test_who_waits_for_an_answer_goes_on_when_it_is_read(pair: Pair, anyio_backend: tuple[str, object]) -> None:
-    answer, told = here().new_answer(), list[str]()
+    answer, told = current_loop().new_answer(), list[str]()
 
     async def wait() -> None:
         await answer.wait()
@@ -577,7 +577,7 @@ async def test_who_waits_for_an_answer_goes_on_when_it_is_read(pair: Pair, anyio
 
 
 async def test_an_answer_may_come_from_a_task_and_once_only() -> None:
-    answer, told = here().new_answer(), list[str]()
+    answer, told = current_loop().new_answer(), list[str]()
 
     async def wait() -> None:
         answer.wake()  # nobody waits yet: it does not count
@@ -595,7 +595,7 @@ async def test_an_answer_may_come_from_a_task_and_once_only() -> None:
 
 @pytest.mark.parametrize("both", [False, True])
 async def test_who_waits_for_an_answer_can_be_cancelled(both: bool) -> None:  # noqa: FBT001
-    answer, told = here().new_answer(), list[str]()
+    answer, told = current_loop().new_answer(), list[str]()
     scope = anyio.CancelScope()
 
     async def wait() -> None:
@@ -619,7 +619,7 @@ async def test_who_waits_for_an_answer_can_be_cancelled(both: bool) -> None:  # 
 
 
 async def test_what_an_answer_leads_to_is_not_the_readers_fault(pair: Pair) -> None:
-    answer = here().new_answer()
+    answer = current_loop().new_answer()
     why: list[BaseException] = []
 
     async def wait() -> None:
@@ -643,7 +643,7 @@ async def test_what_an_answer_leads_to_is_not_the_readers_fault(pair: Pair) -> N
 
 
 async def test_the_clock_is_that_of_the_loops_deadlines() -> None:
-    now = here().now
+    now = current_loop().now
     before = now()
     assert abs(anyio.current_time() - before) < 5
     with anyio.move_on_after(0.02):

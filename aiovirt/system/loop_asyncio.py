@@ -1,4 +1,4 @@
-"""The seam on asyncio and uvloop: readers stay registered, and who waits waits on a plain future."""
+"""The loop on asyncio and uvloop: readers stay registered, and who waits waits on a plain future."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Awaitable, Callable, Generator
 from contextvars import Context
 from functools import partial
 
-__all__ = ["AsyncioAnswer", "AsyncioAttention", "AsyncioSeam", "AsyncioWaker", "LibuvAttention"]
+__all__ = ["AsyncioAnswer", "AsyncioLoop", "AsyncioReadiness", "AsyncioWaker", "LibuvReadiness"]
 
 
-class AsyncioSeam:
-    """See :class:`aiovirt.system.seam.Seam`."""
+class AsyncioLoop:
+    """See :class:`aiovirt.system.loop.Loop`."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -30,13 +30,13 @@ class AsyncioSeam:
         finally:
             self._loop.remove_reader(descriptor)
 
-    def attend(self, descriptor: int) -> AsyncioAttention:
+    def readiness_of(self, descriptor: int) -> AsyncioReadiness:
         polls_itself = isinstance(self._loop, asyncio.SelectorEventLoop)
-        return (AsyncioAttention if polls_itself else LibuvAttention)(self._loop, descriptor)
+        return (AsyncioReadiness if polls_itself else LibuvReadiness)(self._loop, descriptor)
 
 
 class AsyncioWaker:
-    """See :class:`aiovirt.system.seam.Waker`."""
+    """See :class:`aiovirt.system.loop.Waker`."""
 
     __slots__ = ("_future", "_loop")
 
@@ -56,7 +56,7 @@ class AsyncioWaker:
 
 
 class AsyncioAnswer:
-    """See :class:`aiovirt.system.seam.Answer`. It is a future in asyncio's own protocol for those (``_asyncio_future_blocking``).
+    """See :class:`aiovirt.system.loop.Answer`. It is a future in asyncio's own protocol for those (``_asyncio_future_blocking``).
 
     A plain future has the loop call its task in the next turn, after another look at all descriptors; this one calls it
     in the turn in which the answer was read.
@@ -127,8 +127,8 @@ def _raise(error: BaseException) -> None:
     raise error
 
 
-class AsyncioAttention:
-    """See :class:`aiovirt.system.seam.Attention`."""
+class AsyncioReadiness:
+    """See :class:`aiovirt.system.loop.Readiness`."""
 
     __slots__ = ("_descriptor", "_ended", "_loop", "_runs", "_then")
 
@@ -190,7 +190,7 @@ class AsyncioAttention:
             self._loop.remove_writer(self._descriptor)
 
 
-class LibuvAttention(AsyncioAttention):
+class LibuvReadiness(AsyncioReadiness):
     """libuv calls once and never again for a descriptor in error (POLLERR), whatever is left or comes to be read there."""
 
     __slots__ = ("_errors", "_readable")

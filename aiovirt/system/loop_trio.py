@@ -1,4 +1,4 @@
-"""The seam on trio: a task waits for each descriptor, and who waits is rescheduled."""
+"""The loop on trio: a task waits for each descriptor, and who waits is rescheduled."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import anyio
 import trio
 from anyio.abc import TaskGroup
 
-__all__ = ["TrioAttention", "TrioSeam", "TrioWaker"]
+__all__ = ["TrioLoop", "TrioReadiness", "TrioWaker"]
 
 
-class TrioSeam:
-    """See :class:`aiovirt.system.seam.Seam`."""
+class TrioLoop:
+    """See :class:`aiovirt.system.loop.Loop`."""
 
     def __init__(self) -> None:
         self.now = trio.current_time
@@ -25,12 +25,12 @@ class TrioSeam:
     async def readable(self, descriptor: int) -> None:
         await trio.lowlevel.wait_readable(descriptor)
 
-    def attend(self, descriptor: int) -> TrioAttention:
-        return TrioAttention(descriptor)
+    def readiness_of(self, descriptor: int) -> TrioReadiness:
+        return TrioReadiness(descriptor)
 
 
 class TrioWaker:
-    """See :class:`aiovirt.system.seam.Waker`."""
+    """See :class:`aiovirt.system.loop.Waker`."""
 
     __slots__ = ("_task",)
 
@@ -53,8 +53,8 @@ class TrioWaker:
     hand_over = wake
 
 
-class TrioAttention:
-    """See :class:`aiovirt.system.seam.Attention`."""
+class TrioReadiness:
+    """See :class:`aiovirt.system.loop.Readiness`."""
 
     __slots__ = ("_descriptor", "_error", "_stopped", "_tasks", "_then", "_waits")
 
