@@ -24,7 +24,7 @@ from uuid import UUID
 import anyio
 
 from aiovirt.drivers.qemu.monitor import Listener, Monitor
-from aiovirt.drivers.qemu.translate import heard, quoted
+from aiovirt.drivers.qemu.translate import quoted, translate
 from aiovirt.events.bus import Bus
 from aiovirt.system.bytestream import UnixStream
 from aiovirt.system.deadlines import Deadlines
@@ -83,7 +83,7 @@ class Quoting(Listener):
 
     def event(self, event: QMPEvent) -> None:
         self._bus.publish(quoted(event, GUEST, "guest"))
-        heard(event)
+        translate(event)
         self._left -= 1
         if not self._left:
             self.done.set()

@@ -19,7 +19,7 @@ from aiovirt.cli.output import WHO, Output, netdev_fields, view_fields
 from aiovirt.errors import EventGap, HostGone, InvalidArgument, NoSuchDevice, NoSuchDomain
 from aiovirt.events import DomainQMP, Event, Resync, Subscription
 from aiovirt.events.registry import event_families, event_types
-from aiovirt.events.words import pci_portrait, portrait
+from aiovirt.events.words import pci_summary, summary
 from aiovirt.model.netdev import Netdev
 from aiovirt.model.pci import PCIDevice
 from aiovirt.model.view import HostView
@@ -177,12 +177,12 @@ def _show_state(state: HostView, subjects: frozenset[str], out: Output) -> None:
         if out.json:
             out.object({"state": "netdev", "cursor": state.cursor, **netdev_fields(device)})
         else:
-            _state_line(out, device.name, "blue", portrait(device))
+            _state_line(out, device.name, "blue", summary(device))
     for function in sorted(state.pci.values(), key=lambda function: function.address):
         if out.json and (not subjects or function.subject in subjects):
             out.object({"state": "pci", "cursor": state.cursor, **to_builtins(function)})
         elif function.subject in subjects:
-            _state_line(out, function.address, "blue", pci_portrait(function))
+            _state_line(out, function.address, "blue", pci_summary(function))
     if not out.json:
         out.line(out.paint("-- following; Ctrl-C ends --", "dim"))
 

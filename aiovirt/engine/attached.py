@@ -27,7 +27,7 @@ from aiovirt.events.chain import Chain, Era
 from aiovirt.events.dropped import Dropped
 from aiovirt.events.past import PastReader
 from aiovirt.events.replica import Replica
-from aiovirt.events.segment import DamagedError, decode_dropped, decode_event, decode_memo
+from aiovirt.events.segment import DamagedError, decode_checkpoint, decode_dropped, decode_event
 from aiovirt.events.state import HostState
 from aiovirt.events.types import Event
 from aiovirt.model.orders import DEFAULT_TIMEOUT, Request
@@ -260,12 +260,12 @@ class AttachedEngine:
             raise ProtocolError("a second welcome")
         chain = self._chain_of(welcome)
         try:
-            memo = decode_memo(welcome.state)
+            checkpoint = decode_checkpoint(welcome.state)
         except DamagedError as error:
             raise ProtocolError(f"the state cannot be read: {error}") from error
         self._past = past = _Journal(self._asking, self._reads, welcome.first)
         self.bus = past.bus = Replica(
-            host=welcome.host, chain=chain, head=welcome.head, state=HostState(memo), past=past, new_waker=new_waker
+            host=welcome.host, chain=chain, head=welcome.head, state=HostState(checkpoint), past=past, new_waker=new_waker
         )
         self._welcomed.set()
 

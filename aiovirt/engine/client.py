@@ -18,7 +18,7 @@ from aiovirt.errors import Error, EventGap, HostHeld, InvalidArgument, ProtocolE
 from aiovirt.events.dropped import Dropped
 from aiovirt.events.past import Past as Journal
 from aiovirt.events.past import PastReader
-from aiovirt.events.segment import encode_block, encode_event, encode_memo
+from aiovirt.events.segment import encode_block, encode_checkpoint, encode_event
 from aiovirt.events.types import Event
 from aiovirt.model import orders
 from aiovirt.model.caller import Caller
@@ -54,7 +54,7 @@ from aiovirt.wire.attach.messages import (
     request_of,
 )
 
-__all__ = ["BATCH", "WAITING", "Client", "Place", "news_frame", "refusal"]
+__all__ = ["BATCH", "WAITING", "Client", "Directories", "event_frame", "refusal"]
 
 WAITING: Final = 128 * 1024 * 1024
 """Bytes of answers that may wait for a client before it is given up."""
@@ -66,13 +66,13 @@ NAME_LIMIT: Final = 200
 BATCH: Final = 256
 """Events in one message at most."""
 
-Place = tuple[str, str]
+Directories = tuple[str, str]
 """The folders of a host's definitions and of its state."""
 
 log = get_logger("engine")
 
 
-def news_frame(payloads: list[bytes]) -> bytes:
+def event_frame(payloads: list[bytes]) -> bytes:
     """The message that tells of these encoded events, which follow each other."""
     return framed(encode(News(payloads)))
 
@@ -85,16 +85,16 @@ def refusal(why: Error) -> bytes:
 class Client:
     """The process ``pid`` of the user ``uid`` at the far side of ``stream``, attached to ``engine`` at ``place``.
 
-    ``news_after(position)`` gives what follows an event: up to which position, and the message; None where memory has lost it.
+    ``events_after(position)`` gives what follows an event: up to which position, and the message; None where memory has lost it.
     ``hand_over(self, asked)`` begins to leave the host to it, or raises Error where it stays.
     """
 
     def __init__(  # noqa: PLR0913 - what it is a client of
         self,
         engine: LocalEngine,
-        place: Place,
+        place: Directories,
         stream: ByteStream,
-        news_after: Callable[[int], tuple[int, bytes] | None],
+        events_after: Callable[[int], tuple[int, bytes] | None],
         *,
         hand_over: Callable[[Client, HandOver], None],
         pid: int,
@@ -107,7 +107,7 @@ class Client:
         self._place = place
         self._bus = engine.bus
         self._stream = stream
-        self._news_after = news_after
+        self._news_after = events_after
         self._hand_over = hand_over
         self._taken = 0  # the highest number of what it has asked
         self._leaves = False  # we do: nothing more is taken
@@ -202,7 +202,7 @@ class Client:
                 eras=tuple((era.epoch, era.base, era.end) for era in self._eras),
                 head=self._told,
                 first=bus.first,
-                state=encode_memo(state.memo(bus.cursor)) if has is None else b"",
+                state=encode_checkpoint(state.checkpoint(bus.cursor)) if has is None else b"",
             )
         )
         self.push()
@@ -401,7 +401,7 @@ class Client:
             self._say(Skipped(encode_block(events)))
         else:
             self._told += len(events)
-            self._send(news_frame([encode_event(event) for event in events]))
+            self._send(event_frame([encode_event(event) for event in events]))
         self.push()
 
 

@@ -234,10 +234,10 @@ async def _hold(address: Address, scheme: LocalScheme, folders: Folders, stack: 
     stack.push_async_callback(_end_owned, engine)
     _tell_start(bus, opened)
     recovery = engine.recovery
-    recovery.take_up(loaded)
+    recovery.restore(loaded)
     tasks.start_soon(engine.followed.run)
     await tasks.start(_watch_devices, engine)
-    for run in await recovery.meet_again(loaded.runs):
+    for run in await recovery.reattach(loaded.runs):
         tasks.start_soon(recovery.go_on, run)
     tasks.start_soon(recovery.find_left_out, tasks)
     tasks.start_soon(upkeep.follow_edits, engine, store)

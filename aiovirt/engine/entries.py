@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from aiovirt.drivers.door import Save
 from aiovirt.errors import DomainExists, NoSuchDomain, OrderTimeout
 from aiovirt.model.fact import Fact
-from aiovirt.model.lifecycle import belongs
+from aiovirt.model.lifecycle import caused_by
 from aiovirt.model.orders import Destroy, Request, Turn
 from aiovirt.model.policy import FollowUp
 from aiovirt.model.record import RunRecord
@@ -88,7 +88,7 @@ class Entry:
         if fact is Fact.GUEST_POWEROFF and self.reboot is not None and self._ending is None:
             return self.reboot
         under_way = (self._ending, self._pending, self._long)
-        ordered = next((each[1] for each in under_way if each is not None and belongs(fact, each[0])), None)
+        ordered = next((each[1] for each in under_way if each is not None and caused_by(fact, each[0])), None)
         if ordered is None and self.following is not None and self.following.what.leads_to(fact):
             return self.following.cause
         return ordered

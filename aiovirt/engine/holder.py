@@ -16,7 +16,7 @@ from typing import Final, Self
 import anyio
 from anyio.abc import TaskGroup
 
-from aiovirt.engine.client import BATCH, Client, Place, news_frame, refusal
+from aiovirt.engine.client import BATCH, Client, Directories, event_frame, refusal
 from aiovirt.engine.local import LocalEngine
 from aiovirt.errors import AccessDenied, HostHeld, SystemFailure
 from aiovirt.events.feed import Events
@@ -55,7 +55,7 @@ class Holder:
     has_successor = False
     _tasks: TaskGroup
 
-    def __init__(self, engine: LocalEngine, place: Place, listen: Callable[[], Listener]) -> None:
+    def __init__(self, engine: LocalEngine, place: Directories, listen: Callable[[], Listener]) -> None:
         self.clients: set[Client] = set()
         self._engine = engine
         self._listen_there = listen
@@ -130,7 +130,7 @@ class Holder:
 
     async def _serve_one(self, stream: UnixStream) -> None:
         pid, uid = stream.peer
-        client = Client(self._engine, self._place, stream, self.news_after, hand_over=self._hand_over, pid=pid, uid=uid)
+        client = Client(self._engine, self._place, stream, self.events_after, hand_over=self._hand_over, pid=pid, uid=uid)
         if uid not in {0, os.geteuid()}:
             client.refuse(AccessDenied(f"user {uid} may not attach to this host"))
             log.warning("a client was refused", pid=pid, uid=uid)
@@ -219,13 +219,13 @@ class Holder:
             for client in tuple(self.clients):
                 client.push()
 
-    def news_after(self, position: int) -> tuple[int, bytes] | None:
+    def events_after(self, position: int) -> tuple[int, bytes] | None:
         """(up to which position, the message) of the next events; None where memory has lost them."""
         after, upto, message = self._batch
         if after != position:
             payloads = self._tail.after(position, BATCH)
             if payloads is None:
                 return None
-            upto, message = position + len(payloads), news_frame(payloads)
+            upto, message = position + len(payloads), event_frame(payloads)
             self._batch = position, upto, message
         return upto, message

@@ -284,9 +284,9 @@ class Journal:
         if begin is not None:
             self._epoch_is_due = None
             bus.publish(begin())
-        memo = bus.state.memo(bus.cursor)
+        checkpoint = bus.state.checkpoint(bus.cursor)
         await self._in_thread(segments.finish, before, segments.ended(old, Ending.SEALED, last_time, self._clock.now()))
-        await self._in_thread(segments.put_down, self._folder, memo)
+        await self._in_thread(segments.write_checkpoint, self._folder, checkpoint)
         await self._retire()
         return appender
 
@@ -331,13 +331,13 @@ class Journal:
                     self._give_up(segment, error)
                     return False
         ended = self._segments[:-1]
-        loud = retention.find_loud(ended, self._limits)
-        if loud is None:
+        noisy = retention.find_noisy(ended, self._limits)
+        if noisy is None:
             return False
-        smaller = next(segment for segment in ended if segment.loads and (loud.subject, loud.is_qmp) in segment.loads)
+        smaller = next(segment for segment in ended if segment.loads and (noisy.subject, noisy.is_qmp) in segment.loads)
         at = ended.index(smaller)
-        self._segments[at] = made = await self._in_thread(retention.compacted, smaller, loud)
-        log.info("events were dropped early", subject=loud.subject, file=made.path.name, bytes=smaller.end - made.end)
+        self._segments[at] = made = await self._in_thread(retention.compacted, smaller, noisy)
+        log.info("events were dropped early", subject=noisy.subject, file=made.path.name, bytes=smaller.end - made.end)
         if at > 0 and (one := await self._in_thread(retention.joined, self._segments[at - 1], made, self._limits)) is not None:
             self._segments[at - 1 : at + 1] = [one]
             await self._in_thread(files.remove, made.path)
@@ -456,8 +456,8 @@ class Journal:
         try:
             header = segments.ended(self._segments[-1], Ending.CLEAN, self._last_time, self._clock.now())
             await shielded(to_thread.run_anyhow(segments.finish, self._appender, header))
-            memo = bus.folded.memo(bus.cursor)
-            await shielded(to_thread.run_anyhow(segments.put_down, self._folder, memo))  # never ahead of what is on disk
+            checkpoint = bus.folded.checkpoint(bus.cursor)
+            await shielded(to_thread.run_anyhow(segments.write_checkpoint, self._folder, checkpoint))  # never ahead of what is on disk
         except OSError as error:
             log.error("the journal was not closed in order", file=error.filename, error=error.strerror)
 

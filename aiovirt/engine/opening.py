@@ -14,7 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from aiovirt.engine.journal import Begun, Clock, Journal, Whose
-from aiovirt.engine.segments import MEMO, SEGMENT_LIMIT, Limits, Segment, ended, path_of, put_down, read_some
+from aiovirt.engine.segments import CHECKPOINT, SEGMENT_LIMIT, Limits, Segment, ended, path_of, read_some, write_checkpoint
 from aiovirt.errors import AccessDenied, InvalidArgument, SystemFailure, Unsupported
 from aiovirt.events.chain import Chain, Era
 from aiovirt.events.recovery import Found, Plan, Scan, make_plan, scan
@@ -23,11 +23,11 @@ from aiovirt.events.segment import (
     DamagedError,
     Ending,
     Header,
+    decode_checkpoint,
     decode_header,
-    decode_memo,
     encode_header,
 )
-from aiovirt.events.state import HostState, Memo
+from aiovirt.events.state import Checkpoint, HostState
 from aiovirt.events.types import Event, HostStarted
 from aiovirt.system import files, to_thread
 from aiovirt.system.again import is_passing
@@ -38,7 +38,7 @@ from aiovirt.system.log import get_logger
 
 __all__ = ["Opened", "open_journal"]
 
-MEMO_LIMIT: Final = 256 * 1024 * 1024
+CHECKPOINT_LIMIT: Final = 256 * 1024 * 1024
 SEEN_LIMIT: Final = 100
 log = get_logger("engine")
 
@@ -85,7 +85,7 @@ async def open_journal(  # noqa: PLR0913 - the last three have a value that does
 
 def _open(whose: Whose) -> Opened:
     try:
-        return _take_up(whose)
+        return _open_existing(whose)
     except (AccessDenied, SystemFailure) as error:
         failure = str(error)
     except OSError as error:
@@ -117,17 +117,17 @@ def _find(whose: Whose) -> list[Found]:
     return found
 
 
-def _take_up(whose: Whose) -> Opened:
+def _open_existing(whose: Whose) -> Opened:
     folder, mark = whose.folder, whose.mark
     found = _find(whose)
-    memo = _read_memo(folder)
+    checkpoint = _read_checkpoint(folder)
     plan = make_plan(found, whose.boot_id, failed=mark is not None and mark.exists())
     if plan.go_on and _is_copy(whose, plan):
         plan = make_plan(found, whose.boot_id, is_copy=True)
     segments = _kept(folder, plan)
     clock = _clock(segments, whose.boot_id)
     appender = _prepare(whose, plan, segments, clock)
-    state = _restore(memo, plan, segments) if memo else None
+    state = _restore(checkpoint, plan, segments) if checkpoint else None
     started = HostStarted(
         uri=whose.uri,
         boot_id=whose.boot_id,
@@ -141,7 +141,7 @@ def _take_up(whose: Whose) -> Opened:
         log.warning("the journal's damaged end was cut", bytes=plan.cut, cursor=plan.previous_cursor)
     if not plan.clean or state is None:
         appender.sync()
-        put_down(folder, _first_memo(state, plan, started))
+        write_checkpoint(folder, _first_checkpoint(state, plan, started))
     if mark:
         files.remove(mark)
     return Opened(
@@ -298,40 +298,40 @@ def _begin(whose: Whose, plan: Plan, segments: list[Segment], era: Era, clock: C
     return appender, header
 
 
-def _first_memo(state: HostState | None, plan: Plan, started: HostStarted) -> Memo:
+def _first_checkpoint(state: HostState | None, plan: Plan, started: HostStarted) -> Checkpoint:
     """What is put down before anything is published, as what was put down before may be retired soon.
 
     A state that begins anew is that after ``started``: should that never be written, the next engine begins anew as well.
     """
     if state is not None:
-        return state.memo(plan.previous_cursor or plan.chain.cursor(plan.head))
+        return state.checkpoint(plan.previous_cursor or plan.chain.cursor(plan.head))
     anew = HostState()
     anew.apply(started)
-    return anew.memo(plan.chain.cursor(plan.head + 1))
+    return anew.checkpoint(plan.chain.cursor(plan.head + 1))
 
 
-def _read_memo(folder: Path) -> Memo | None:
+def _read_checkpoint(folder: Path) -> Checkpoint | None:
     """The state that was put down last, if it can be read; raises Unsupported when it is of a newer version."""
     try:
-        return decode_memo(files.read_bounded(folder / MEMO, MEMO_LIMIT))
+        return decode_checkpoint(files.read_bounded(folder / CHECKPOINT, CHECKPOINT_LIMIT))
     except FileNotFoundError:
         return None
     except DamagedError as error:
         log.warning("the state beside the journal is not used", error=str(error))
         return None
     except Unsupported as error:
-        raise Unsupported(f"{folder / MEMO}: {error}") from error
+        raise Unsupported(f"{folder / CHECKPOINT}: {error}") from error
 
 
-def _restore(memo: Memo, plan: Plan, segments: list[Segment]) -> HostState | None:
+def _restore(checkpoint: Checkpoint, plan: Plan, segments: list[Segment]) -> HostState | None:
     """The state as the journal left it: what was put down, and all events since; None where some of those are missing."""
-    position = plan.chain.position(memo.cursor)
+    position = plan.chain.position(checkpoint.cursor)
     if position is None or not segments[0].first - 1 <= position <= plan.head:
         return None
-    state = HostState(memo)
+    state = HostState(checkpoint)
     try:
-        if memo.behind:
-            _catch_up(state, memo, plan, segments)
+        if checkpoint.behind:
+            _catch_up(state, checkpoint, plan, segments)
         for event in _replay(segments, position + 1, plan.head):
             state.apply(event)
     except (OSError, DamagedError) as error:
@@ -340,17 +340,17 @@ def _restore(memo: Memo, plan: Plan, segments: list[Segment]) -> HostState | Non
     return state
 
 
-def _catch_up(state: HostState, memo: Memo, plan: Plan, segments: list[Segment]) -> None:
+def _catch_up(state: HostState, checkpoint: Checkpoint, plan: Plan, segments: list[Segment]) -> None:
     """Folds into the tables that are behind what whoever did not know them has left out. Raises OSError, DamagedError."""
-    since, until = plan.chain.position(memo.newer_as_of), plan.chain.position(memo.cursor)
+    since, until = plan.chain.position(checkpoint.newer_as_of), plan.chain.position(checkpoint.cursor)
     if since is None or until is None or since < segments[0].first - 1:
-        raise DamagedError(f"events about {', '.join(kind.name for kind in memo.behind)} are gone")
-    tables = {kind: memo.tables[kind] for kind in memo.behind}
-    behind = HostState(replace(memo, tables=tables, behind=frozenset(), boot_id=""))  # of which boot it is, nobody knows
+        raise DamagedError(f"events about {', '.join(kind.name for kind in checkpoint.behind)} are gone")
+    tables = {kind: checkpoint.tables[kind] for kind in checkpoint.behind}
+    behind = HostState(replace(checkpoint, tables=tables, behind=frozenset(), boot_id=""))  # of which boot it is, nobody knows
     for event in _replay(segments, since + 1, until):
-        if event.table in memo.behind or isinstance(event, HostStarted):
+        if event.table in checkpoint.behind or isinstance(event, HostStarted):
             event.fold(behind)
-    for kind in memo.behind:
+    for kind in checkpoint.behind:
         state.table(kind).update(behind.table(kind))
 
 

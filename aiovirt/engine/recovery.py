@@ -57,7 +57,7 @@ class Recovery:
         )
         return entry
 
-    def take_up(self, loaded: Loaded) -> None:
+    def restore(self, loaded: Loaded) -> None:
         """Makes the state what was found on disk, and tells where it differs from what the journal had."""
         before = dict(self._bus.folded.domains)
         for spec in loaded.definitions:
@@ -114,7 +114,7 @@ class Recovery:
 
     # -- what runs -------------------------------------------------------------------------
 
-    async def meet_again(self, runs: Sequence[LoadedRun]) -> list[RunRecord]:
+    async def reattach(self, runs: Sequence[LoadedRun]) -> list[RunRecord]:
         """Finds guests that were left running; returns those that are there. Nothing about one keeps the others from being found."""
         met: list[RunRecord] = []
         found_of = await self._driver.find([(one.run, one.spec) for one in runs])
@@ -145,7 +145,7 @@ class Recovery:
 
         async def find(works: Callable[[], None]) -> None:
             while self.left_out:
-                for run in await self.meet_again(self.left_out):
+                for run in await self.reattach(self.left_out):
                     tasks.start_soon(self.go_on, run)
                 if self.left_out:
                     raise SystemFailure(f"{len(self.left_out)} guests cannot be held")

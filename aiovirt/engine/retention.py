@@ -21,14 +21,14 @@ from aiovirt.events.dropped import Dropped, Kind
 from aiovirt.events.segment import HEADER_SIZE, Ending, Entry, decode_event, encode_dropped, encode_header, walk
 from aiovirt.system import files
 
-__all__ = ["PARTS", "Loud", "compacted", "find_loud", "joined", "measure"]
+__all__ = ["PARTS", "Noisy", "compacted", "find_noisy", "joined", "measure"]
 
 PARTS: Final = 8
 """A segment covers at most one part in so many of the age to which events are kept."""
 QMP: Final = "domain.qmp"
 
 
-class Loud(Struct, frozen=True):
+class Noisy(Struct, frozen=True):
     """A subject with more than its share, and whether it is what QEMU itself said that goes first."""
 
     subject: str
@@ -58,7 +58,7 @@ def measure(segment: Segment) -> dict[tuple[str, bool], int]:
     return dict(loads)
 
 
-def find_loud(segments: Sequence[Segment], limits: Limits) -> Loud | None:
+def find_noisy(segments: Sequence[Segment], limits: Limits) -> Noisy | None:
     """Who has more than its share of these, which were measured; the one that has most."""
     loads: Counter[str] = Counter()
     for segment in segments:
@@ -69,12 +69,12 @@ def find_loud(segments: Sequence[Segment], limits: Limits) -> Loud | None:
     subject, size = loads.most_common(1)[0]
     if size <= limits.bytes // limits.share:
         return None
-    return Loud(subject, any((subject, True) in (segment.loads or {}) for segment in segments))
+    return Noisy(subject, any((subject, True) in (segment.loads or {}) for segment in segments))
 
 
-def compacted(segment: Segment, loud: Loud) -> Segment:
+def compacted(segment: Segment, noisy: Noisy) -> Segment:
     """Rewrites a segment that has ended without what it has of this subject. Raises OSError, DamagedError."""
-    body = b"".join(_kept(_read(segment), segment.header.first, loud))
+    body = b"".join(_kept(_read(segment), segment.header.first, noisy))
     return _written(segment, segment, body)
 
 
@@ -112,14 +112,14 @@ def _read(segment: Segment) -> bytes:
     return files.read_bounded(segment.path, SEGMENT_LIMIT)[: segment.end]
 
 
-def _kept(data: bytes, seq: int, loud: Loud | None) -> Iterator[bytes]:
+def _kept(data: bytes, seq: int, noisy: Noisy | None) -> Iterator[bytes]:
     """The records that stay, and those that take the place of others: one for all that follow one another."""
     run = _Run()
     begin = HEADER_SIZE
     for entry in walk(data, HEADER_SIZE, seq):
         if entry.dropped is not None:
             run.take(entry.dropped)
-        elif loud is not None and (kind := _kind(entry)).subject == loud.subject and (not loud.is_qmp or kind.topic == QMP):
+        elif noisy is not None and (kind := _kind(entry)).subject == noisy.subject and (not noisy.is_qmp or kind.topic == QMP):
             run.take(Dropped(entry.next - 1, entry.next - 1, (kind,)))
         else:
             yield from run.ended()

@@ -17,20 +17,32 @@ from aiovirt.events.segment import (
     Entry,
     Header,
     decode_event,
+    encode_checkpoint,
     encode_header,
-    encode_memo,
     walk,
 )
-from aiovirt.events.state import Memo
+from aiovirt.events.state import Checkpoint
 from aiovirt.events.types import Event
 from aiovirt.system import files
 from aiovirt.system.appender import Appender
 
-__all__ = ["MEMO", "SEGMENT_LIMIT", "Limits", "Segment", "Some", "ended", "finish", "path_of", "put_down", "put_mark", "read_some"]
+__all__ = [
+    "CHECKPOINT",
+    "SEGMENT_LIMIT",
+    "Limits",
+    "Segment",
+    "Some",
+    "ended",
+    "finish",
+    "path_of",
+    "put_mark",
+    "read_some",
+    "write_checkpoint",
+]
 
 CHUNK: Final = 256 * 1024
 SEGMENT_LIMIT: Final = 256 * 1024 * 1024
-MEMO: Final = "state"
+CHECKPOINT: Final = "state"
 
 
 class Limits(Struct, frozen=True, kw_only=True):
@@ -98,9 +110,9 @@ def put_mark(mark: Path | None) -> bool:
     return True
 
 
-def put_down(folder: Path, memo: Memo) -> None:
+def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     """Puts a state beside the journal; raises OSError."""
-    files.write_whole(folder / MEMO, encode_memo(memo))
+    files.write_whole(folder / CHECKPOINT, encode_checkpoint(checkpoint))
 
 
 class Some(Struct, frozen=True):

@@ -51,7 +51,7 @@ class BusStatistics(Struct, frozen=True):
     """Figures of the bus.
 
     ``published`` counts the events since this engine began, ``kept`` those still in memory,
-    ``parked`` the readers that wait. ``shed`` says of subjects that said too much how many of
+    ``parked`` the readers that wait. ``dropped_early`` says of subjects that said too much how many of
     their events memory gave up before those of others.
     """
 
@@ -59,7 +59,7 @@ class BusStatistics(Struct, frozen=True):
     kept: int
     capacity: int
     parked: int
-    shed: dict[str, int] = {}
+    dropped_early: dict[str, int] = {}
 
 
 class Bus:
@@ -279,10 +279,10 @@ class Bus:
         """
         self.write()
         first = self.first
-        if wanted is not None and self.journal is None and self.ring.put_aside(first, wanted) is None:
+        if wanted is not None and self.journal is None and self.ring.spilled(first, wanted) is None:
             first = self.ring.first
         if position is not None and position >= first:
-            # What is gone is in a hole between two epochs, or between what was put aside and the ring.
+            # What is gone is in a hole between two epochs, or between what was spilled and the ring.
             first = self.chain.behind_hole(position) or self.ring.first
         missed = None if position is None else first - position
         return EventGap(self.chain.cursor(first), missed, self.chain.cursor(first - 1))
@@ -293,10 +293,10 @@ class Bus:
 
     def statistics(self) -> BusStatistics:
         """Figures of now."""
-        shed: dict[str, int] = {}
-        for (_, subject), gone in self.ring.shed.items():
-            shed[subject] = shed.get(subject, 0) + gone.count
-        return BusStatistics(self.ring.head - self._began, self.ring.kept, self._capacity, self.index.waiting(), shed)
+        dropped_early: dict[str, int] = {}
+        for (_, subject), gone in self.ring.dropped_early.items():
+            dropped_early[subject] = dropped_early.get(subject, 0) + gone.count
+        return BusStatistics(self.ring.head - self._began, self.ring.kept, self._capacity, self.index.waiting(), dropped_early)
 
 
 def _make_plain(event: Event) -> None:

@@ -1,7 +1,7 @@
 """Which parked readers an event wakes: found by its type and subject, without asking each reader.
 
-A reader is given its place when it begins, and stands there while it is parked. Those that want the same
-have one place. An event looks at the places of its type and of that type's families, and takes out who
+A reader is given its interest when it begins, and stands there while it is parked. Those that want the same
+have one interest. An event looks at the interests of its type and of that type's families, and takes out who
 stands there: each is woken once.
 """
 
@@ -13,11 +13,11 @@ from aiovirt.events.filters import Filter
 from aiovirt.events.types import Event
 from aiovirt.events.waiting import Waker
 
-__all__ = ["Index", "Place", "Sleepers"]
+__all__ = ["Index", "Interest", "Waiters"]
 
 
-class Sleepers(set[Waker]):
-    """Who is parked at a place, up to the event that wakes them: ``woken`` is its position then."""
+class Waiters(set[Waker]):
+    """Readers that wait at one interest, up to the event that wakes them: ``woken`` is its position then."""
 
     __slots__ = ("woken",)
 
@@ -25,102 +25,102 @@ class Sleepers(set[Waker]):
         self.woken = 0
 
 
-class Place:
-    """Where those park that want the same; ``readers`` counts those that may.
+class Interest:
+    """What some readers want; ``readers`` counts them, parked or not.
 
     ``events`` are those that match from position ``first`` to before ``after``: what the last one of them
     to look was given, and what the others are given after it.
     """
 
-    __slots__ = ("after", "events", "first", "readers", "sleepers", "wanted")
+    __slots__ = ("after", "events", "first", "readers", "waiters", "wanted")
 
     def __init__(self, wanted: Filter) -> None:
         self.wanted = wanted
         self.readers = self.after = 0
         self.first = -1
         self.events: tuple[Event, ...] = ()
-        self.sleepers = Sleepers()
+        self.waiters = Waiters()
 
 
-class _Shelf:
-    """The places of one type: for any subject, for one, and for a prefix (each of these ends in ``/``)."""
+class _ByType:
+    """The interests in one type of event: for any subject, for one, and for a prefix (each of these ends in ``/``)."""
 
     __slots__ = ("any", "prefixes", "subjects")
 
     def __init__(self) -> None:
-        self.any: list[Place] = []
-        self.subjects: dict[str, list[Place]] = {}
-        self.prefixes: dict[str, list[Place]] = {}
+        self.any: list[Interest] = []
+        self.subjects: dict[str, list[Interest]] = {}
+        self.prefixes: dict[str, list[Interest]] = {}
 
-    def put(self, place: Place) -> None:
-        subject = place.wanted.subject
-        (self._narrow(subject).setdefault(subject, []) if subject else self.any).append(place)
+    def put(self, interest: Interest) -> None:
+        subject = interest.wanted.subject
+        (self._narrow(subject).setdefault(subject, []) if subject else self.any).append(interest)
 
-    def take(self, place: Place) -> None:
-        subject = place.wanted.subject
+    def take(self, interest: Interest) -> None:
+        subject = interest.wanted.subject
         if not subject:
-            self.any.remove(place)
+            self.any.remove(interest)
             return
         narrow = self._narrow(subject)
-        narrow[subject].remove(place)
+        narrow[subject].remove(interest)
         if not narrow[subject]:
             del narrow[subject]
 
-    def about(self, subject: str) -> list[Place]:
+    def about(self, subject: str) -> list[Interest]:
         """Those for this subject, or for a prefix of it."""
         found = list(self.subjects.get(subject, ()))
-        for prefix, places in self.prefixes.items():
+        for prefix, interests in self.prefixes.items():
             if subject.startswith(prefix):
-                found += places
+                found += interests
         return found
 
-    def _narrow(self, subject: str) -> dict[str, list[Place]]:
+    def _narrow(self, subject: str) -> dict[str, list[Interest]]:
         return self.prefixes if subject[-1] == "/" else self.subjects
 
 
 class Index:
-    """Parked readers by what they wait for: ``parked`` counts the places where there are some."""
+    """Parked readers by what they wait for: ``parked`` counts the interests at which some wait."""
 
     def __init__(self) -> None:
         self.parked = 0
-        self._places: set[Place] = set()
-        self._shared: dict[Filter, Place] = {}  # of those
-        self._shelves: dict[type[Event], _Shelf] = {}
-        self._of_kind: dict[type[Event], tuple[_Shelf, ...]] = {}  # of those, a type's own and its families'
+        self._interests: set[Interest] = set()
+        self._shared: dict[Filter, Interest] = {}  # of those
+        self._by_types: dict[type[Event], _ByType] = {}
+        self._of_kind: dict[type[Event], tuple[_ByType, ...]] = {}  # of those, a type's own and its families'
 
-    def enter(self, wanted: Filter, *, alone: bool = False) -> Place:
-        """The place of a reader that begins, one for itself if it is to be ``alone``; :meth:`leave` gives it back."""
-        place = None if alone else self._shared.get(wanted)
-        if place is None:
-            place = Place(wanted)
-            self._places.add(place)
+    def enter(self, wanted: Filter, *, alone: bool = False) -> Interest:
+        """The interest of a reader that begins, one for itself if it is to be ``alone``; :meth:`leave` gives it back."""
+        interest = None if alone else self._shared.get(wanted)
+        if interest is None:
+            interest = Interest(wanted)
+            self._interests.add(interest)
             if not alone:
-                self._shared[wanted] = place
+                self._shared[wanted] = interest
             for kind in wanted.types:
-                self._shelf(kind).put(place)
-        place.readers += 1
-        return place
+                self._by_type(kind).put(interest)
+        interest.readers += 1
+        return interest
 
-    def leave(self, place: Place) -> None:
+    def leave(self, interest: Interest) -> None:
         """A reader has ended; it is parked no more."""
-        place.readers -= 1
-        if place.readers:
+        interest.readers -= 1
+        if interest.readers:
             return
-        self._places.remove(place)
-        if self._shared.get(place.wanted) is place:
-            del self._shared[place.wanted]
-        for kind in place.wanted.types:
-            self._shelf(kind).take(place)
+        self._interests.remove(interest)
+        if self._shared.get(interest.wanted) is interest:
+            del self._shared[interest.wanted]
+        for kind in interest.wanted.types:
+            self._by_type(kind).take(interest)
 
-    def park(self, place: Place, waker: Waker) -> Sleepers:
-        """Among whom ``waker`` sleeps now, for :meth:`unpark`: the first event that is wanted at ``place`` wakes it."""
-        sleepers = place.sleepers
-        if not sleepers:
+    def park(self, interest: Interest, waker: Waker) -> Waiters:
+        """Those among whom ``waker`` waits now, for :meth:`unpark`: the first event of this interest wakes it."""
+        waiters = interest.waiters
+        if not waiters:
             self.parked += 1
-        sleepers.add(waker)
-        return sleepers
+        waiters.add(waker)
+        return waiters
 
-    def unpark(self, among: Sleepers, waker: Waker) -> int:
+    def unpark(self, among: Waiters, waker: Waker) -> int:
         """The position to read on from, nothing before it is wanted; 0 when nothing woke it."""
         if not among.woken:
             among.discard(waker)
@@ -129,49 +129,49 @@ class Index:
 
     def wake(self, event: Event, position: int) -> None:
         """Wakes those that wait for ``event``, which is at ``position``."""
-        shelves = self._of_kind.get(type(event))
-        if shelves is None:
-            shelves = self._shelves_of(type(event))
-        for shelf in shelves:
-            for place in shelf.any:
-                if place.sleepers:
-                    self._wake(place, position)
-            if shelf.subjects or shelf.prefixes:
-                for place in shelf.about(event.subject):
-                    if place.sleepers:
-                        self._wake(place, position)
+        by_types = self._of_kind.get(type(event))
+        if by_types is None:
+            by_types = self._by_types_of(type(event))
+        for by_type in by_types:
+            for interest in by_type.any:
+                if interest.waiters:
+                    self._wake(interest, position)
+            if by_type.subjects or by_type.prefixes:
+                for interest in by_type.about(event.subject):
+                    if interest.waiters:
+                        self._wake(interest, position)
 
     def wake_all(self, position: int) -> None:
         """Wakes everyone."""
-        for place in self._places:
-            if place.sleepers:
-                self._wake(place, position)
+        for interest in self._interests:
+            if interest.waiters:
+                self._wake(interest, position)
 
     def waiting(self) -> int:
         """How many wait."""
-        return sum(len(place.sleepers) for place in self._places) if self.parked else 0
+        return sum(len(interest.waiters) for interest in self._interests) if self.parked else 0
 
-    def _wake(self, place: Place, position: int) -> None:
-        sleepers, place.sleepers = place.sleepers, Sleepers()
-        sleepers.woken = position
+    def _wake(self, interest: Interest, position: int) -> None:
+        waiters, interest.waiters = interest.waiters, Waiters()
+        waiters.woken = position
         self.parked -= 1
-        for waker in sleepers:
+        for waker in waiters:
             waker.wake()
 
-    def _shelf(self, kind: type[Event]) -> _Shelf:
-        shelf = self._shelves.get(kind)
-        if shelf is None:
-            shelf = self._shelves[kind] = _Shelf()
+    def _by_type(self, kind: type[Event]) -> _ByType:
+        by_type = self._by_types.get(kind)
+        if by_type is None:
+            by_type = self._by_types[kind] = _ByType()
             self._of_kind.clear()
-        return shelf
+        return by_type
 
-    def _shelves_of(self, kind: type[Event]) -> tuple[_Shelf, ...]:
-        found = tuple(self._shelves[base] for base in _lineage(kind) if base in self._shelves)
+    def _by_types_of(self, kind: type[Event]) -> tuple[_ByType, ...]:
+        found = tuple(self._by_types[base] for base in _lineage(kind) if base in self._by_types)
         self._of_kind[kind] = found
         return found
 
 
 @cache
 def _lineage(kind: type[Event]) -> tuple[type[Event], ...]:
-    """The type and its families, Event first: who passes everything on has others that wait."""
+    """The type and its families, Event first: who wants everything passes it on to others, and is woken first."""
     return tuple(base for base in reversed(kind.__mro__) if issubclass(base, Event))

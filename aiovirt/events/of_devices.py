@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from aiovirt.events.event import Event
 from aiovirt.events.libvirt_ids import NodeDeviceEventID, named
 from aiovirt.events.state import HostState
-from aiovirt.events.words import changes, pci_portrait, portrait
+from aiovirt.events.words import changes, pci_summary, summary
 from aiovirt.model.busdevice import BusDevice
 from aiovirt.model.netdev import NETDEVS, Netdev
 from aiovirt.model.pci import PCI, PCIDevice
@@ -96,7 +96,7 @@ class NetdevAdded(NetdevEvent, frozen=True, kw_only=True, gc=False, tag="netdev.
     trigger: ClassVar[str] = "RTM_NEWLINK of a number that was not known; the first inventory"
 
     def describe(self) -> tuple[str, str, str]:
-        return self.device.name, "added", portrait(self.device)
+        return self.device.name, "added", summary(self.device)
 
 
 class NetdevRemoved(NetdevEvent, frozen=True, kw_only=True, gc=False, tag="netdev.removed"):
@@ -136,7 +136,7 @@ class NetdevReturned(NetdevAdded, frozen=True, kw_only=True, gc=False, tag="netd
     trigger: ClassVar[str] = "RTM_NEWLINK of a device that had left: the same number, address, kind and parent"
 
     def describe(self) -> tuple[str, str, str]:
-        return self.device.name, "returned", portrait(self.device)
+        return self.device.name, "returned", summary(self.device)
 
 
 class NetdevRenamed(NetdevEvent, frozen=True, kw_only=True, gc=False, tag="netdev.renamed"):
@@ -212,7 +212,7 @@ class PCIAdded(PCIEvent, frozen=True, kw_only=True, gc=False, tag="pci.added"):
     trigger: ClassVar[str] = "the kernel's uevent add; the first inventory"
 
     def describe(self) -> tuple[str, str, str]:
-        return self.device.address, "added", pci_portrait(self.device)
+        return self.device.address, "added", pci_summary(self.device)
 
 
 class PCIRemoved(PCIEvent, frozen=True, kw_only=True, gc=False, tag="pci.removed"):

@@ -13,7 +13,7 @@ from msgspec.structs import force_setattr, replace
 from aiovirt.events.event import Event
 from aiovirt.events.libvirt_ids import DomainEventID, named
 from aiovirt.events.state import HostState
-from aiovirt.events.words import changes, machine_portrait
+from aiovirt.events.words import changes, machine_summary
 from aiovirt.model.machine import Machine
 from aiovirt.model.state import Detail, DomainState, Lifecycle, MonitorHealth, Reason
 from aiovirt.model.view import DOMAINS, DomainView
@@ -182,7 +182,7 @@ class DomainChanged(DomainEvent, frozen=True, kw_only=True, gc=False, tag="domai
 
     def describe(self) -> tuple[str, str, str]:
         if self.old is None:
-            return self.name, "machine", machine_portrait(self.new)
+            return self.name, "machine", machine_summary(self.new)
         return self.name, "changed", changes(self.changes)
 
 

@@ -23,7 +23,7 @@ from aiovirt.errors import EventGap, HostGone
 from aiovirt.events.bus import Bus
 from aiovirt.events.dropped import Dropped
 from aiovirt.events.filters import Filter
-from aiovirt.events.index import Place, Sleepers
+from aiovirt.events.index import Interest, Waiters
 from aiovirt.events.past import PastReader
 from aiovirt.events.types import Event
 from aiovirt.events.waiting import Waker
@@ -60,7 +60,7 @@ class Stream(ObjectReceiveStream[E_co], Generic[E_co]):
     """What both streams share: a position, a filter, and a way to wait."""
 
     _waker: Waker
-    _place: Place  # where it parks
+    _interest: Interest  # where it parks
     _shares = True  # whether it hands out what its filter selects, as its neighbours do
 
     def __init__(self, bus: Bus, wanted: Filter, where: Where | None) -> None:
@@ -77,7 +77,7 @@ class Stream(ObjectReceiveStream[E_co], Generic[E_co]):
         self._taken = 0
         self._walk: AsyncGeneratorType[E_co, None] | None = None  # what ``async for`` goes through
         self._past: PastReader | None = None  # what is to be read before anything else
-        self._asleep: Sleepers | None = None  # among whom it is parked, until it reads on
+        self._waiters: Waiters | None = None  # among whom it is parked, until it reads on
         self._reading = self._due = False
         self._ended: BaseException | None = RuntimeError("enter the stream first: async with … as events")
 
@@ -97,7 +97,7 @@ class Stream(ObjectReceiveStream[E_co], Generic[E_co]):
         self._next = position
         self._ended = None
         self._waker = self._bus.new_waker()
-        self._place = self._index.enter(self.filter, alone=not self._shares)
+        self._interest = self._index.enter(self.filter, alone=not self._shares)
 
     def _end(self, error: BaseException) -> None:
         """It ends here: what it had taken and not handed out is still to be read by who goes on from its cursor."""
@@ -107,11 +107,11 @@ class Stream(ObjectReceiveStream[E_co], Generic[E_co]):
             self._next = self._position
             self._taken -= waiting
             deque(self._unread, maxlen=0)  # whoever goes through it finds nothing more
-        if self._asleep is not None:
-            self._rouse()
+        if self._waiters is not None:
+            self._unpark()
             self._waker.wake()
         if is_open:
-            self._index.leave(self._place)
+            self._index.leave(self._interest)
 
     # -- reading ---------------------------------------------------------------------------
 
@@ -132,7 +132,7 @@ class Stream(ObjectReceiveStream[E_co], Generic[E_co]):
 
     def __aiter__(self) -> AsyncIterator[E_co]:  # type: ignore[override]
         """Each event, as :meth:`receive` gives and raises it; a loop that was left is gone on with."""
-        if self._reading or self._asleep is not None:
+        if self._reading or self._waiters is not None:
             raise anyio.BusyResourceError("reading from")
         if self._walk is None:
             self._walk = cast("AsyncGeneratorType[E_co, None]", self._walk_on())
@@ -150,9 +150,9 @@ class Stream(ObjectReceiveStream[E_co], Generic[E_co]):
                     try:
                         await more
                     except BaseException:
-                        self._rouse()
+                        self._unpark()
                         raise
-                    if self._asleep is not None and (found := self._found()):
+                    if self._waiters is not None and (found := self._found()):
                         self._put(found)
         finally:
             self._walk = None
@@ -169,9 +169,9 @@ class Stream(ObjectReceiveStream[E_co], Generic[E_co]):
             try:
                 await more
             except BaseException:
-                self._rouse()
+                self._unpark()
                 raise
-            if self._asleep is not None and (found := self._found()):
+            if self._waiters is not None and (found := self._found()):
                 if self._where is None:
                     self._taken += len(found)
                     return found
@@ -179,7 +179,7 @@ class Stream(ObjectReceiveStream[E_co], Generic[E_co]):
 
     def receive_nowait(self) -> E_co:
         """The next event, if memory has it; raises WouldBlock when there is none yet, else as :meth:`receive`."""
-        if self._reading or self._asleep is not None:
+        if self._reading or self._waiters is not None:
             raise anyio.BusyResourceError("reading from")
         while True:
             for item in self._rest:
@@ -218,9 +218,9 @@ class Stream(ObjectReceiveStream[E_co], Generic[E_co]):
     def _next_position(self) -> int:
         """The position to look at next. While parked that is the next to come: the filter has seen the rest."""
         head = self._bus.head  # to look there may wake this stream: a write that fails is told
-        if self._asleep is None:
+        if self._waiters is None:
             return self._next
-        return self._asleep.woken or head + 1
+        return self._waiters.woken or head + 1
 
     # -- taking ----------------------------------------------------------------------------
 
@@ -230,24 +230,24 @@ class Stream(ObjectReceiveStream[E_co], Generic[E_co]):
         Where it was asleep, it is up to the caller to look for what woke it. That is what most readers do most of the
         time, each of them by itself, so it takes no coroutine.
         """
-        if self._asleep is not None or self._reading:
+        if self._waiters is not None or self._reading:
             raise anyio.BusyResourceError("reading from")
         if self._next <= self._ring.head or self._ended is not None or self._bus.closed:
             return self._refill()
         self._due = False
-        self._asleep = self._index.park(self._place, self._waker)
+        self._waiters = self._index.park(self._interest, self._waker)
         return self._waker.wait()
 
     async def _refill(self) -> None:
         """The same where there is more to it than to sleep."""
-        if self._reading or self._asleep is not None:
+        if self._reading or self._waiters is not None:
             raise anyio.BusyResourceError("reading from")
         self._reading = True
         try:
             while True:
                 if self._next > self._ring.head and self._ended is None and not self._bus.closed:
                     self._due = False
-                    self._asleep = self._index.park(self._place, self._waker)
+                    self._waiters = self._index.park(self._interest, self._waker)
                     await self._waker.wait()
                 if self._take():
                     return
@@ -259,7 +259,7 @@ class Stream(ObjectReceiveStream[E_co], Generic[E_co]):
                     await anyio.lowlevel.checkpoint()
         finally:
             self._reading = False
-            self._rouse()
+            self._unpark()
 
     def _take(self) -> bool:
         """Takes what is there next, when all of before is handed out; returns whether it did.
@@ -273,20 +273,20 @@ class Stream(ObjectReceiveStream[E_co], Generic[E_co]):
 
     def _found(self) -> tuple[Any, ...]:
         """What is there next and wanted, looked at in one go; as :meth:`_take` where there is none."""
-        if (asleep := self._asleep) is not None:  # it was woken
-            place = self._place
+        if (asleep := self._waiters) is not None:  # it was woken
+            place = self._interest
             if place.first == asleep.woken:  # with neighbours, one of which has looked
-                self._asleep = None
+                self._waiters = None
                 self._next = place.after
                 return place.events
-            self._rouse()
+            self._unpark()
         if self._bus.unwritten:
             self._bus.write()
         ring, first = self._ring, self._next
         if self._due or first > ring.head or first < ring.first or self._ended is not None:
             return self._found_otherwise()
         self._due = True
-        place = self._place
+        place = self._interest
         if place.first != first:
             place.events = self._look()
             place.first, place.after = first, self._next
@@ -372,12 +372,12 @@ class Stream(ObjectReceiveStream[E_co], Generic[E_co]):
 
     # -- waiting ---------------------------------------------------------------------------
 
-    def _rouse(self) -> None:
+    def _unpark(self) -> None:
         """If it is asleep: it reads on where it was woken, or else behind all that is there, as nothing before that is wanted."""
-        if (asleep := self._asleep) is not None:
+        if (asleep := self._waiters) is not None:
             head = 0 if asleep.woken else self._bus.head  # to look there may wake this stream: a write that fails is told
             self._next = self._index.unpark(asleep, self._waker) or head + 1
-            self._asleep = None
+            self._waiters = None
 
     async def _read_past(self, past: PastReader) -> None:
         """Takes a batch from the journal."""
@@ -424,8 +424,8 @@ class Subscription(Stream[E_co]):
         return self
 
     def _fell_behind(self) -> Sequence[Any]:
-        """What was put aside in memory does, where it has all that is wanted; else the journal; else it is gone."""
-        if self._past is None and (kept := self._bus.ring.put_aside(self._next, self.filter)) is not None:
+        """What was spilled in memory does, where it has all that is wanted; else the journal; else it is gone."""
+        if self._past is None and (kept := self._bus.ring.spilled(self._next, self.filter)) is not None:
             self._next = self._bus.ring.first
             return kept
         journal = self._bus.journal

@@ -1,8 +1,8 @@
 """The window of events in memory: the newest ones, whole, within a budget that no one subject can use up.
 
-Events have positions without a gap, and an event's weight stands for its bytes. The ring gives up its
+Events have positions without a gap, and an event's weight stands for its bytes. The ring drops its
 oldest when it is full. While one subject (a guest that spams) holds over its share of it, what others
-said is put aside as it leaves instead of being lost, and what is given up of the loud one is counted:
+said is spilled as it leaves the ring, instead of being lost, and what is dropped of the noisy one is counted:
 a reader that wanted it is told, one that did not goes on undisturbed.
 """
 
@@ -17,16 +17,16 @@ from aiovirt.events.dropped import Dropped
 from aiovirt.events.filters import Filter
 from aiovirt.events.types import Event
 
-__all__ = ["Ring", "Shed"]
+__all__ = ["DroppedEarly", "Ring"]
 
 SHARE: Final = 4
-"""A subject is loud when it holds more than one part in so many of the ring."""
+"""A subject is noisy when it holds more than one part in so many of the ring."""
 BATCH: Final = 256
 """Events that may come before they are weighed."""
 
 
-class Shed(Struct):
-    """Events of one kind and subject that were given up, while others were kept: how many, and the last one's position."""
+class DroppedEarly(Struct):
+    """Events of one kind and subject that were dropped, while others were kept: how many, and the last one's position."""
 
     count: int
     last: int
@@ -40,12 +40,12 @@ class _Chunk(Struct, gc=False):
 
 
 class Ring:
-    """About ``capacity`` events and ``budget`` bytes at most, beginning after position ``head``; as much again may be put aside."""
+    """About ``capacity`` events and ``budget`` bytes at most, beginning after position ``head``; as much again may be spilled."""
 
     def __init__(self, capacity: int, budget: int, head: int = 0) -> None:
         self.head = head
         self.first = head + 1
-        self.shed: dict[tuple[type[Event], str], Shed] = {}
+        self.dropped_early: dict[tuple[type[Event], str], DroppedEarly] = {}
         self._begin = head + 1
         self._batch = min(BATCH, -(-capacity // BATCH))
         self._newest: list[Event] = []
@@ -55,9 +55,9 @@ class Ring:
         self._grain = -(-budget // capacity)  # each event weighs at least this, so the budget bounds the count, too
         self._weight = 0
         self._loads: dict[object, int] = {}  # what each subject holds of the ring, by what names it at the least cost
-        self._loud: set[object] = set()
-        self._aside: deque[tuple[int, Event, int]] = deque()
-        self._aside_weight = 0
+        self._noisy: set[object] = set()
+        self._spilled: deque[tuple[int, Event, int]] = deque()
+        self._spilled_weight = 0
         self._floor = head + 1
 
     def append(self, event: Event) -> int:
@@ -70,7 +70,7 @@ class Ring:
         return head
 
     def _weigh(self) -> None:
-        """Counts what came since the last time, and gives up what is too much."""
+        """Counts what came since the last time, and drops what is too much."""
         grain, batch = self._grain, self._chunks[self._number(self.head)].loads
         for event in self._newest:
             key, weight = event.key(), event.weight()
@@ -79,10 +79,10 @@ class Ring:
         for key, weight in batch.items():
             loads[key] = load = loads.get(key, 0) + weight
             if load > share:
-                self._loud.add(key)
+                self._noisy.add(key)
         self._weight += sum(batch.values())
         while self._weight > self._budget and len(self._chunks) > 1:
-            self._give_up_oldest()
+            self._drop_oldest()
         self._newest = []
         self._chunks[self._number(self.head + 1)] = _Chunk(self._newest, {})
 
@@ -106,44 +106,44 @@ class Ring:
         return self._chunks[self._number(position)].events[(position - self._begin) % self._batch]
 
     def skip(self, dropped: Dropped) -> None:
-        """Events that follow are not to be had: what there is is put aside, and those count as given up."""
+        """Events that follow are not to be had: what there is is spilled, and those count as dropped."""
         for number in sorted(self._chunks):
             self._part(self._chunks[number].events)
             self.first += len(self._chunks[number].events)
         for kind in dropped.kinds:
-            shed = self.shed.setdefault((kind.type, kind.subject), Shed(0, dropped.last))
-            shed.count, shed.last = shed.count + kind.count, dropped.last
+            dropped_early = self.dropped_early.setdefault((kind.type, kind.subject), DroppedEarly(0, dropped.last))
+            dropped_early.count, dropped_early.last = dropped_early.count + kind.count, dropped.last
         self.head, self.first = dropped.last, dropped.last + 1
         self._begin, self._newest, self._weight = self.first, [], 0
         self._chunks = {0: _Chunk(self._newest, {})}
         self._loads.clear()
-        self._loud.clear()
+        self._noisy.clear()
 
     # -- what left the ring ----------------------------------------------------------------
 
     @property
     def floor(self) -> int:
-        """The first position from which on nothing is gone but what is counted in :attr:`shed`."""
+        """The first position from which on nothing is gone but what is counted in :attr:`dropped_early`."""
         return self._floor
 
-    def put_aside(self, position: int, wanted: Filter) -> list[Event] | None:
+    def spilled(self, position: int, wanted: Filter) -> list[Event] | None:
         """All that ``wanted`` matches from ``position`` up to the ring, or None where some of that is gone."""
         if position < self.floor or any(
-            shed.last >= position and wanted.may_match(kind, subject) for (kind, subject), shed in self.shed.items()
+            dropped.last >= position and wanted.may_match(kind, subject) for (kind, subject), dropped in self.dropped_early.items()
         ):
             return None
-        return [event for at, event, _ in self._aside if at >= position and wanted.matches(event)]
+        return [event for at, event, _ in self._spilled if at >= position and wanted.matches(event)]
 
     @property
     def kept(self) -> int:
-        """How many events there are, those put aside included."""
-        return self.head - self.first + 1 + len(self._aside)
+        """How many events there are, those spilled included."""
+        return self.head - self.first + 1 + len(self._spilled)
 
-    def _give_up_oldest(self) -> None:
+    def _drop_oldest(self) -> None:
         """The oldest chunk leaves the ring."""
         chunk = self._chunks.pop(self._number(self.first))
         last = self.first + self._batch - 1
-        if self._loud:
+        if self._noisy:
             self._part(chunk.events)
         else:
             self._forget(last)
@@ -153,13 +153,13 @@ class Ring:
             self._lighten(key, weight)
 
     def _part(self, oldest: list[Event]) -> None:
-        """Puts aside what is not of the loud ones, and counts the rest."""
+        """Spills what is not of the noisy ones, and counts the rest."""
         for position, event in enumerate(oldest, self.first):
-            if event.key() not in self._loud:
-                self._put_aside(position, event)
+            if event.key() not in self._noisy:
+                self._spill(position, event)
             else:
-                shed = self.shed.setdefault((type(event), event.subject), Shed(0, position))
-                shed.count, shed.last = shed.count + 1, position
+                dropped_early = self.dropped_early.setdefault((type(event), event.subject), DroppedEarly(0, position))
+                dropped_early.count, dropped_early.last = dropped_early.count + 1, position
 
     def _lighten(self, key: object, weight: int) -> None:
         load = self._loads[key] - weight
@@ -168,21 +168,21 @@ class Ring:
         else:
             del self._loads[key]
         if load <= self._share:
-            self._loud.discard(key)
+            self._noisy.discard(key)
 
     def _forget(self, position: int) -> None:
         """The event at ``position`` is gone for good, and so is all before it."""
-        self._aside.clear()
-        self._aside_weight = 0
-        self.shed.clear()
+        self._spilled.clear()
+        self._spilled_weight = 0
+        self.dropped_early.clear()
         self._floor = position + 1
 
-    def _put_aside(self, position: int, event: Event) -> None:
+    def _spill(self, position: int, event: Event) -> None:
         weight = max(event.weight(), self._grain)
-        self._aside.append((position, event, weight))
-        self._aside_weight += weight
-        while self._aside_weight > self._budget:
-            oldest, _, gone = self._aside.popleft()
-            self._aside_weight -= gone
+        self._spilled.append((position, event, weight))
+        self._spilled_weight += weight
+        while self._spilled_weight > self._budget:
+            oldest, _, gone = self._spilled.popleft()
+            self._spilled_weight -= gone
             self._floor = oldest + 1
-            self.shed = {key: shed for key, shed in self.shed.items() if shed.last > oldest}
+            self.dropped_early = {key: dropped_early for key, dropped_early in self.dropped_early.items() if dropped_early.last > oldest}

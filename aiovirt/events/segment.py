@@ -28,7 +28,7 @@ from aiovirt.events.cursor import parse_cursor
 from aiovirt.events.dropped import Dropped
 from aiovirt.events.event import CLASSES
 from aiovirt.events.registry import event_types, table_types
-from aiovirt.events.state import Memo
+from aiovirt.events.state import Checkpoint
 from aiovirt.events.types import DomainQMP, Event
 from aiovirt.events.unknown import UnknownEvent, make_unknown
 from aiovirt.model.table import TableType
@@ -41,15 +41,15 @@ __all__ = [
     "Ending",
     "Entry",
     "Header",
+    "decode_checkpoint",
     "decode_dropped",
     "decode_event",
     "decode_header",
-    "decode_memo",
     "encode_block",
+    "encode_checkpoint",
     "encode_dropped",
     "encode_event",
     "encode_header",
-    "encode_memo",
     "encode_record",
     "payload_of",
     "walk",
@@ -169,23 +169,28 @@ class _About(Struct, frozen=True, kw_only=True):
     newer_tables: tuple[str, ...] = ()
 
 
-def encode_memo(memo: Memo) -> bytes:
+def encode_checkpoint(checkpoint: Checkpoint) -> bytes:
     """A state as a file of its own."""
-    members: dict[str, object] = {name: memo.tables.get(kind, ()) for name, kind in table_types().items()}
-    members |= {"cursor": memo.cursor, "boot_id": memo.boot_id, "incarnation": memo.incarnation, "resyncs": memo.resyncs}
-    if memo.newer:
-        members |= memo.newer | {"newer_as_of": memo.newer_as_of, "newer_tables": tuple(memo.newer)}
+    members: dict[str, object] = {name: checkpoint.tables.get(kind, ()) for name, kind in table_types().items()}
+    members |= {
+        "cursor": checkpoint.cursor,
+        "boot_id": checkpoint.boot_id,
+        "incarnation": checkpoint.incarnation,
+        "resyncs": checkpoint.resyncs,
+    }
+    if checkpoint.newer:
+        members |= checkpoint.newer | {"newer_as_of": checkpoint.newer_as_of, "newer_tables": tuple(checkpoint.newer)}
     return _encode_block(_STATE, members, PLAIN)
 
 
-def decode_memo(data: bytes) -> Memo:
+def decode_checkpoint(data: bytes) -> Checkpoint:
     """Raises DamagedError, or Unsupported when it is of a newer version."""
     about = _decode_block(_STATE, data, _About, PLAIN)
     _check_cursor(*about.cursor.partition(":")[::2])
     tables = _newer(_STATE, data, _About, PLAIN)
     known = {kind: _values(tables.pop(name), kind) for name, kind in table_types().items() if name in tables}
     behind = frozenset(kind for kind in known if kind.name in about.newer_tables)
-    return Memo(
+    return Checkpoint(
         cursor=about.cursor,
         boot_id=about.boot_id,
         incarnation=about.incarnation,

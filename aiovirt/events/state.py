@@ -18,7 +18,7 @@ from aiovirt.model.pci import PCI
 from aiovirt.model.table import TableType
 from aiovirt.model.view import DOMAINS, HostView
 
-__all__ = ["Folds", "HostState", "Memo"]
+__all__ = ["Checkpoint", "Folds", "HostState"]
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -32,7 +32,7 @@ class Folds(Protocol):
         ...
 
 
-class Memo(Struct, frozen=True, kw_only=True):
+class Checkpoint(Struct, frozen=True, kw_only=True):
     """A state, put down to be taken up again: ``cursor`` is that of the last event in it.
 
     ``tables`` has what stands in each table. ``newer`` has the tables that only a later version knows, as they came: they stand
@@ -55,22 +55,22 @@ class HostState:
 
     ``tables`` has all that there are, by name, and ``domains``, ``netdevs`` and ``pci`` are among them; ``resyncs`` counts, for
     each source, how often messages of it were lost and it was read again, since the engine began; ``incarnation`` is the highest
-    that any network device ever had, so that no id is given twice. Tables of ``memo`` that are behind begin empty.
+    that any network device ever had, so that no id is given twice. Tables of ``checkpoint`` that are behind begin empty.
     """
 
-    def __init__(self, memo: Memo | None = None) -> None:
+    def __init__(self, checkpoint: Checkpoint | None = None) -> None:
         self.domains = DomainTable()
         self.tables: dict[str, Table[Any, Any]] = {DOMAINS.name: self.domains}
         self.netdevs = self.table(NETDEVS)
         self.pci = self.table(PCI)
-        for kind, values in memo.tables.items() if memo else ():
-            for value in values if memo and kind not in memo.behind else ():
+        for kind, values in checkpoint.tables.items() if checkpoint else ():
+            for value in values if checkpoint and kind not in checkpoint.behind else ():
                 self.table(kind).put(value)
-        self.resyncs = dict(memo.resyncs) if memo else {}
-        self.boot_id = memo.boot_id if memo else ""
-        self.incarnation = memo.incarnation if memo else 0
-        self._newer = dict(memo.newer) if memo else {}
-        self._newer_as_of = memo.newer_as_of if memo else ""
+        self.resyncs = dict(checkpoint.resyncs) if checkpoint else {}
+        self.boot_id = checkpoint.boot_id if checkpoint else ""
+        self.incarnation = checkpoint.incarnation if checkpoint else 0
+        self._newer = dict(checkpoint.newer) if checkpoint else {}
+        self._newer_as_of = checkpoint.newer_as_of if checkpoint else ""
 
     def table(self, kind: TableType[K, V]) -> Table[K, V]:
         """The table of that kind, which begins empty."""
@@ -98,9 +98,9 @@ class HostState:
         """Everything as it is now, frozen; ``cursor`` is that of the last event folded in. Nothing is copied."""
         return HostView(cursor=cursor, tables={name: table.lend() for name, table in self.tables.items()})
 
-    def memo(self, cursor: str) -> Memo:
+    def checkpoint(self, cursor: str) -> Checkpoint:
         """The same to be put down."""
-        return Memo(
+        return Checkpoint(
             cursor=cursor,
             boot_id=self.boot_id,
             incarnation=self.incarnation,

@@ -90,7 +90,7 @@ class Watch(Stream[E_co]):
         return min([position, *(self._bus.chain.position_of(cursor) for cursor in oldest if cursor)])
 
     def _fell_behind(self) -> Sequence[Event | Resync]:
-        kept = self._bus.ring.put_aside(self._next, self.filter)
+        kept = self._bus.ring.spilled(self._next, self.filter)
         if kept is not None:
             self._next = self._bus.ring.first
             return kept if self._shares else self._merged(kept)

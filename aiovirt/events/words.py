@@ -11,7 +11,7 @@ from aiovirt.model.netdev import VF, LinkFlags, Netdev
 from aiovirt.model.pci import SRIOV, PCIDevice
 from aiovirt.model.units import KiB
 
-__all__ = ["changes", "clock", "duration", "machine_portrait", "pci_portrait", "portrait", "show"]
+__all__ = ["changes", "clock", "duration", "machine_summary", "pci_summary", "show", "summary"]
 
 
 def clock(time_ns: int) -> str:
@@ -65,21 +65,21 @@ def _change(attribute: str, old: object, new: object) -> str:
     return f"{show(attribute, old)} -> {show(attribute, new)}"
 
 
-def portrait(device: Netdev) -> str:
+def summary(device: Netdev) -> str:
     """A network device for people, in one line: what it has, and its phys_port_id in any case."""
     names = ["mac", "mtu", "operstate", "phys_port_id"]
     names += [n for n in ("phys_port_name", "phys_switch_id", "parent", "driver") if getattr(device, n) is not None]
     return _inline({name: show(name, getattr(device, name)) for name in names if getattr(device, name) != ""})
 
 
-def pci_portrait(device: PCIDevice) -> str:
+def pci_summary(device: PCIDevice) -> str:
     """A PCI function for people, in one line."""
     parts = {"class": f"{device.pci_class:06x}", "id": f"{device.vendor:04x}:{device.device:04x}"}
     parts |= {n: show(n, getattr(device, n)) for n in ("driver", "iommu_group", "physfn", "sriov") if getattr(device, n) is not None}
     return _inline(parts)
 
 
-def machine_portrait(machine: Machine) -> str:
+def machine_summary(machine: Machine) -> str:
     """A running domain's machine for people, in one line."""
     names = ("vcpus", *(name for name in ("balloon", "devices", "jobs") if getattr(machine, name)))
     return _inline({name: show(name, getattr(machine, name)) for name in names})

@@ -47,18 +47,18 @@ class PCIWatch:
         self._held: set[str] = set()  # whose lock somebody had for longer than could be waited for
         self._to_wait = Bell()
 
-    async def take(self, heard: Uevent, address: str) -> None:
+    async def take(self, event: Uevent, address: str) -> None:
         """A uevent about the function at ``address``. Of one that was sent on request only sysfs tells what is so."""
-        match "change" if heard.is_synthetic else heard.action:
+        match "change" if event.is_synthetic else event.action:
             case "add":
                 read = await self._bus.read([address])
-                self._tell(self.functions.added(read.get(address) or described(heard, address), heard.seqnum))
+                self._tell(self.functions.added(read.get(address) or described(event, address), event.seqnum))
                 if address not in read:
                     self.functions.changed(address)
             case "remove":
                 self._tell(self.functions.removed(address))
             case "bind":
-                self._tell(self.functions.bound(address, heard.env.get("DRIVER")))
+                self._tell(self.functions.bound(address, event.env.get("DRIVER")))
             case "unbind":
                 self._tell(self.functions.bound(address, None))
             case _:

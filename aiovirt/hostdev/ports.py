@@ -75,7 +75,7 @@ def find_pci(inventory: Inventory, function: PCIDevice | str) -> PCIDevice:
 # -- what tells --------------------------------------------------------------------------------
 
 
-class _Place(NamedTuple):
+class _Location(NamedTuple):
     """Where a device is: ``on`` those that stand for its port, ``known_by`` what told so.
 
     Empty: it is surely on none of the candidates. ``known_by`` is None where nothing tells; ``on`` are then all that could be.
@@ -114,31 +114,31 @@ _IDENTITIES: Final[tuple[tuple[KnownBy, Callable[[Netdev], str | PortName | None
 )
 
 
-def _place(nic: Netdev, candidates: Sequence[Netdev], siblings: Iterable[Netdev]) -> _Place:
+def _location(nic: Netdev, candidates: Sequence[Netdev], siblings: Iterable[Netdev]) -> _Location:
     """On whose port ``nic`` is; ``siblings`` are the network devices of its own function, itself included."""
     for known_by, read in _IDENTITIES:
         mine, theirs = read(nic), [read(candidate) for candidate in candidates]
         told = mine is not None and not isinstance(mine, Unreadable)
         if told and (same := [device for device, its in zip(candidates, theirs, strict=True) if its == mine]):
-            return _Place(same, known_by)
+            return _Location(same, known_by)
         if told and all(its is not None and not isinstance(its, Unreadable) for its in theirs):
-            return _Place((), known_by)
+            return _Location((), known_by)
         if any(isinstance(its, Unreadable) for its in (mine, *theirs)) or (told and any(its is not None for its in theirs)):
             return _only(candidates)
     return _by_dev_port(nic, candidates, siblings)
 
 
-def _by_dev_port(nic: Netdev, candidates: Sequence[Netdev], siblings: Iterable[Netdev]) -> _Place:
+def _by_dev_port(nic: Netdev, candidates: Sequence[Netdev], siblings: Iterable[Netdev]) -> _Location:
     """0 is also what a driver that numbers nothing leaves there: it counts where the function has another number, too."""
     several = 1 < len(candidates) == len({device.dev_port for device in candidates})
     if several and any(device.dev_port for device in siblings):
         same = [device for device in candidates if device.dev_port == nic.dev_port]
-        return _Place(same, KnownBy.DEV_PORT) if same else _Place(candidates, None)
+        return _Location(same, KnownBy.DEV_PORT) if same else _Location(candidates, None)
     return _only(candidates)
 
 
-def _only(candidates: Sequence[Netdev]) -> _Place:
-    return _Place(candidates, KnownBy.ONLY_NETDEV if len(candidates) == 1 else None)
+def _only(candidates: Sequence[Netdev]) -> _Location:
+    return _Location(candidates, KnownBy.ONLY_NETDEV if len(candidates) == 1 else None)
 
 
 # -- what hangs together -----------------------------------------------------------------------
@@ -195,24 +195,24 @@ class _Cards:
         """The address of the physical function that has its port."""
         return self.physfn(nic) or nic.pci
 
-    def above(self, nic: Netdev) -> _Place:
+    def above(self, nic: Netdev) -> _Location:
         """Where it is among its PF's uplinks; nowhere when none of those is here."""
         if _is_sf(nic):
-            return _place(nic, self.uplinks(nic.pci), [nic])
-        return _place(nic, self.uplinks(self.physfn(nic)), self.uplinks(nic.pci))
+            return _location(nic, self.uplinks(nic.pci), [nic])
+        return _location(nic, self.uplinks(self.physfn(nic)), self.uplinks(nic.pci))
 
-    def beside(self, nic: Netdev) -> _Place:
+    def beside(self, nic: Netdev) -> _Location:
         """Where it is among its own function's network devices: those on the same port, itself included."""
         peers = self.uplinks(nic.pci)
-        return _place(nic, peers, peers)
+        return _location(nic, peers, peers)
 
-    def behind(self, representor: Netdev) -> _Place:
+    def behind(self, representor: Netdev) -> _Location:
         """Where a representor is among the uplinks on its switch."""
         switch = representor.phys_switch_id
         if not isinstance(switch, str):
-            return _Place(self.uplinks(representor.pci), None)
+            return _Location(self.uplinks(representor.pci), None)
         found = _behind(representor, self._switches.get(switch, []))
-        return _Place(found, KnownBy.PHYS_PORT_NAME if len(found) <= 1 else None)
+        return _Location(found, KnownBy.PHYS_PORT_NAME if len(found) <= 1 else None)
 
     def functions(self, physfn: str | None) -> list[VirtualFunction]:
         """The virtual functions of a physical one that are here, by index, with all their network devices."""
@@ -422,20 +422,22 @@ def _but_unread(devices: Iterable[Netdev]) -> str:
     return f"; unreadable: that of {', '.join(names)}" if names else ""
 
 
-def _one(nic: Netdev, place: _Place, wanted: str) -> tuple[Netdev, KnownBy]:
+def _one(nic: Netdev, location: _Location, wanted: str) -> tuple[Netdev, KnownBy]:
     """The one that it is on, and what told; raises AmbiguousDevice, and NoSuchDevice where it is on none of them."""
-    if not place.on:
+    if not location.on:
         raise NoSuchDevice(f"{nic.name}: {wanted} is not here", subject=nic.subject)
-    if len(place.on) > 1:
-        place = _Place(place.on, None)
-    return place.on[0], _told(nic, place)
+    if len(location.on) > 1:
+        location = _Location(location.on, None)
+    return location.on[0], _told(nic, location)
 
 
-def _told(nic: Netdev, place: _Place) -> KnownBy:
-    if place.known_by is None:
-        names = " or ".join(device.name for device in place.on)
-        raise AmbiguousDevice(f"nothing tells which port {nic.name} is on ({names})", candidates=_subjects(place.on), subject=nic.subject)
-    return place.known_by
+def _told(nic: Netdev, location: _Location) -> KnownBy:
+    if location.known_by is None:
+        names = " or ".join(device.name for device in location.on)
+        raise AmbiguousDevice(
+            f"nothing tells which port {nic.name} is on ({names})", candidates=_subjects(location.on), subject=nic.subject
+        )
+    return location.known_by
 
 
 def _subjects(devices: Iterable[Netdev]) -> tuple[str, ...]:

@@ -107,7 +107,7 @@ class HostDevices:
         """Asks now: None when the driver has none. Raises NoSuchDevice, SystemFailure."""
         name = self._watch.name_of(name)
         value = await self._sysfs.read_phys_port_id(name)
-        self._watch.doubt(name, value)
+        self._watch.recheck(name, value)
         return value
 
     async def refresh(self, subject: str) -> None:

@@ -58,7 +58,7 @@ LINKS: Final = "rtnetlink"
 UEVENTS: Final = "uevent"
 UDEV: Final = "udev"
 
-MOST_HEARD: Final = 65_536
+MOST_UEVENTS: Final = 65_536
 """Uevents that may wait while sysfs is read."""
 
 _ASK_AT_ONCE: Final = 64  # devices a question is about
@@ -105,7 +105,7 @@ class Watch:
         self._goes_on = bool(known or known_pci)
         self._begins = begins
         self._missed = False  # whether what is told of devices happened while nobody was there
-        self._heard: deque[Uevent] = deque()  # not looked at yet
+        self._uevents: deque[Uevent] = deque()  # not looked at yet
         self._taking = anyio.Lock()
         self._to_take = Bell()
         self._holes: dict[str, str] = {}  # source -> why messages of it were lost
@@ -190,7 +190,7 @@ class Watch:
         except (SourceLostError, anyio.ClosedResourceError) as over:
             raise SystemFailure(f"devices are not watched any more: {over}", subject=subject) from over
 
-    def doubt(self, name: str, phys_port_id: str | None) -> None:
+    def recheck(self, name: str, phys_port_id: str | None) -> None:
         """It was read of a device by this name: where another one is known, the device is asked about."""
         for netdev in self._links.table:
             if netdev.name == name and netdev.phys_port_id != phys_port_id:
@@ -240,7 +240,7 @@ class Watch:
         await self._link_socket.run(self._hear_links)
 
     async def _follow_uevents(self) -> None:
-        await self._uevent_socket.run(self._hear_uevents)
+        await self._uevent_socket.run(self._read_uevents)
 
     async def _take_uevents(self) -> None:
         while True:
@@ -333,9 +333,9 @@ class Watch:
     async def _catch_up_uevents(self) -> None:
         """Takes every uevent that waits, those too that were sent before the last link message that was read on the way."""
         while True:
-            while self._hear_uevents():
+            while self._read_uevents():
                 await checkpoint()
-            if not self._heard:
+            if not self._uevents:
                 return
             await self._take_heard()
 
@@ -372,53 +372,53 @@ class Watch:
             raise SourceLostError(LINKS, str(error)) from error
         return datagram is not None
 
-    def _hear_uevents(self) -> bool:
+    def _read_uevents(self) -> bool:
         """Takes in a turn's worth of uevents; returns whether more may wait."""
-        return all(self._hear_uevent() for _ in one_turn())
+        return all(self._read_uevent() for _ in one_turn())
 
-    def _hear_uevent(self) -> bool:
+    def _read_uevent(self) -> bool:
         try:
             datagram = self._uevent_socket.receive_nowait()
-            heard = uevent.parse(datagram) if datagram is not None else None
+            event = uevent.parse(datagram) if datagram is not None else None
         except (Overrun, ProtocolError) as hole:
             self._lost(UEVENTS, hole)
             return True
         except Error as error:
             raise SourceLostError(UEVENTS, str(error)) from error
-        if heard is not None:
-            self._keep(heard)
+        if event is not None:
+            self._keep(event)
         return datagram is not None
 
-    def _keep(self, heard: Uevent) -> None:
+    def _keep(self, event: Uevent) -> None:
         """For its turn. Where too many wait for that, they are given up: all is read again, and said to be."""
-        self._heard.append(heard)
-        if len(self._heard) > MOST_HEARD:
-            in_hand = self._heard[0]
-            self._heard.clear()
-            self._heard.append(in_hand)
+        self._uevents.append(event)
+        if len(self._uevents) > MOST_UEVENTS:
+            in_hand = self._uevents[0]
+            self._uevents.clear()
+            self._uevents.append(in_hand)
             self._lost(UEVENTS, Overrun("QUEUE"))
         self._to_take.ring()
 
     async def _take_heard(self) -> None:
         """What link messages told before a uevent came is read before that is looked at."""
         async with self._taking:
-            while self._heard:
+            while self._uevents:
                 self._take_links()
                 for _ in one_turn():
-                    if not self._heard:
+                    if not self._uevents:
                         break
-                    await self._take(self._heard[0])
-                    self._heard.popleft()  # only now: who is cancelled on the way leaves it to the next
+                    await self._take(self._uevents[0])
+                    self._uevents.popleft()  # only now: who is cancelled on the way leaves it to the next
                 await checkpoint()
 
-    async def _take(self, heard: Uevent) -> None:
-        if address := address_of(heard):
+    async def _take(self, event: Uevent) -> None:
+        if address := address_of(event):
             await self._catch_up()
-            await self._pci.take(heard, address)
-        elif told := driver_event(heard):
+            await self._pci.take(event, address)
+        elif told := driver_event(event):
             await self._catch_up()
             self._tell([told])
-        self._links.hint(heard)
+        self._links.hint(event)
         self._ring()
 
     def _lost(self, source: str, hole: Overrun | ProtocolError) -> None:
@@ -456,7 +456,7 @@ class Watch:
 
 
 class SourceLostError(Exception):
-    """A source cannot be heard any more, ``why`` in words; what was raised there is its cause."""
+    """A source cannot be read any more, ``why`` in words; what was raised there is its cause."""
 
     def __init__(self, source: str, why: str) -> None:
         super().__init__(why)

@@ -2,7 +2,7 @@
 
 A driver reports *facts* (what its hypervisor said or did); the engine knows which *order* is
 pending. ``step`` says what to publish. What is not in the table changes nothing: QEMU says STOP
-also when we already know that it stopped. ``belongs`` says which facts are that order's doing.
+also when we already know that it stopped. ``caused_by`` says which facts are that order's doing.
 
 Sources: QEMU's run-state.json; libvirt's qemu_process.c as seen through its events.
 """
@@ -20,7 +20,7 @@ from aiovirt.model.policy import FollowUp
 from aiovirt.model.spec import Action
 from aiovirt.model.state import Detail, DomainState, Lifecycle, Reason
 
-__all__ = ["Fact", "Step", "belongs", "step"]
+__all__ = ["Fact", "Step", "caused_by", "step"]
 
 
 class Step(Struct, frozen=True):
@@ -127,7 +127,7 @@ _TABLE: Final[dict[type[Request[Any]] | Action | None, Facts]] = {
 }
 
 
-def belongs(fact: Fact, order: Request[object] | None) -> bool:
+def caused_by(fact: Fact, order: Request[object] | None) -> bool:
     """Whether ``fact`` is what ``order``, the pending one, was meant to bring about.
 
     What the guest does by itself meanwhile, and what befalls it, is no order's doing.

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
-__all__ = ["Hypervisor", "NodeCPUStats", "NodeInfo", "NodeMemoryStats", "Place", "node_info"]
+__all__ = ["CPULocation", "Hypervisor", "NodeCPUStats", "NodeInfo", "NodeMemoryStats", "node_info"]
 
 
 class NodeInfo(Struct, frozen=True, kw_only=True):
@@ -57,11 +57,11 @@ class Hypervisor(Struct, frozen=True):
     version: str
 
 
-Place = tuple[int, int, int]
+CPULocation = tuple[int, int, int]
 """Where a CPU is: NUMA node, socket, core."""
 
 
-def node_info(places: Iterable[Place], *, model: str, memory: int, mhz: int) -> NodeInfo:
+def node_info(places: Iterable[CPULocation], *, model: str, memory: int, mhz: int) -> NodeInfo:
     """What a machine is whose active CPUs are at ``places``, as libvirt counts (virHostCPUGetInfoPopulateLinux)."""
     threads = Counter(places)
     cores = Counter((node, socket) for node, socket, _ in threads)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from aiovirt.errors import InvalidArgument, SystemFailure
-from aiovirt.model.node import NodeCPUStats, NodeInfo, NodeMemoryStats, Place, node_info
+from aiovirt.model.node import CPULocation, NodeCPUStats, NodeInfo, NodeMemoryStats, node_info
 from aiovirt.model.units import KiB
 
 __all__ = ["hostname", "read_cpu_stats", "read_memory_stats", "read_node_info"]
@@ -80,7 +80,7 @@ def _cells(root: Path) -> list[int]:
     return [int(found[1]) for name in names if (found := _CELL.fullmatch(name))]
 
 
-def _places(root: Path) -> Iterator[Place]:
+def _places(root: Path) -> Iterator[CPULocation]:
     """Where each CPU is that is online."""
     nodes = {cpu: cell for cell in _cells(root) for cpu in _numbers(_read(root / _NODES / f"node{cell}/cpulist"))}
     for cpu in _numbers(_read(root / _CPUS / "online")):

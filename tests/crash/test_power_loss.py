@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 
-from aiovirt.events.segment import HEADER_SIZE, DamagedError, decode_header, decode_memo
+from aiovirt.events.segment import HEADER_SIZE, DamagedError, decode_checkpoint, decode_header
 from tests.crash.engines import SMALL, Host, Told, engine, fold, read_after, turn_over
 from tests.crash.points import points
 
@@ -102,7 +102,7 @@ DAMAGES: list[Callable[[Path, Dice], None]] = [
 def can_resume(folder: Path, told: Told, first: int) -> bool:
     """Whether the state that was put down stands within what survived."""
     try:
-        cursor = decode_memo((folder / "state").read_bytes()).cursor
+        cursor = decode_checkpoint((folder / "state").read_bytes()).cursor
     except (FileNotFoundError, DamagedError):
         return False
     return cursor in {event.cursor for event in told.events[max(0, first - 1) :]} or (first == 0 and cursor.endswith("0" * 16))

@@ -14,7 +14,7 @@ from aiovirt.engine.attached import SUCCESSION, AttachedEngine
 from aiovirt.engine.failures import failure_of
 from aiovirt.errors import HostGone, OrderTimeout, ProtocolError
 from aiovirt.events.chain import Chain
-from aiovirt.events.segment import encode_memo
+from aiovirt.events.segment import encode_checkpoint
 from aiovirt.events.state import HostState
 from aiovirt.model import orders
 from aiovirt.wire.attach import Frames, framed
@@ -42,7 +42,7 @@ HOST = uuid4()
 
 def welcome(head: int = 0, state: bytes | None = None) -> Welcome:
     eras = tuple((era.epoch, era.base, era.end) for era in CHAIN.eras)
-    return Welcome(1, HOST, 1, eras, head, 1, encode_memo(HostState().memo(CHAIN.cursor(head))) if state is None else state)
+    return Welcome(1, HOST, 1, eras, head, 1, encode_checkpoint(HostState().checkpoint(CHAIN.cursor(head))) if state is None else state)
 
 
 class Far:

@@ -382,18 +382,18 @@ async def test_it_is_kept_to_the_end_of_a_rotation(folder: Path, steps: int) -> 
 
 
 async def test_the_state_is_never_ahead_of_what_is_on_disk(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    put_down = segments.put_down
+    write_checkpoint = segments.write_checkpoint
     synced: list[bool] = []
 
-    def check(where: Path, memo: object) -> None:
+    def check(where: Path, checkpoint: object) -> None:
         *before, last = paths(folder)
         is_rotating = last.stat().st_size == HEADER_SIZE
         synced.append(ending(before[-1]) is Ending.SEALED if is_rotating else ending(last) is Ending.CLEAN)
-        put_down(where, memo)  # type: ignore[arg-type]
+        write_checkpoint(where, checkpoint)  # type: ignore[arg-type]
 
     async with engine(folder, "boot", HUGE) as (bus, opened):
         assert opened.journal
-        monkeypatch.setattr(segments, "put_down", check)
+        monkeypatch.setattr(segments, "write_checkpoint", check)
         while len(opened.journal._segments) < 3:
             bus.publish(started(0))
             await turn_over(opened.journal, bus)

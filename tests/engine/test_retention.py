@@ -41,21 +41,21 @@ def no_gathering(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def said(number: int) -> DomainQMP:
-    return DomainQMP.made(uuid=LOUD, name="loud", event="DEVICE_TRAY_MOVED" if number % 3 else "RTC_CHANGE", data={"n": number})
+    return DomainQMP.made(uuid=LOUD, name="noisy", event="DEVICE_TRAY_MOVED" if number % 3 else "RTC_CHANGE", data={"n": number})
 
 
 async def shout(bus: Bus, opened: opening.Opened, count: int, every: int = 100) -> tuple[list[Event], list[Event]]:
     """A guest says so much, and now and then something else happens; returns what the guest said, and the rest."""
-    loud: list[Event] = []
+    noisy: list[Event] = []
     others: list[Event] = [opened.started]
     assert opened.journal
     for number in range(count):
         if number % every == 0:
             others.append(bus.publish(samples.started(1)))
-            others.append(bus.publish(samples.started(0)))  # of the loud one, and no noise
-        loud.append(bus.publish(said(number)))
+            others.append(bus.publish(samples.started(0)))  # of the noisy one, and no noise
+        noisy.append(bus.publish(said(number)))
         await turn_over(opened.journal, bus)
-    return loud, others
+    return noisy, others
 
 
 async def all_of(bus: Bus, *types: type[Event], subject: str | None = None) -> tuple[list[Event], list[EventGap]]:
@@ -86,7 +86,7 @@ async def all_of(bus: Bus, *types: type[Event], subject: str | None = None) -> t
 
 async def test_a_guest_that_says_too_much_flushes_nobody_elses_past(folder: Path) -> None:
     async with engine(folder, "boot", LIMITS, capacity=16) as (bus, opened):
-        loud, others = await shout(bus, opened, 3000)
+        noisy, others = await shout(bus, opened, 3000)
         end = bus.publish(samples.started(2))
         size = sum(path.stat().st_size for path in folder.glob("*.journal"))
         assert size <= LIMITS.bytes + 2 * LIMITS.segment
@@ -100,8 +100,8 @@ async def test_a_guest_that_says_too_much_flushes_nobody_elses_past(folder: Path
         found, gaps = await all_of(bus)
         assert all(gap.missed for gap in gaps)
         kept = [event for event in found if isinstance(event, DomainQMP)]
-        assert kept == loud[-len(kept) :], "of the loud one the newest are kept"
-        assert sum(gap.missed or 0 for gap in gaps) == len(loud) - len(kept)
+        assert kept == noisy[-len(kept) :], "of the noisy one the newest are kept"
+        assert sum(gap.missed or 0 for gap in gaps) == len(noisy) - len(kept)
         assert sum(len(encode_record(1, event)) for event in kept) > LIMITS.bytes // LIMITS.share - 2 * LIMITS.segment
         assert [event for event in found if not isinstance(event, DomainQMP)] == [*others, end]
 
@@ -125,10 +125,10 @@ async def test_it_is_as_left_for_the_next_engine_and_its_state(folder: Path) -> 
         await shout(bus, opened, 3000)
         before = await all_of(bus)
         assert bus.cursor
-        state = bus.state.memo("")
+        state = bus.state.checkpoint("")
     async with engine(folder, "boot", LIMITS, capacity=16) as (bus, opened):
         assert opened.started.resumed
-        assert opened.state.memo("").tables == state.tables
+        assert opened.state.checkpoint("").tables == state.tables
         found, gaps = await all_of(bus)
         assert found[:-1] == before[0]
         assert [(gap.missed, gap.resume) for gap in gaps] == [(gap.missed, gap.resume) for gap in before[1]]
@@ -179,11 +179,11 @@ async def test_who_follows_passes_over_what_changes_nothing(folder: Path) -> Non
         quiet = bus.publish(samples.started(1))
         assert opened.journal
         replica = Replica(
-            host=samples.HOST, chain=bus.chain, head=bus.head, state=HostState(bus.state.memo(bus.cursor)), past=opened.journal
+            host=samples.HOST, chain=bus.chain, head=bus.head, state=HostState(bus.state.checkpoint(bus.cursor)), past=opened.journal
         )
         async with Events(replica).subscribe(DomainLifecycle) as lifecycle, Events(replica).subscribe(DomainQMP) as qmp:
             begin = bus.head + 1
-            loud, _ = await shout(bus, opened, 2000, every=10_000)
+            noisy, _ = await shout(bus, opened, 2000, every=10_000)
             reader = opened.journal.read_from(begin)
             replica.take(bus_events(await reader.read()))
             found: list[Event] = []
@@ -198,7 +198,7 @@ async def test_who_follows_passes_over_what_changes_nothing(folder: Path) -> Non
             assert isinstance(await lifecycle.receive(), DomainLifecycle)
             with pytest.raises(EventGap) as gap:
                 await qmp.receive()
-            assert gap.value.first_available <= loud[-1].cursor
+            assert gap.value.first_available <= noisy[-1].cursor
             assert dict(replica.state.domains) == dict(bus.state.domains)
             assert quiet.cursor < gap.value.resume
 

@@ -122,7 +122,7 @@ async def test_it_goes_on_with_the_next_engine_without_a_gap_or_a_duplicate(engi
         assert events.statistics().behind == 0
     assert seen == expected
     assert (engine.engines.asked, engine.engines.blocks) == (3, 0)
-    assert (engine.bus.index.parked, engine.bus.index.waiting(), len(engine.bus.index._places)) == (0, 0, 0)
+    assert (engine.bus.index.parked, engine.bus.index.waiting(), len(engine.bus.index._interests)) == (0, 0, 0)
 
 
 @EACH_WAY

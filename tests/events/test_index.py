@@ -15,7 +15,7 @@ from aiovirt.events import (
     NetdevEvent,
 )
 from aiovirt.events.filters import Filter, kinds_of, make_filter
-from aiovirt.events.index import Index, Sleepers
+from aiovirt.events.index import Index, Waiters
 from aiovirt.events.types import HostStarted
 from tests.events import samples
 from tests.events.samples import netdev, started
@@ -40,7 +40,7 @@ class Reader:
         self.index = index
         self.wanted = wanted
         self.place = index.enter(wanted, alone=alone)
-        self.among: Sleepers | None = None
+        self.among: Waiters | None = None
         self.wakes = 0
 
     @property
@@ -137,9 +137,9 @@ def test_who_left_leaves_nothing_behind(wanted: list[Filter]) -> None:
     readers = [Reader(index, one) for one in wanted]
     for reader in readers:
         index.leave(reader.place)
-    assert not index._places
+    assert not index._interests
     assert not index._shared
-    assert all(not shelf.any and not shelf.subjects and not shelf.prefixes for shelf in index._shelves.values())
+    assert all(not shelf.any and not shelf.subjects and not shelf.prefixes for shelf in index._by_types.values())
 
 
 def test_who_wants_the_same_has_the_same_place_but_for_who_is_to_be_alone() -> None:

@@ -44,7 +44,7 @@ EACH_WAY = pytest.mark.parametrize("read", WAYS)
 def bus() -> Iterator[Bus]:
     bus = Bus(host=samples.HOST, capacity=64)
     yield bus
-    assert (bus.index.parked, bus.index.waiting(), len(bus.index._places)) == (0, 0, 0), "who has ended leaves nothing behind"
+    assert (bus.index.parked, bus.index.waiting(), len(bus.index._interests)) == (0, 0, 0), "who has ended leaves nothing behind"
 
 
 @pytest.fixture
@@ -537,7 +537,7 @@ async def test_what_a_loud_one_pushed_out_is_not_in_the_way_of_who_did_not_want_
 
 
 async def test_a_gap_ends_where_it_can_be_gone_on_from(bus: Bus, events: Events) -> None:
-    """Although some of what is behind its end was put aside for others."""
+    """Although some of what is behind its end was spilled for others."""
     before = bus.publish(started(0)).cursor
     for number in range(400):
         for event in (started(0), started(0), NetdevAdded(device=netdev(number + 1))):

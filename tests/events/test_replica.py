@@ -41,7 +41,7 @@ class Past:
 
 
 def following(bus: Bus) -> Replica:
-    return Replica(host=bus.host, chain=bus.chain, head=bus.head, state=HostState(bus.state.memo(bus.cursor)), past=Past(bus))
+    return Replica(host=bus.host, chain=bus.chain, head=bus.head, state=HostState(bus.state.checkpoint(bus.cursor)), past=Past(bus))
 
 
 def pass_on(bus: Bus, replica: Replica) -> None:

@@ -38,19 +38,19 @@ def make(choice: tuple[int, int]) -> Event:
     return made[kind]
 
 
-# One domain speaks more often than others, so that there is something to shed.
+# One domain speaks more often than others, so that there is something to drop early.
 events = st.tuples(st.sampled_from([0, 1, 1, 1, 1, 2, 3, 4]), st.integers(0, 3000)).map(make)
 
 
 def is_kept(ring: Ring, position: int) -> bool:
-    return ring.get(position) is not None or any(at == position for at, *_ in ring._aside)
+    return ring.get(position) is not None or any(at == position for at, *_ in ring._spilled)
 
 
 def check_against(history: list[Event], ring: Ring, wanted: Filter, start: int) -> None:
     """What the ring says of the events from ``start`` on, beside the whole history (whose first has position 1)."""
     before = [(at, history[at - 1]) for at in range(start, ring.first)]
     matching = [(at, event) for at, event in before if wanted.matches(event)]
-    found = ring.put_aside(start, wanted)
+    found = ring.spilled(start, wanted)
     if found is not None:
         assert found == [event for _, event in matching]
     else:
@@ -82,9 +82,9 @@ def test_chunks_of_any_length_are_one_sequence(
     last = data.draw(st.integers(first, ring.head))
     assert ring.span(first, last) == said[first - head - 1 : last - head]
     assert len(ring._chunks) <= capacity // ring._batch + 3
-    kept = {at: event for at, event in enumerate(said, head + 1) if at >= ring.first} | {at: event for at, event, _ in ring._aside}
-    shed = sum(gone.count for gone in ring.shed.values())
-    assert len(kept) + shed >= ring.head - ring.floor + 1, "what is neither kept nor counted is before the floor"
+    kept = {at: event for at, event in enumerate(said, head + 1) if at >= ring.first} | {at: event for at, event, _ in ring._spilled}
+    dropped_early = sum(gone.count for gone in ring.dropped_early.values())
+    assert len(kept) + dropped_early >= ring.head - ring.floor + 1, "what is neither kept nor counted is before the floor"
 
 
 @given(st.integers(1, 40), st.integers(500, 3000), st.lists(events, max_size=200), st.integers(0, 40))
@@ -97,10 +97,10 @@ def test_it_keeps_the_newest_and_what_a_loud_one_would_have_flushed(capacity: in
         batch = min(BATCH, -(-capacity // BATCH))
         assert ring.head - ring.first < capacity + batch
         assert sum(event.weight() for event in ring.span(ring.first, ring.head)[:-batch]) <= max(budget, event.weight())
-        assert sum(max(event.weight(), grain) for _, event, _ in ring._aside) <= budget
+        assert sum(max(event.weight(), grain) for _, event, _ in ring._spilled) <= budget
     assert not said or ring.span(ring.first, ring.head) == said[ring.first - 1 :]
     gone = [at for at in range(ring.floor, ring.first) if not is_kept(ring, at)]
-    told = Counter({key: shed.count for key, shed in ring.shed.items()})
+    told = Counter({key: dropped_early.count for key, dropped_early in ring.dropped_early.items()})
     really = Counter((type(said[at - 1]), said[at - 1].subject) for at in gone)
     assert told >= really
     assert set(told) == set(really) or ring.floor > 1
@@ -113,24 +113,24 @@ def test_where_nobody_is_loud_the_oldest_go(said: list[Event]) -> None:
     ring = Ring(10, 10**6 * 10)
     for event in said:
         ring.append(event)
-        if ring._loud:
+        if ring._noisy:
             return
-        assert ring.put_aside(ring.floor, FILTERS[0]) is not None
+        assert ring.spilled(ring.floor, FILTERS[0]) is not None
 
 
 def test_a_million_events_leave_no_more_than_the_budget() -> None:
     ring = Ring(1000, 1000 * 600)
-    loud = [said(0, 100), started(0)]
+    noisy = [said(0, 100), started(0)]
     others = [said(number, 50) for number in (1, 2)] + [NetdevAdded(device=netdev(number + 1)) for number in range(50)]
     for number in range(1_000_000):
-        ring.append(loud[number & 1] if number % 20 else others[number // 20 % len(others)])
+        ring.append(noisy[number & 1] if number % 20 else others[number // 20 % len(others)])
     assert ring.head == 1_000_000
     assert ring.head - ring.first < 1000 + BATCH
-    assert 0 < len(ring._aside) <= 1000
+    assert 0 < len(ring._spilled) <= 1000
     assert len(ring._loads) <= 60
-    assert len(ring.shed) <= 2
+    assert len(ring.dropped_early) <= 2
     assert sum(len(chunk.events) for chunk in ring._chunks.values()) <= 1000 + BATCH
-    assert 940_000 < sum(shed.count for shed in ring.shed.values()) < 950_000
+    assert 940_000 < sum(dropped_early.count for dropped_early in ring.dropped_early.values()) < 950_000
 
 
 # -- as readers see it -------------------------------------------------------------------------
@@ -193,8 +193,8 @@ async def test_who_wants_what_was_shed_is_told(bus: Bus, kinds: tuple[type[Event
 
 def test_what_was_shed_is_counted(bus: Bus) -> None:
     kept = bus.ring.head - bus.ring.first + 1
-    assert bus.statistics().shed == {f"domain/{samples.UUIDS[0]}": 200 - kept}
+    assert bus.statistics().dropped_early == {f"domain/{samples.UUIDS[0]}": 200 - kept}
     assert bus.statistics().kept == kept + 10
-    for number in range(10_000):  # quiet again: the loud one's are gone like all others
+    for number in range(10_000):  # quiet again: the noisy one's are gone like all others
         bus.publish(NetdevAdded(device=netdev(number + 1)))
-    assert bus.statistics().shed == {}
+    assert bus.statistics().dropped_early == {}

@@ -19,15 +19,15 @@ from aiovirt.events.segment import (
     DamagedError,
     Ending,
     Header,
+    decode_checkpoint,
     decode_event,
     decode_header,
-    decode_memo,
+    encode_checkpoint,
     encode_header,
-    encode_memo,
     encode_record,
     walk,
 )
-from aiovirt.events.state import HostState, Memo
+from aiovirt.events.state import Checkpoint, HostState
 from aiovirt.model.netdev import NETDEVS
 from aiovirt.model.pci import PCI
 from aiovirt.model.view import DOMAINS
@@ -35,7 +35,9 @@ from tests.events import samples
 from tests.events.samples import netdev, started
 
 HEADER = Header(host=samples.HOST, epoch="0" * 26, first=7, boot_id="b", began=5)
-MEMO = Memo(cursor=f"{'0' * 26}:{7:016}", boot_id="b", incarnation=3, tables={DOMAINS: (), NETDEVS: (netdev(1), netdev(2)), PCI: ()})
+CHECKPOINT = Checkpoint(
+    cursor=f"{'0' * 26}:{7:016}", boot_id="b", incarnation=3, tables={DOMAINS: (), NETDEVS: (netdev(1), netdev(2)), PCI: ()}
+)
 RECORDS = [encode_record(seq, replace(started(seq % 3), cursor=f"c{seq}", time=seq)) for seq in range(7, 12)]
 DATA = b"".join(RECORDS)
 ends = [sum(map(len, RECORDS[: number + 1])) for number in range(len(RECORDS))]
@@ -138,15 +140,15 @@ def test_a_header_that_is_cut_is_none(size: int) -> None:
 
 @given(st.binary(max_size=600))
 def test_noise_is_no_block(noise: bytes) -> None:
-    for decode in (decode_header, decode_memo):
+    for decode in (decode_header, decode_checkpoint):
         with pytest.raises(DamagedError):
             decode(noise)
 
 
 @given(st.data())
 def test_a_block_with_a_bit_that_flipped_is_damaged_or_newer_and_never_something_else(data: st.DataObject) -> None:
-    memo, header = bytearray(encode_memo(MEMO)), bytearray(encode_header(HEADER))
-    for block, decode, value in ((memo, decode_memo, MEMO), (header, decode_header, HEADER)):
+    checkpoint, header = bytearray(encode_checkpoint(CHECKPOINT)), bytearray(encode_header(HEADER))
+    for block, decode, value in ((checkpoint, decode_checkpoint, CHECKPOINT), (header, decode_header, HEADER)):
         bit = data.draw(st.integers(0, len(block) * 8 - 1))
         block[bit // 8] ^= 1 << bit % 8
         try:
@@ -180,9 +182,9 @@ def test_what_has_no_room_in_a_header_any_more_is_left_out() -> None:
     assert decode_header(encode_header(sealed)) == replace(sealed, newer={})
 
 
-@pytest.mark.parametrize("decode", [decode_header, decode_memo])
+@pytest.mark.parametrize("decode", [decode_header, decode_checkpoint])
 def test_a_newer_version_is_refused_whatever_follows(decode: object) -> None:
-    block = bytearray(encode_header(HEADER) if decode is decode_header else encode_memo(MEMO))
+    block = bytearray(encode_header(HEADER) if decode is decode_header else encode_checkpoint(CHECKPOINT))
     block[8:12] = (3).to_bytes(4, "little")
     block[25] ^= 255
     with pytest.raises(Unsupported, match="newer aiovirt"):
@@ -191,13 +193,13 @@ def test_a_newer_version_is_refused_whatever_follows(decode: object) -> None:
 
 def test_one_kind_of_block_is_not_taken_for_another() -> None:
     with pytest.raises(DamagedError):
-        decode_memo(encode_header(HEADER))
+        decode_checkpoint(encode_header(HEADER))
     with pytest.raises(DamagedError):
-        decode_header(encode_memo(MEMO).ljust(HEADER_SIZE, b"\0"))
+        decode_header(encode_checkpoint(CHECKPOINT).ljust(HEADER_SIZE, b"\0"))
 
 
 def test_a_state_reads_back() -> None:
-    assert decode_memo(encode_memo(MEMO)) == MEMO
+    assert decode_checkpoint(encode_checkpoint(CHECKPOINT)) == CHECKPOINT
 
 
 # -- a state of a later version ---------------------------------------------------------------------
@@ -220,29 +222,31 @@ POOLS = [{"name": "images", "size": 2**40, "volumes": [{"key": b"\xff", 3: None}
 
 def test_tables_that_only_a_later_version_knows_are_carried_on_as_they_came() -> None:
     """With the cursor of the last event that whoever knows them has folded in."""
-    state = HostState(decode_memo(with_tables(encode_memo(MEMO), pools=POOLS, secrets=None)))
+    state = HostState(decode_checkpoint(with_tables(encode_checkpoint(CHECKPOINT), pools=POOLS, secrets=None)))
     state.apply(NetdevAdded(device=netdev(3)))
     later = f"{'0' * 26}:{8:016}"
     for cursor in (later, f"{'0' * 26}:{9:016}"):
-        put_down = encode_memo(state.memo(cursor))
-        members = tables_of(put_down)
+        write_checkpoint = encode_checkpoint(state.checkpoint(cursor))
+        members = tables_of(write_checkpoint)
         assert {name: members[name] for name in ("pools", "secrets", "newer_as_of", "cursor")} == {
             "pools": POOLS,
             "secrets": None,
-            "newer_as_of": MEMO.cursor,
+            "newer_as_of": CHECKPOINT.cursor,
             "cursor": cursor,
         }
-        state = HostState(decode_memo(put_down))
+        state = HostState(decode_checkpoint(write_checkpoint))
         assert set(state.netdevs) == {netdev(n).id for n in (1, 2, 3)}
 
 
 def test_a_state_that_begins_anew_has_nothing_of_a_later_version() -> None:
-    state = HostState(decode_memo(with_tables(encode_memo(MEMO), pools=POOLS)))
+    state = HostState(decode_checkpoint(with_tables(encode_checkpoint(CHECKPOINT), pools=POOLS)))
     state.apply(HostStarted(boot_id="b", resumed=True))
-    assert "pools" in tables_of(encode_memo(state.memo(MEMO.cursor)))
+    assert "pools" in tables_of(encode_checkpoint(state.checkpoint(CHECKPOINT.cursor)))
     state.apply(HostStarted(boot_id="b"))
-    assert tables_of(encode_memo(state.memo(MEMO.cursor))) == tables_of(encode_memo(HostState(replace(MEMO, tables={})).memo(MEMO.cursor)))
+    assert tables_of(encode_checkpoint(state.checkpoint(CHECKPOINT.cursor))) == tables_of(
+        encode_checkpoint(HostState(replace(CHECKPOINT, tables={})).checkpoint(CHECKPOINT.cursor))
+    )
 
 
 def test_without_a_later_version_nothing_of_it_is_written() -> None:
-    assert set(tables_of(encode_memo(MEMO))) == {"cursor", "boot_id", "incarnation", "domains", "netdevs", "pci", "resyncs"}
+    assert set(tables_of(encode_checkpoint(CHECKPOINT))) == {"cursor", "boot_id", "incarnation", "domains", "netdevs", "pci", "resyncs"}

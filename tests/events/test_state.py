@@ -3,7 +3,7 @@ from __future__ import annotations
 from aiovirt.events import Detail, DomainChanged, Event, Lifecycle, MonitorHealth, MonitorLost
 from aiovirt.events.bus import Bus
 from aiovirt.events.folding import folded
-from aiovirt.events.segment import decode_memo, encode_memo
+from aiovirt.events.segment import decode_checkpoint, encode_checkpoint
 from aiovirt.events.state import HostState
 from aiovirt.model.machine import Job, Machine
 from aiovirt.model.state import DomainState, Reason
@@ -63,7 +63,7 @@ def test_a_state_that_is_put_down_and_taken_up_has_them() -> None:
     bus = Bus(host=samples.HOST)
     bus.publish(started())
     bus.publish(changed(None, TWO))
-    again = HostState(decode_memo(encode_memo(bus.folded.memo(bus.cursor))))
+    again = HostState(decode_checkpoint(encode_checkpoint(bus.folded.checkpoint(bus.cursor))))
     again.apply(paused())
     assert again.domains[UUIDS[0]].machine == TWO
 

@@ -19,7 +19,7 @@ from aiovirt.errors import EventGap, HostGone, SystemFailure
 from aiovirt.events import DomainEvent, Event, Events, HostEvent, NetdevAdded, NetdevChanged, NetdevEvent, Resync
 from aiovirt.events.cursor import parse_cursor
 from aiovirt.events.filters import make_filter
-from aiovirt.events.segment import HEADER_SIZE, DamagedError, decode_header, decode_memo, encode_record, walk
+from aiovirt.events.segment import HEADER_SIZE, DamagedError, decode_checkpoint, decode_header, encode_record, walk
 from aiovirt.events.state import HostState
 from tests.crash.engines import Host, Told, drop, fold, open_engine, turn_over
 from tests.events import samples
@@ -153,7 +153,7 @@ class JournalMachine(RuleBasedStateMachine):
         unseen, self.pending = self.pending, []
         self._forget(lost)
         began_anew = not self.opened.started.resumed and self.opened.started not in self.told.events
-        memo = self._memo_cursor()
+        checkpoint = self._memo_cursor()
         await self._open()
         started = self.opened.started
         assert bool(started.clean) == (how.startswith("clean") and was_durable)
@@ -161,7 +161,7 @@ class JournalMachine(RuleBasedStateMachine):
             last = self.bus.chain.position(self.told.events[-1].cursor)
             assert self.bus.chain.position(started.previous_cursor) == self.opened.head
             assert last in {self.opened.head, None}, "the newest that survived is not where this one goes on"
-        place = self.bus.chain.position(memo) if memo else None
+        place = self.bus.chain.position(checkpoint) if checkpoint else None
         can_resume = place is not None and self.bus.first - 1 <= place <= self.opened.head
         assert started.resumed or not can_resume
         assert started.resumed or how in {"cut", "zeroed"} or began_anew  # of which the file has nothing, so it is said again
@@ -201,7 +201,7 @@ class JournalMachine(RuleBasedStateMachine):
 
     def _memo_cursor(self) -> str | None:
         try:
-            return decode_memo((self.folder / "state").read_bytes()).cursor
+            return decode_checkpoint((self.folder / "state").read_bytes()).cursor
         except (FileNotFoundError, DamagedError):
             return None
 

@@ -15,7 +15,7 @@ from aiovirt.events.bus import Bus
 from aiovirt.events.chain import Chain
 from aiovirt.events.filters import make_filter
 from aiovirt.events.replica import Replica
-from aiovirt.events.segment import DamagedError, decode_event, decode_memo, encode_event, encode_memo
+from aiovirt.events.segment import DamagedError, decode_checkpoint, decode_event, encode_checkpoint, encode_event
 from aiovirt.events.state import HostState
 from aiovirt.events.types import DomainLifecycle
 from aiovirt.model.state import Detail, DomainState, Lifecycle, Reason
@@ -118,7 +118,7 @@ def test_a_value_of_a_later_version_is_kept_as_it_is() -> None:
     assert decode_event(encode_event(back)) == back
     state = HostState()
     state.apply(back)
-    [view] = decode_memo(encode_memo(state.memo(CHAIN.cursor(1)))).tables[DOMAINS]
+    [view] = decode_checkpoint(encode_checkpoint(state.checkpoint(CHAIN.cursor(1)))).tables[DOMAINS]
     assert (view.state, view.reason) == (DomainState.RUNNING, "beamed up")
 
 

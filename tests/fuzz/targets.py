@@ -21,7 +21,7 @@ from uuid import UUID
 from msgspec import Raw
 from msgspec.structs import replace
 
-from aiovirt.drivers.qemu.translate import heard, quoted
+from aiovirt.drivers.qemu.translate import quoted, translate
 from aiovirt.errors import ConfigUnsupported, ProtocolError, XMLInvalid
 from aiovirt.events import decode as decode_event
 from aiovirt.events import encode as encode_event
@@ -101,7 +101,7 @@ def message(data: bytes) -> None:
 def _event(event: QMPEvent) -> None:
     for kind in (object, dict[str, object], list[int]):
         _or_protocol_error(partial(decode_body, event.body, kind))
-    _or_protocol_error(lambda: heard(event))
+    _or_protocol_error(lambda: translate(event))
     _or_protocol_error(lambda: _keep(event))
 
 

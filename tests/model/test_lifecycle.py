@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiovirt.model import orders as every_order
-from aiovirt.model.lifecycle import Fact, belongs, step
+from aiovirt.model.lifecycle import Fact, caused_by, step
 from aiovirt.model.orders import (
     AskAutostart,
     AskDetails,
@@ -197,7 +197,7 @@ _DOING = {
 
 @pytest.mark.parametrize("fact", Fact, ids=lambda fact: fact.name)
 def test_whose_doing_a_fact_is(fact: Fact) -> None:
-    assert " ".join(name if belongs(fact, order) else "." for name, order in _ORDERS.items()) == " ".join(_DOING[fact].split())
+    assert " ".join(name if caused_by(fact, order) else "." for name, order in _ORDERS.items()) == " ".join(_DOING[fact].split())
 
 
 def test_the_table_of_doings_has_every_order() -> None:

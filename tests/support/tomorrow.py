@@ -19,7 +19,7 @@ from aiovirt.events import decode, encode
 from aiovirt.events.filters import make_filter
 from aiovirt.events.registry import event_families, event_types, table_types
 from aiovirt.events.replica import Replica
-from aiovirt.events.segment import decode_memo, encode_memo
+from aiovirt.events.segment import decode_checkpoint, encode_checkpoint
 from aiovirt.events.state import HostState
 from docs import generate_events
 from tests.crash.engines import HUGE, engine, read_after
@@ -46,9 +46,11 @@ async def read(folder: Path) -> None:
     async with engine(folder, BOOT, HUGE) as (bus, opened):
         events = [event for event in await read_after(bus) if isinstance(event, PoolEvent)]
         wanted = make_filter(("pool",), None)
-        memo = encode_memo(bus.state.memo(bus.cursor))
+        checkpoint = encode_checkpoint(bus.state.checkpoint(bus.cursor))
         assert opened.journal
-        other = Replica(host=samples.HOST, chain=bus.chain, head=bus.head, state=HostState(decode_memo(memo)), past=opened.journal)
+        other = Replica(
+            host=samples.HOST, chain=bus.chain, head=bus.head, state=HostState(decode_checkpoint(checkpoint)), past=opened.journal
+        )
         say = {
             "resumed": opened.started.resumed,
             "pools": {name: pool.size for name, pool in bus.snapshot().table(POOLS).items()},

@@ -756,9 +756,9 @@ async def test_what_rtnetlink_cannot_describe_is_read_from_sysfs(monkeypatch: py
     ip("add br0 type bridge", "add v0 type veth peer name v1", "set v0 mtu 1400 master br0 up")
     async with watching() as heard:
         found, there = as_known(heard.state.netdevs.values()), as_told_by_ip()
-        for portrait in (*found.values(), *there.values()):
-            portrait["flags"] = "UP" in cast("set[str]", portrait["flags"])  # in sysfs what runs has no flag
-        assert found == {ifindex: {**portrait, "kind": None} for ifindex, portrait in there.items()}
+        for summary in (*found.values(), *there.values()):
+            summary["flags"] = "UP" in cast("set[str]", summary["flags"])  # in sysfs what runs has no flag
+        assert found == {ifindex: {**summary, "kind": None} for ifindex, summary in there.items()}
 
 
 # -- beginning and end -------------------------------------------------------------------------

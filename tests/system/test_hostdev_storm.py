@@ -107,6 +107,6 @@ async def test_what_is_known_after_a_storm_is_what_is_there(receive_buffer: int,
         assert {netdev.id: netdev for netdev in watch._links.table} == reader.state.netdevs
         assert reader.state.resyncs.keys() == reader.last_word.keys()
         assert ("rtnetlink" in reader.state.resyncs) is (receive_buffer == SMALL)
-        assert [len(watch._heard), len(watch._links.waiting)] == [0, 0]
+        assert [len(watch._uevents), len(watch._links.waiting)] == [0, 0]
         assert len(watch._links._rounds) <= 2  # one question about what changed last, one about who is new
         tasks.cancel_scope.cancel()

@@ -123,7 +123,7 @@ class Session(Listener):
         self.events.append(event)
         self._tell()
 
-    def heard(self, again: bool) -> None:  # noqa: FBT001 - a plain answer
+    def responsive(self, again: bool) -> None:  # noqa: FBT001 - a plain answer
         self.silences.append(again)
         self._tell()
 

@@ -20,7 +20,7 @@ from aiovirt import DomainState
 from aiovirt.engine.attached import AttachedEngine
 from aiovirt.engine.connect import Connection
 from aiovirt.events import DomainLifecycle, MonitorHealth, UnknownEvent
-from aiovirt.events.segment import encode_event, encode_memo
+from aiovirt.events.segment import encode_checkpoint, encode_event
 from tests.events.test_segment import POOLS, tables_of, with_tables
 from tests.system.conftest import PATIENCE, Place
 from tests.system.test_qemu import no_guest_is_left, pid_of
@@ -115,7 +115,7 @@ async def test_what_a_later_version_put_down_of_its_state_is_still_there_after_a
     as_of = tables_of(state.read_bytes())["cursor"]
     for _ in range(2):
         async with aiovirt.connect(place.uri) as host, place.attach() as attached:
-            assert encode_memo(host.engine.bus.state.memo("")) == encode_memo(attached.engine.bus.state.memo(""))
+            assert encode_checkpoint(host.engine.bus.state.checkpoint("")) == encode_checkpoint(attached.engine.bus.state.checkpoint(""))
         tables = tables_of(state.read_bytes())
         assert (tables["pools"], tables["newer_as_of"]) == (POOLS, as_of)
         assert str(tables["cursor"]) > str(as_of)

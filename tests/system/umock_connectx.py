@@ -131,11 +131,11 @@ def ports_of(inventory: Inventory) -> dict[str, object]:
     """Each network device's port, and its PF's network device; the name of the error where there is none."""
     found: dict[str, object] = {}
     for device in inventory.netdevs.values():
-        found[device.name] = {"port": portrait(port(inventory, device)), "pf": pf_of(inventory, device)}
+        found[device.name] = {"port": summary(port(inventory, device)), "pf": pf_of(inventory, device)}
     return found
 
 
-def portrait(port: Port) -> dict[str, object]:
+def summary(port: Port) -> dict[str, object]:
     return {
         "pf": port.pf.name if port.pf else None,
         "netdevs": sorted(device.name for device in port.netdevs),
@@ -189,7 +189,7 @@ async def main() -> None:
         words, in_udevs_own_form = await hear(bed)
         whole = {"pci": inventory.pci, "netdevs": inventory.netdevs, "attachments": attachments, "ports": ports_of(inventory)}
         by_function = {vf.pci.address: [device.name for device in vf.netdevs] for vf in virtual_functions(inventory, "0000:03:00.0")}
-        by_id = {phys_port_id: portrait(by_phys_port(inventory, phys_port_id, None)) for phys_port_id in PORT_IDS}
+        by_id = {phys_port_id: summary(by_phys_port(inventory, phys_port_id, None)) for phys_port_id in PORT_IDS}
         database = await udev.read_database()
         pass_through(bed)
         passed, _ = await read()

@@ -22,7 +22,7 @@ from aiovirt.drivers.qemu import commands
 from aiovirt.drivers.qemu.held import Held
 from aiovirt.drivers.qemu.machine import CHANGED_BY_EVENTS, Balloon, ask_machine, is_balloon_driven
 from aiovirt.drivers.qemu.monitor import Late, Listener, Monitor
-from aiovirt.drivers.qemu.translate import Heard, Resets, heard, quoted, run_state
+from aiovirt.drivers.qemu.translate import Resets, StateChange, quoted, run_state, translate
 from aiovirt.errors import ConnectionLost, Error, OrderTimeout
 from aiovirt.model.lifecycle import Fact
 from aiovirt.model.record import RunRecord
@@ -120,7 +120,7 @@ class Guest:
         self.monitor = monitor
         self.tried.set()
 
-    async def meet_again(self, stream: UnixStream, by: Deadline) -> None:
+    async def reattach(self, stream: UnixStream, by: Deadline) -> None:
         """A session with a QEMU that was found: asks who and how it is, and reports that.
 
         One that does not greet in time is DEGRADED, and is heard whenever it does greet. Raises
@@ -207,8 +207,8 @@ class Guest:
     def _open(self, stream: UnixStream) -> Monitor:
         if self._tasks is None:
             raise ConnectionLost(f"{self.run.name} is not watched any more")
-        ear = _Ear(self)
-        monitor = ear.monitor = Monitor(stream, ear, self._deadlines, limit=self._reply_limit)
+        listener = _MonitorListener(self)
+        monitor = listener.monitor = Monitor(stream, listener, self._deadlines, limit=self._reply_limit)
         self._quiet = Latch()
         self._tasks.start_soon(self._listen, stream, monitor, name="monitor")
         return monitor
@@ -238,7 +238,7 @@ class Guest:
         """Whether its session is over: most often because its process is, too."""
         return self._quiet.is_set
 
-    # -- news ------------------------------------------------------------------------------
+    # -- events ------------------------------------------------------------------------------
 
     def on_event(self, monitor: Monitor, event: QMPEvent) -> None:
         """Passes on what was said, always; and then what it means, once a session is begun."""
@@ -248,32 +248,32 @@ class Guest:
         self._sink.publish(said)
         if monitor is not self.monitor:
             return
-        if (news := heard(event)) is not None:
-            self._take(monitor, news, said.source_time)
+        if (change := translate(event)) is not None:
+            self._take(monitor, change, said.source_time)
         if event.name in CHANGED_BY_EVENTS:
             self._balloon.hear(event.name, said.source_time)
             self.look_again()
 
-    def _take(self, monitor: Monitor, news: Heard, time: int | None) -> None:
+    def _take(self, monitor: Monitor, change: StateChange, time: int | None) -> None:
         """Reports what was said; where that does not say how the guest is now, it is asked."""
-        match news.fact:
+        match change.fact:
             case Fact.RESET:
-                if self._resets.is_new(time, by_guest=news.by_guest):
-                    self.report(news, source_time=time)
+                if self._resets.is_new(time, by_guest=change.by_guest):
+                    self.report(change, source_time=time)
                 if self.tried.is_set:
                     self.ask_how_it_is(monitor)
             case Fact.RESUMED if self._may_sleep:
                 self._ask(self._ask_whether_it_sleeps, monitor, time)
             case _:
-                self._may_sleep = news.fact is Fact.PM_SUSPENDED or (self._may_sleep and news.fact is not Fact.WOKEN)
-                self.report(news, source_time=time)
+                self._may_sleep = change.fact is Fact.PM_SUSPENDED or (self._may_sleep and change.fact is not Fact.WOKEN)
+                self.report(change, source_time=time)
 
-    def report(self, news: Heard, *, source_time: int | None = None) -> None:
+    def report(self, change: StateChange, *, source_time: int | None = None) -> None:
         """Tells the engine."""
         if not self.exited.is_set:
-            self._sink.fact(self.run.uuid, news.fact, source_time=source_time, by_guest=news.by_guest, rebooting=news.rebooting)
+            self._sink.fact(self.run.uuid, change.fact, source_time=source_time, by_guest=change.by_guest, rebooting=change.rebooting)
 
-    def on_heard(self, monitor: Monitor, *, again: bool) -> None:
+    def on_responsive(self, monitor: Monitor, *, again: bool) -> None:
         """Silence, or its end."""
         if monitor is self.monitor:
             health = MonitorHealth.CONNECTED if again else MonitorHealth.STALLED
@@ -289,7 +289,7 @@ class Guest:
             self.look_again()
 
     def ask_how_it_is(self, monitor: Monitor) -> None:
-        """Something may have happened that no event told: what it is now becomes news."""
+        """Something may have happened that no event told: what it is now becomes an event."""
         if monitor is self.monitor:
             self._ask(self._ask_how_it_is, monitor)
 
@@ -332,19 +332,19 @@ class Guest:
         try:
             status = await commands.query_status(monitor, by=Deadline.after(QUESTION_TIMEOUT))
         except Error:
-            self.report(Heard(Fact.RESUMED), source_time=time)
+            self.report(StateChange(Fact.RESUMED), source_time=time)
             raise
         if status.status != "suspended":
-            self.report(Heard(Fact.RESUMED), source_time=time)
+            self.report(StateChange(Fact.RESUMED), source_time=time)
         self._report_found(status)
 
     def _report_found(self, status: commands.StatusInfo) -> None:
         """How it was found to be, when it was asked."""
         self._may_sleep = not status.running
-        self.report(Heard(run_state(status.status, running=status.running)))
+        self.report(StateChange(run_state(status.status, running=status.running)))
 
     def look_again(self) -> None:
-        """Its machine may be another one: what it is now becomes news."""
+        """Its machine may be another one: what it is now becomes an event."""
         self._may_differ = True
         if self._tasks is not None and self.monitor is not None and not self._is_looking:
             self._is_looking = True
@@ -446,7 +446,7 @@ async def _cannot(_: UUID) -> None:
     await checkpoint()
 
 
-class _Ear(Listener):
+class _MonitorListener(Listener):
     """What one session hears, with the session it comes from: there may have been others before it."""
 
     monitor: Monitor
@@ -457,12 +457,12 @@ class _Ear(Listener):
     def event(self, event: QMPEvent) -> None:
         self._guest.on_event(self.monitor, event)
 
-    def heard(self, again: bool) -> None:  # noqa: FBT001 - a plain answer
-        self._guest.on_heard(self.monitor, again=again)
+    def responsive(self, again: bool) -> None:  # noqa: FBT001 - a plain answer
+        self._guest.on_responsive(self.monitor, again=again)
 
     def late(self, answer: Late) -> None:
         self._guest.on_late(self.monitor, answer)
 
-    def overlooked(self, event: str | None, size: int) -> None:  # noqa: ARG002 - whichever it was
+    def oversized(self, event: str | None, size: int) -> None:  # noqa: ARG002 - whichever it was
         self._guest.ask_how_it_is(self.monitor)
         self._guest.look_again()

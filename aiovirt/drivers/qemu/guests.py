@@ -25,7 +25,7 @@ from aiovirt.drivers.qemu.emulator import Emulator, find_emulator
 from aiovirt.drivers.qemu.guest import LAST_WORDS, Guest
 from aiovirt.drivers.qemu.held import Held
 from aiovirt.drivers.qemu.logs import LOG_LIMIT
-from aiovirt.drivers.qemu.once import find_guest, lock_once
+from aiovirt.drivers.qemu.uuidlock import find_guest, lock_uuid
 from aiovirt.errors import (
     ConfigUnsupported,
     ConnectionLost,
@@ -133,7 +133,7 @@ class Guests:
         taken: list[BinaryIO] = []
         path = self._lock_path(run)
         try:
-            await shielded(to_thread.run_sync(lambda: taken.append(lock_once(path, run))))
+            await shielded(to_thread.run_sync(lambda: taken.append(lock_uuid(path, run))))
             yield taken[0]
         except BaseException:
             for lock in taken:
@@ -252,7 +252,7 @@ class Guests:
                 if guest.exited.is_set:
                     async with stream:
                         return
-                await guest.meet_again(stream, Deadline.after(ADOPT_TIMEOUT))
+                await guest.reattach(stream, Deadline.after(ADOPT_TIMEOUT))
             except Exception as error:  # noqa: BLE001 - whatever it is: it is this guest's
                 if isinstance(error, ConnectionLost) and await guest.ends():
                     return

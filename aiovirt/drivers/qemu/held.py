@@ -18,7 +18,7 @@ import anyio
 from anyio import to_thread
 from anyio.abc import TaskGroup
 
-from aiovirt.drivers.qemu.once import found_at_monitor, others_of
+from aiovirt.drivers.qemu.uuidlock import found_at_monitor, others_of
 from aiovirt.errors import ConnectionLost, SystemFailure
 from aiovirt.model.record import ProcessId
 from aiovirt.system.log import get_logger

@@ -47,13 +47,13 @@ class Listener:
     def event(self, event: QMPEvent) -> None:
         """QEMU said something unasked."""
 
-    def heard(self, again: bool) -> None:  # noqa: FBT001 - a plain answer
+    def responsive(self, again: bool) -> None:  # noqa: FBT001 - a plain answer
         """False when a deadline passed in complete silence; True when something is heard again."""
 
     def late(self, answer: Late) -> None:
         """What had been given up has happened, or was refused."""
 
-    def overlooked(self, event: str | None, size: int) -> None:
+    def oversized(self, event: str | None, size: int) -> None:
         """A message over the limit was not read: which event it was, if it was one."""
 
 
@@ -249,7 +249,7 @@ class Monitor:
         now, silent, first = self._loop.now(), False, math.inf
         for call in list(self._window.open()):
             if call.by.at <= now:
-                silent = silent or call.heard == self._received
+                silent = silent or call.received_before == self._received
                 self._window.give_up(call)
                 call.wake()
             else:
@@ -258,7 +258,7 @@ class Monitor:
         self._check_before(first)
         if silent and not self._silent:
             self._silent = True
-            self._listener.heard(False)
+            self._listener.responsive(False)
         self._pump()
 
     # -- hearing ---------------------------------------------------------------------------
@@ -267,7 +267,7 @@ class Monitor:
         self._received += len(data)
         if self._silent:
             self._silent = False
-            self._listener.heard(True)
+            self._listener.responsive(True)
         done: list[Call] = []
         try:
             for message in self._protocol.receive(data):
@@ -288,7 +288,7 @@ class Monitor:
                     raise ProtocolError("QEMU greets, and takes no answer")
             case TooLong(id=None):
                 logger.warning("a message over the limit was not read", qmp_event=message.event, bytes=message.size)
-                self._listener.overlooked(message.event, message.size)
+                self._listener.oversized(message.event, message.size)
             case TooLong():
                 self._answered(message.id, message, done)
             case Breach():

@@ -16,7 +16,7 @@ from aiovirt.events.types import DomainQMP
 from aiovirt.model.lifecycle import Fact
 from aiovirt.wire.qmp.messages import QMPEvent, decode_body
 
-__all__ = ["BODY_LIMIT", "DEPTH_LIMIT", "RUN_STATES", "VALUES_LIMIT", "Heard", "Resets", "heard", "quoted", "run_state"]
+__all__ = ["BODY_LIMIT", "DEPTH_LIMIT", "RUN_STATES", "VALUES_LIMIT", "Resets", "StateChange", "quoted", "run_state", "translate"]
 
 BODY_LIMIT: Final = 64 * 1024
 VALUES_LIMIT: Final = 2048
@@ -24,7 +24,7 @@ VALUES_LIMIT: Final = 2048
 DEPTH_LIMIT: Final = 32
 
 
-class Heard(Struct, frozen=True):
+class StateChange(Struct, frozen=True):
     """A fact, and whether the guest itself brought it about.
 
     ``rebooting`` is whether a power-off was meant as a reboot: QEMU makes the one of the other when
@@ -93,18 +93,18 @@ def run_state(status: str, *, running: bool) -> Fact:
     return Fact.PAUSED if fact is Fact.RESUMED else fact
 
 
-def heard(event: QMPEvent) -> Heard | None:
+def translate(event: QMPEvent) -> StateChange | None:
     """What ``event`` means for the guest's state, or None when it means nothing for it.
 
     Raises ProtocolError when its data are not what QAPI promises.
     """
     if (plain := _PLAIN.get(event.name)) is not None:
-        return Heard(plain)
+        return StateChange(plain)
     if event.name not in _DECIDED_BY_DATA:
         return None
     data = decode_body(event.body, _Data)
     fact = _DECIDED_BY_DATA[event.name].get(data.action if data.guest is None else data.guest)
-    return Heard(fact, data.guest or False, event.name == "SHUTDOWN" and data.reason.endswith("-reset")) if fact else None
+    return StateChange(fact, data.guest or False, event.name == "SHUTDOWN" and data.reason.endswith("-reset")) if fact else None
 
 
 FIRMWARE: Final = 2_000_000_000

@@ -65,7 +65,7 @@ def _nobody() -> None:
 class Call(Struct, eq=False):
     """One command: its line, when it is too late, what became of it, and how to wake who waits for that, or to hand over to them.
 
-    ``heard`` is how much had been heard when it was asked.
+    ``received_before`` is how much had been heard when it was asked.
     """
 
     number: int
@@ -74,7 +74,7 @@ class Call(Struct, eq=False):
     by: Deadline
     priority: Priority = Priority.PLAIN
     descriptor: int | None = None
-    heard: int = 0
+    received_before: int = 0
     wake: Callable[[], object] = _nobody
     hand_over: Callable[[], object] = _nobody
     stage: Stage = Stage.WAITING

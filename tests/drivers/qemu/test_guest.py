@@ -135,8 +135,8 @@ class Scene:
     async def begin(self) -> None:
         await self.guest.begin(self.peer.stream, Deadline.after(5))
 
-    async def meet_again(self) -> None:
-        await self.guest.meet_again(self.peer.stream, Deadline.after(5))
+    async def reattach(self) -> None:
+        await self.guest.reattach(self.peer.stream, Deadline.after(5))
 
 
 @asynccontextmanager
@@ -174,7 +174,7 @@ async def test_a_beginning_is_heard_from_its_first_word_on() -> None:
 
 async def test_a_guest_that_is_met_again_is_heard_before_it_is_known() -> None:
     async with scene() as one, anyio.create_task_group() as tasks:
-        tasks.start_soon(one.meet_again)
+        tasks.start_soon(one.reattach)
         asked = await one.peer.next_command()
         one.peer.event("STOP")
         await anyio.wait_all_tasks_blocked()
@@ -300,7 +300,7 @@ async def test_a_message_nobody_read_may_have_been_news() -> None:
     async with scene() as one:
         await one.begin()
         one.peer.answers["query-status"] = {"status": "paused", "running": False}
-        one.guest.monitor._listener.overlooked("STOP", 70_000_000)  # type: ignore[union-attr]
+        one.guest.monitor._listener.oversized("STOP", 70_000_000)  # type: ignore[union-attr]
         await anyio.wait_all_tasks_blocked()
         assert one.ears.names == ["STOPPED"]
 
@@ -344,7 +344,7 @@ async def test_a_refused_question(error_class: str, *, told: bool) -> None:
 async def test_who_is_stuck_while_it_is_asked_is_found_all_the_same() -> None:
     async with scene() as one, anyio.create_task_group() as tasks:
         one.peer.answers["query-uuid"] = {"UUID": str(U)}
-        tasks.start_soon(one.meet_again)
+        tasks.start_soon(one.reattach)
         await one.peer.next_command()  # and it is never answered
         one.peer.answers["query-status"] = {"status": "running", "running": True}
         await anyio.sleep(31)
@@ -397,7 +397,7 @@ async def test_a_device_that_comes_late_is_told() -> None:
 async def test_however_much_is_said_while_it_is_found_it_is_connected() -> None:
     async with scene() as one, anyio.create_task_group() as tasks:
         one.peer.answers["query-uuid"] = {"UUID": str(U)}
-        tasks.start_soon(one.meet_again)
+        tasks.start_soon(one.reattach)
         asked = await one.peer.next_command()
         one.peer.event("RESET", {"guest": True, "reason": "guest-reset"})
         one.peer.reply(asked, [])
@@ -436,7 +436,7 @@ async def test_a_guest_is_found_as_query_status_says(status: str) -> None:
     async with scene() as one:
         one.peer.answers["query-uuid"] = {"UUID": str(U)}
         answering(one, status)
-        await one.meet_again()
+        await one.reattach()
         assert facts(one) == [RUN_STATES[status].name]
 
 
@@ -482,7 +482,7 @@ async def test_one_that_was_found_paused_may_have_been_stopped_in_its_sleep() ->
     async with scene() as one:
         one.peer.answers["query-uuid"] = {"UUID": str(U)}
         answering(one, "paused")
-        await one.meet_again()
+        await one.reattach()
         answering(one, "suspended")
         one.peer.event("RESUME")
         await anyio.wait_all_tasks_blocked()
@@ -553,7 +553,7 @@ async def test_after_an_absence_its_balloon_is_known_where_the_guest_has_a_drive
     """There may have been a reset that nobody heard. Where QEMU cannot say whether there is a driver, the value is not known."""
     async with scene() as one, anyio.create_task_group() as tasks:
         one.peer.answers.update(MACHINE | IT_IS | ({"x-query-virtio-status": {"started": started}} | VIRTIO if started is not None else {}))
-        tasks.start_soon(one.meet_again)
+        tasks.start_soon(one.reattach)
         if started is None:
             one.peer.fail(await one.peer.next_command(), "The command x-query-virtio has not been found", "CommandNotFound")
         await anyio.wait_all_tasks_blocked()
@@ -566,7 +566,7 @@ async def test_after_an_absence_its_balloon_is_known_where_the_guest_has_a_drive
 async def test_a_reset_while_it_is_asked_for_its_balloons_driver_is_later_than_the_answer() -> None:
     async with scene() as one, anyio.create_task_group() as tasks:
         one.peer.answers.update(MACHINE | VIRTIO | IT_IS)
-        tasks.start_soon(one.meet_again)
+        tasks.start_soon(one.reattach)
         while (asked := await one.peer.next_command()).execute != "x-query-virtio-status":
             pass
         with one.peer.at_once():  # the reset is heard before who asked goes on

@@ -49,7 +49,7 @@ class Session:
         self.late: list[Late] = []
         self.overlooked: list[tuple[str | None, int]] = []
         self.deadlines = Deadlines()
-        self.monitor = Monitor(self.peer, _Ear(self), self.deadlines, limit=LIMIT)
+        self.monitor = Monitor(self.peer, _MonitorListener(self), self.deadlines, limit=LIMIT)
         self.outcomes: dict[str, object] = {}
         self.timeouts: dict[str, tuple[bool, float]] = {}
 
@@ -79,7 +79,7 @@ class Session:
             await anyio.wait_all_tasks_blocked()
 
 
-class _Ear(Listener):
+class _MonitorListener(Listener):
     """Notes what it is told."""
 
     def __init__(self, session: Session) -> None:
@@ -88,13 +88,13 @@ class _Ear(Listener):
     def event(self, event: QMPEvent) -> None:
         self._session.events.append(event)
 
-    def heard(self, again: bool) -> None:  # noqa: FBT001 - a plain answer
+    def responsive(self, again: bool) -> None:  # noqa: FBT001 - a plain answer
         self._session.heard.append(again)
 
     def late(self, answer: Late) -> None:
         self._session.late.append(answer)
 
-    def overlooked(self, event: str | None, size: int) -> None:
+    def oversized(self, event: str | None, size: int) -> None:
         self._session.overlooked.append((event, size))
 
 
@@ -585,7 +585,7 @@ async def over_a_socket() -> AsyncIterator[tuple[Session, Monitor, socket.socket
     with far:
         one = Session()
         async with UnixStream(near) as stream, anyio.create_task_group() as tasks:
-            monitor = Monitor(stream, _Ear(one), one.deadlines)
+            monitor = Monitor(stream, _MonitorListener(one), one.deadlines)
             tasks.start_soon(one.deadlines.run)
             tasks.start_soon(monitor.run)
             far.sendall(b'{"QMP": {"version": {"qemu": {"major": 7, "minor": 2, "micro": 22}}}}\r\n{"return": {}, "id": 1}\r\n')

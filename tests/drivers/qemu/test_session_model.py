@@ -234,13 +234,13 @@ class Ear(Listener):
     def event(self, event: QMPEvent) -> None:
         self.events.append(event.name)
 
-    def heard(self, again: bool) -> None:  # noqa: FBT001 - a plain answer
+    def responsive(self, again: bool) -> None:  # noqa: FBT001 - a plain answer
         self.silences.append(again)
 
     def late(self, answer: Late) -> None:
         self.lates.append(answer)
 
-    def overlooked(self, event: str | None, size: int) -> None:
+    def oversized(self, event: str | None, size: int) -> None:
         assert size > LIMIT
         self.missed.append(event)
 

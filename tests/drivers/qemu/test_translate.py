@@ -15,11 +15,11 @@ from aiovirt.drivers.qemu.translate import (
     FIRMWARE,
     RUN_STATES,
     VALUES_LIMIT,
-    Heard,
     Resets,
-    heard,
+    StateChange,
     quoted,
     run_state,
+    translate,
 )
 from aiovirt.errors import ProtocolError
 from aiovirt.events import DomainQMP, decode, encode
@@ -39,32 +39,32 @@ def event(line: str | bytes) -> QMPEvent:
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ('{"event": "STOP"}', Heard(Fact.PAUSED)),
-        ('{"event": "RESUME"}', Heard(Fact.RESUMED)),
-        ('{"event": "SHUTDOWN", "data": {"guest": true, "reason": "guest-shutdown"}}', Heard(Fact.GUEST_POWEROFF, by_guest=True)),
-        ('{"event": "SHUTDOWN", "data": {"guest": false, "reason": "host-signal"}}', Heard(Fact.HOST_POWEROFF)),
-        ('{"event": "RESET", "data": {"guest": false, "reason": "host-qmp-system-reset"}}', Heard(Fact.RESET)),
-        ('{"event": "RESET", "data": {"guest": true, "reason": "guest-reset"}}', Heard(Fact.RESET, by_guest=True)),
-        ('{"event": "WATCHDOG", "data": {"action": "pause"}}', Heard(Fact.WATCHDOG)),
+        ('{"event": "STOP"}', StateChange(Fact.PAUSED)),
+        ('{"event": "RESUME"}', StateChange(Fact.RESUMED)),
+        ('{"event": "SHUTDOWN", "data": {"guest": true, "reason": "guest-shutdown"}}', StateChange(Fact.GUEST_POWEROFF, by_guest=True)),
+        ('{"event": "SHUTDOWN", "data": {"guest": false, "reason": "host-signal"}}', StateChange(Fact.HOST_POWEROFF)),
+        ('{"event": "RESET", "data": {"guest": false, "reason": "host-qmp-system-reset"}}', StateChange(Fact.RESET)),
+        ('{"event": "RESET", "data": {"guest": true, "reason": "guest-reset"}}', StateChange(Fact.RESET, by_guest=True)),
+        ('{"event": "WATCHDOG", "data": {"action": "pause"}}', StateChange(Fact.WATCHDOG)),
         ('{"event": "WATCHDOG", "data": {"action": "reset"}}', None),
         (
             '{"event": "BLOCK_IO_ERROR", "data": {"device": "", "operation": "write", "action": "stop", "reason": "x"}}',
-            Heard(Fact.IO_ERROR),
+            StateChange(Fact.IO_ERROR),
         ),
         ('{"event": "BLOCK_IO_ERROR", "data": {"device": "", "operation": "write", "action": "report", "reason": "x"}}', None),
-        ('{"event": "GUEST_PANICKED", "data": {"action": "pause"}}', Heard(Fact.PANICKED)),
-        ('{"event": "GUEST_PANICKED", "data": {"action": "poweroff"}}', Heard(Fact.PANICKED)),
+        ('{"event": "GUEST_PANICKED", "data": {"action": "pause"}}', StateChange(Fact.PANICKED)),
+        ('{"event": "GUEST_PANICKED", "data": {"action": "poweroff"}}', StateChange(Fact.PANICKED)),
         ('{"event": "GUEST_PANICKED", "data": {"action": "run"}}', None),  # nothing stopped it
-        ('{"event": "SUSPEND"}', Heard(Fact.PM_SUSPENDED)),
-        ('{"event": "SUSPEND_DISK"}', Heard(Fact.PM_SUSPENDED_DISK)),
-        ('{"event": "WAKEUP"}', Heard(Fact.WOKEN)),
+        ('{"event": "SUSPEND"}', StateChange(Fact.PM_SUSPENDED)),
+        ('{"event": "SUSPEND_DISK"}', StateChange(Fact.PM_SUSPENDED_DISK)),
+        ('{"event": "WAKEUP"}', StateChange(Fact.WOKEN)),
         ('{"event": "POWERDOWN"}', None),
         ('{"event": "RTC_CHANGE", "data": {"offset": 3}}', None),
         ('{"event": "__com.redhat_FUTURE"}', None),
     ],
 )
-def test_what_qemu_says_means(line: str, expected: Heard | None) -> None:
-    assert heard(event(line)) == expected
+def test_what_qemu_says_means(line: str, expected: StateChange | None) -> None:
+    assert translate(event(line)) == expected
 
 
 # RunState in run-state.json, of QEMU 7.2, 10.0 and 11.1 alike
@@ -112,7 +112,7 @@ def test_what_the_firmware_resets_is_nobodys_wish(said: list[tuple[int | None, b
 @given(data=st.sampled_from(["3", "[]", '"x"', '{"guest": 3}', '{"action": []}']))
 def test_data_that_qapi_does_not_allow(name: str, data: str) -> None:
     with pytest.raises(ProtocolError):
-        heard(event(f'{{"event": "{name}", "data": {data}}}'))
+        translate(event(f'{{"event": "{name}", "data": {data}}}'))
 
 
 def quote(body: bytes) -> DomainQMP:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from aiovirt.drivers.qemu.once import others_of
+from aiovirt.drivers.qemu.uuidlock import others_of
 from aiovirt.system import files
 
 

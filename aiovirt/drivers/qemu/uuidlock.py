@@ -16,12 +16,12 @@ from aiovirt.model.record import RunRecord
 from aiovirt.system import files, process
 from aiovirt.system.sockets import is_listened_at
 
-__all__ = ["find_guest", "found_at_monitor", "lock_once", "others_of"]
+__all__ = ["find_guest", "found_at_monitor", "lock_uuid", "others_of"]
 
 _TRIES: Final = 3
 
 
-def lock_once(path: Path, run: RunRecord) -> BinaryIO:
+def lock_uuid(path: Path, run: RunRecord) -> BinaryIO:
     """The lock of a guest's uuid, to be had by its process. Raises OperationFailed when another has it, SystemFailure."""
     try:
         for _ in range(_TRIES):
