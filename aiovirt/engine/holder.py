@@ -126,28 +126,32 @@ class Holder:
             if self._parts:
                 return
             with contained(log, "a client could not be served"):
-                await self._serve_one(stream)
+                client = self._admit(stream)
+                if client is None:
+                    return
+                try:
+                    await client.run()
+                finally:
+                    self.clients.discard(client)
+                    self._changed.set()
 
-    async def _serve_one(self, stream: UnixStream) -> None:
+    def _admit(self, stream: UnixStream) -> Client | None:
+        """The client at the far side, or None where it was refused."""
         pid, uid = stream.peer
         client = Client(self._engine, self._place, stream, self.events_after, hand_over=self._hand_over, pid=pid, uid=uid)
         if uid not in {0, os.geteuid()}:
             client.refuse(AccessDenied(f"user {uid} may not attach to this host"))
             log.warning("a client was refused", pid=pid, uid=uid)
-            return
+            return None
         try:
             RESERVE.check("this host's engine takes no client on")
         except SystemFailure as crowded:
             client.refuse(crowded)
-            return
+            return None
         self.clients.add(client)
         self._attended.set()
         self._changed.set()
-        try:
-            await client.run()
-        finally:
-            self.clients.discard(client)
-            self._changed.set()
+        return client
 
     # -- somebody else's -------------------------------------------------------------------
 
