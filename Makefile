@@ -75,14 +75,14 @@ quick: setup-tests ## all checks, and the tests that start little: two minutes o
 test-minimum: setup-tests ## the quick tests, with the lowest releases that pyproject.toml allows
 	@$(PYTHON) -m venv --clear build/minimum
 	@$(PY) -m tests.lab.lowest test >build/minimum/lowest.txt
-	@$(PIP) --python build/minimum/bin/python install --editable . --requirement build/minimum/lowest.txt
+	@$(PIP) --python build/minimum/bin/python install --editable . --requirement build/minimum/lowest.txt --group lint
 	@build/minimum/bin/python -m pytest $(QUICK_1) $(QUICK_2)
 
 test-newest: setup-tests ## the quick tests, with the newest of all, on the Pythons of Debian's later suites
 	@for version in $(PYTHONS); do \
 		python=$$($(PY) -m tests.lab.pythons build/python-$$version $$version) && \
 		$$python -m venv --clear --without-pip build/newest-$$version && \
-		$(PIP) --python build/newest-$$version/bin/python install --upgrade --editable . --group test && \
+		$(PIP) --python build/newest-$$version/bin/python install --upgrade --editable . --group test --group lint && \
 		build/newest-$$version/bin/python -VV && build/newest-$$version/bin/python -m pytest $(QUICK_1) $(QUICK_2) || exit; \
 	done
 
