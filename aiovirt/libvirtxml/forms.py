@@ -98,6 +98,7 @@ def of_enum(kind: type[StrEnum]) -> Form:
 # -- numbers -----------------------------------------------------------------------------------
 
 _NUMBER: Final = re.compile(r"[0-9]{1,20}")
+_SECONDS: Final = re.compile(r"[+-]?[0-9]{1,18}")
 _C_NUMBER: Final = re.compile(r"0[xX][0-9a-fA-F]{1,8}|[0-9]{1,10}")
 MOST_NUMBERS: Final = 1024
 """Which are not looked at twice."""
@@ -108,6 +109,15 @@ def _number(text: str) -> int:
     if _NUMBER.fullmatch(text):
         return int(text)
     raise InvalidArgument(f"{brief(text)!r} is not a whole number")
+
+
+def _seconds(text: str) -> int:
+    """With a sign, or without one; ``reset``, which libvirt knows too, is no number."""
+    if text == "reset":
+        raise Unfit("a clock that is reset")
+    if _SECONDS.fullmatch(text):
+        return int(text)
+    raise InvalidArgument(f"{brief(text)!r} is not a number of seconds")
 
 
 @lru_cache(MOST_NUMBERS)
@@ -196,6 +206,8 @@ FORMS: Final[Mapping[str, Form]] = {
     "C number": Form(_c_number, is_safe=True),
     "path": Form(_path),
     "image format": of_words(("raw", "qcow2")),
+    "seconds": Form(_seconds, is_safe=True),
+    "yes/no": _switch("yes", "no", is_always_written=True),
     "on": _switch("on", "off"),
     "on/off": _switch("on", "off", is_always_written=True),
     "bind/connect": _switch("bind", "connect", is_always_written=True),

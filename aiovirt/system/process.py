@@ -98,14 +98,22 @@ class Process:
         self.close()
 
 
-async def spawn(argv: Sequence[str], *, log: Path, keep: Sequence[HasFileno] = (), environment: Mapping[str, str] | None = None) -> Process:
+async def spawn(
+    argv: Sequence[str],
+    *,
+    log: Path,
+    keep: Sequence[HasFileno] = (),
+    environment: Mapping[str, str] | None = None,
+    more: Mapping[str, str] | None = None,
+) -> Process:
     """Starts ``argv`` in a session of its own, so that no terminal's Ctrl-C reaches it.
 
     Its standard input is empty, its output is appended to the file ``log``, what it makes is
     nobody else's to use (umask 077); of our descriptors it gets only ``keep``, under the same numbers,
-    and of our environment little, unless it is given one. Raises OSError when it cannot be started.
+    and of our environment little, unless it is given one; ``more`` are variables beside that. Raises OSError when it cannot be started.
     """
-    return await to_thread.run_sync(_spawn, tuple(argv), log, tuple(kept.fileno() for kept in keep), environment or _environment())
+    variables = {**(environment or _environment()), **(more or {})}
+    return await to_thread.run_sync(_spawn, tuple(argv), log, tuple(kept.fileno() for kept in keep), variables)
 
 
 def _spawn(argv: tuple[str, ...], log: Path, keep: tuple[int, ...], environment: Mapping[str, str]) -> Process:

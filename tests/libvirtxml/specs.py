@@ -7,6 +7,7 @@ from typing import Any
 from hypothesis import strategies as st
 from lxml import etree
 
+from aiovirt.model.clock import Catchup, Clock, ClockBasis, ClockOffset, TickPolicy, Timer, TimerMode, TimerName, TimerTrack
 from aiovirt.model.devices.audio import Audio, AudioType
 from aiovirt.model.devices.console import Console, ConsoleTarget
 from aiovirt.model.devices.controller import Controller, ControllerTarget, ControllerType
@@ -71,6 +72,33 @@ inert = st.sampled_from(
     ]
 )
 
+numbers = st.integers(0, 2**32)
+seconds = st.integers(-(10**18) + 1, 10**18 - 1)
+timers = st.one_of(
+    st.builds(
+        Timer,
+        name=st.sampled_from([name for name in TimerName if name is not TimerName.TSC]),
+        present=st.none() | st.booleans(),
+        tickpolicy=st.none() | st.sampled_from(TickPolicy),
+        track=st.none() | st.sampled_from(TimerTrack),
+        mode=st.none() | st.sampled_from(TimerMode),
+    ),
+    st.builds(Timer, name=st.just(TimerName.TSC), frequency=st.none() | numbers, mode=st.none() | st.sampled_from(TimerMode)),
+    st.builds(
+        Timer,
+        name=st.just(TimerName.RTC),
+        tickpolicy=st.just(TickPolicy.CATCHUP),
+        catchup=st.builds(Catchup, threshold=st.none() | numbers, slew=st.none() | numbers, limit=st.none() | numbers),
+    ),
+)
+some_timers = st.lists(timers, max_size=3, unique_by=lambda timer: timer.name)
+clocks = st.one_of(
+    st.builds(Clock, offset=st.sampled_from([ClockOffset.UTC, ClockOffset.LOCALTIME]), timers=some_timers),
+    st.builds(Clock, offset=st.just(ClockOffset.TIMEZONE), timezone=filled_text, timers=some_timers),
+    st.builds(Clock, offset=st.just(ClockOffset.ABSOLUTE), start=seconds, timers=some_timers),
+    st.builds(Clock, offset=st.just(ClockOffset.VARIABLE), adjustment=seconds, basis=st.sampled_from(ClockBasis), timers=some_timers),
+)
+
 
 @st.composite
 def elements(draw: st.DrawFn) -> str:
@@ -103,6 +131,7 @@ domains = st.builds(
     metadata=st.none() | metadata,
     os=oses,
     acpi=st.booleans(),
+    clock=clocks,
     on_poweroff=st.sampled_from(Action),
     on_reboot=st.sampled_from(Action),
     on_crash=st.sampled_from(Action),

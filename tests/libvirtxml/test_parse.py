@@ -233,8 +233,13 @@ BAD = {
     "a feature with a setting": ("<apic/>", "<apic eoi='on'/>", "/domain/features/apic/@eoi", ConfigUnsupported),
     "the host's cpu": ("mode='custom' match='exact'", "mode='host-passthrough'", "/domain/cpu/@mode", ConfigUnsupported),
     "another cpu": (">qemu64<", ">Skylake-Client<", "/domain/cpu/model", ConfigUnsupported),
-    "local time": ("offset='utc'", "offset='localtime'", "/domain/clock/@offset", ConfigUnsupported),
-    "a clock's timer": ("offset='utc'/>", "offset='utc'><timer name='rtc'/></clock>", "/domain/clock/timer", ConfigUnsupported),
+    "a clock that is reset": ("offset='utc'", "offset='utc' adjustment='reset'", "/domain/clock/@adjustment", ConfigUnsupported),
+    "half a second": ("offset='utc'", "offset='variable' adjustment='0.5'", "/domain/clock/@adjustment", XMLInvalid),
+    "another offset": ("offset='utc'", "offset='moon'", "/domain/clock/@offset", ConfigUnsupported),
+    "a time zone that is not said": ("offset='utc'", "offset='timezone'", "/domain/clock", XMLInvalid),
+    "a timer of Xen's": ("offset='utc'/>", "offset='utc'><timer name='platform'/></clock>", "/domain/clock/timer", ConfigUnsupported),
+    "a timer twice": ("offset='utc'/>", "offset='utc'><timer name='rtc'/><timer name='rtc'/></clock>", "/domain/clock", XMLInvalid),
+    "a timer without a name": ("offset='utc'/>", "offset='utc'><timer/></clock>", "/domain/clock/timer/@name", XMLInvalid),
     "an action of libvirt's alone": ("<on_poweroff>destroy", "<on_poweroff>rename-restart", "/domain/on_poweroff", ConfigUnsupported),
     "an empty emulator": (">/usr/bin/qemu-system-x86_64<", "><", "/domain/devices/emulator", XMLInvalid),
     "a disk that is no file": ("disk type='file'", "disk type='block'", "/domain/devices/disk/@type", ConfigUnsupported),
@@ -304,7 +309,7 @@ def test_a_refusal_names_the_place(case: str) -> None:
 
 def line_of_element(xml: str, path: str, line: int) -> int:
     """``line``, where the text changed, or the line above it on which the element of ``path`` starts."""
-    tag = path.removesuffix("/" + path.rpartition("/")[2] if "@" in path else "").rpartition("/")[2].rpartition("}")[2]
+    tag = path.removesuffix("/" + path.rpartition("/")[2] if "@" in path else "").rpartition("/")[2].rpartition("}")[2].partition("[")[0]
     lines = xml.split("\n")[:line]
     return max(number for number, text in enumerate(lines, start=1) if f"<{tag}" in text)
 

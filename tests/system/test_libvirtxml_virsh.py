@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -16,11 +17,13 @@ from uuid import UUID
 import pytest
 from msgspec.structs import replace
 
-from aiovirt.drivers.qemu.command_line import check
+from aiovirt.drivers.qemu.command_line import check, command_line
 from aiovirt.drivers.qemu.defaults import Capabilities, fill
+from aiovirt.drivers.qemu.emulator import Emulator
 from aiovirt.errors import ConfigUnsupported, XMLInvalid
 from aiovirt.events.libvirt_ids import DomainEventID
 from aiovirt.libvirtxml import parse, render
+from aiovirt.model.clock import Clock, ClockOffset, TickPolicy, Timer, TimerName, TimerTrack
 from aiovirt.model.devices.console import Console, ConsoleTarget
 from aiovirt.model.devices.controller import Controller
 from aiovirt.model.devices.device import Device
@@ -117,6 +120,65 @@ def test_libvirts_qemu_driver_keeps_it(machine: str, nobodys: Path) -> None:
     assert seen.os.machine.startswith("pc-")
     check(seen)
     assert replace(as_asked(seen), os=replace(seen.os, machine=machine), cpu=None) == spec
+
+
+CLOCKS: dict[str, Clock] = {
+    "UTC": Clock(),
+    "local time": Clock(offset=ClockOffset.LOCALTIME),
+    "a time zone": Clock(offset=ClockOffset.TIMEZONE, timezone="Europe/Berlin"),
+    "a start": Clock(offset=ClockOffset.ABSOLUTE, start=1_000_000_000),
+    "what virt-install writes": Clock(
+        timers=[
+            Timer(name=TimerName.RTC, tickpolicy=TickPolicy.CATCHUP),
+            Timer(name=TimerName.PIT, tickpolicy=TickPolicy.DELAY),
+            Timer(name=TimerName.HPET, present=False),
+        ]
+    ),
+    "a tracked RTC": Clock(timers=[Timer(name=TimerName.RTC, tickpolicy=TickPolicy.CATCHUP, track=TimerTrack.GUEST)]),
+    "a wall clock": Clock(timers=[Timer(name=TimerName.RTC, track=TimerTrack.WALL)]),
+    "a real clock": Clock(timers=[Timer(name=TimerName.RTC, track=TimerTrack.REALTIME)]),
+    "a discarding PIT": Clock(timers=[Timer(name=TimerName.PIT, tickpolicy=TickPolicy.DISCARD)]),
+    "the processor's": Clock(
+        timers=[
+            Timer(name=TimerName.KVMCLOCK, present=False),
+            Timer(name=TimerName.HYPERVCLOCK, present=True),
+            Timer(name=TimerName.TSC, frequency=3_504_000_000),
+        ]
+    ),
+}
+
+
+@pytest.mark.parametrize("clock", CLOCKS.values(), ids=CLOCKS)
+def test_libvirts_qemu_driver_keeps_the_clock_and_gives_qemu_what_we_do(clock: Clock, nobodys: Path) -> None:
+    spec = replace(SMALL, type=VirtType.QEMU, os=OsSpec(machine="pc-i440fx-7.2"), clock=clock, emulator="/usr/bin/qemu-system-x86_64")
+    uri = f"qemu:///embed?root={nobodys}/root"
+
+    assert parse(libvirts_own(spec, nobodys, uri, user=NOBODY)).clock == clock
+    theirs, ours = libvirts_argv(spec, nobodys, uri), command_line(spec, ID, emulator=Emulator("qemu", (7, 2)), monitor_fd=3, now=0)
+    for option in ("-rtc", "-cpu"):
+        assert (_values(ours, option) or ["qemu64"]) == _values(theirs, option)
+    ours_of_kvm = command_line(replace(spec, type=VirtType.KVM), ID, emulator=Emulator("qemu", (7, 2)), monitor_fd=3, now=0)
+    assert _values(ours_of_kvm, "-global") == _values(theirs, "-global")  # libvirt sets it for a PIT that there is only with KVM
+    assert ("-no-hpet" in theirs) == any("hpet=off" in value for value in _values(ours, "-machine"))
+    assert next((word for word in theirs if word.startswith("TZ=")), None) == (clock.timezone and f"TZ={clock.timezone}")
+
+
+def libvirts_argv(spec: DomainSpec, folder: Path, uri: str) -> list[str]:
+    """The variables and the argv that libvirt's QEMU driver would start ``spec`` with."""
+    path = folder / "domain.xml"
+    path.write_text(render(spec))
+    virsh = ["virsh", "--quiet", "--connect", uri, f"domxml-to-native qemu-argv {path}"]
+    groups: list[int] | None = [] if NOBODY is not None else None
+    environment = os.environ | {"HOME": str(folder)}
+    done = subprocess.run(
+        virsh, check=False, capture_output=True, text=True, user=NOBODY, group=NOBODY, extra_groups=groups, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    return shlex.split(done.stdout)
+
+
+def _values(argv: list[str], option: str) -> list[str]:
+    return [argv[at + 1] for at, word in enumerate(argv) if word == option]
 
 
 def test_libvirts_qemu_driver_keeps_controllers_inputs_and_consoles(nobodys: Path) -> None:

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Final
 from uuid import UUID
 
-from aiovirt.drivers.qemu import devices
-from aiovirt.drivers.qemu.devices.placement import X86
+from aiovirt.drivers.qemu import clock, devices
+from aiovirt.drivers.qemu.devices.placement import X86, is_x86
 from aiovirt.drivers.qemu.emulator import Emulator
 from aiovirt.drivers.qemu.words import with_commas
 from aiovirt.errors import ConfigUnsupported, Place
@@ -40,6 +40,7 @@ def _check_domain(spec: DomainSpec) -> Iterator[tuple[str, str]]:
     if spec.current_memory is not None:
         yield "/domain/currentMemory", f"{spec.current_memory // KiB} KiB differs from the memory of {spec.memory // KiB} KiB"
     yield from _check_processor(spec)
+    yield from clock.check(spec, is_x86=is_x86(spec))
 
 
 def _check_processor(spec: DomainSpec) -> Iterator[tuple[str, str]]:
@@ -54,24 +55,27 @@ def _check_processor(spec: DomainSpec) -> Iterator[tuple[str, str]]:
         yield "/domain/cpu/model", f"{spec.cpu.model!r:.80} is not one of {default}"
 
 
-def command_line(spec: DomainSpec, uuid: UUID, *, emulator: Emulator, monitor_fd: int) -> list[str]:
+def command_line(spec: DomainSpec, uuid: UUID, *, emulator: Emulator, monitor_fd: int, now: float) -> list[str]:
     """The argv that runs ``spec``: stopped until told to go, and still there after the guest powers off.
 
-    ``monitor_fd`` is a listening unix socket that QEMU inherits.
+    ``monitor_fd`` is a listening unix socket that QEMU inherits; ``now`` is the host's time, in seconds since 1970.
     """
-    return [emulator.path, *_base(spec, uuid, emulator), *_monitor(monitor_fd), *_boot(spec), *devices.arguments(spec)]
+    base = (*_base(spec, uuid, emulator), *clock.arguments(spec, now))
+    return [emulator.path, *base, *_monitor(monitor_fd), *_boot(spec), *devices.arguments(spec)]
 
 
 def _base(spec: DomainSpec, uuid: UUID, emulator: Emulator) -> Iterator[str]:
     kind = spec.type or VirtType.QEMU
-    machine = f"{with_commas(spec.os.machine)},accel={_ACCELERATOR[kind]}" + ("" if spec.acpi else ",acpi=off")
+    machine = f"{with_commas(spec.os.machine)},accel={_ACCELERATOR[kind]}" + ("" if spec.acpi else ",acpi=off") + clock.of_machine(spec)
     threads = "" if emulator.names_its_threads else ",debug-threads=on"
     yield from ("-name", f"guest={with_commas(spec.name)}{threads}")
     yield from ("-uuid", str(uuid))
     yield from ("-S", "-no-shutdown", "-no-user-config", "-nodefaults")
     yield from ("-display", "none", "-msg", "timestamp=on", "-sandbox", _SANDBOX)
     yield from ("-machine", machine)
-    yield from ("-m", f"size={-(-spec.memory // KiB)}k", "-smp", str(spec.vcpus), "-rtc", "base=utc")
+    yield from ("-m", f"size={-(-spec.memory // KiB)}k", "-smp", str(spec.vcpus))
+    if features := clock.of_processor(spec):
+        yield from ("-cpu", f"{X86[spec.os.arch]}{features}")
     if spec.on_reboot is Action.DESTROY:
         yield "-no-reboot"
 

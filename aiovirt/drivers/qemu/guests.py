@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import AsyncIterator, Container, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,7 +20,7 @@ from anyio.abc import TaskGroup
 from msgspec.structs import replace
 
 from aiovirt.drivers.door import Save, Sink, Target
-from aiovirt.drivers.qemu import command_line, commands, defaults, logs
+from aiovirt.drivers.qemu import clock, command_line, commands, defaults, logs
 from aiovirt.drivers.qemu.defaults import Capabilities
 from aiovirt.drivers.qemu.emulator import Emulator, find_emulator
 from aiovirt.drivers.qemu.guest import LAST_WORDS, Guest
@@ -104,6 +105,7 @@ class Guests:
         assert run is not None
         assert spec is not None
         emulator = await to_thread.run_sync(find_emulator, spec)
+        await to_thread.run_sync(clock.check_zone, spec)
         async with self._locked(run) as lock:
             log = self.log_path(run.name)
             run = replace(run, monitor=str(self._run_dir / f"{run.uuid}.monitor"))
@@ -153,8 +155,8 @@ class Guests:
         except OSError as error:
             raise SystemFailure(f"cannot make the monitor's socket {run.monitor}: {error.strerror or error}") from error
         try:
-            argv = command_line.command_line(spec, run.uuid, emulator=emulator, monitor_fd=listener.fileno())
-            return await process.spawn(argv, log=log, keep=[listener, lock])
+            argv = command_line.command_line(spec, run.uuid, emulator=emulator, monitor_fd=listener.fileno(), now=time.time())
+            return await process.spawn(argv, log=log, keep=[listener, lock], more=clock.environment(spec))
         except OSError as error:
             raise GuestFailed(f"cannot start {emulator.path}: {error.strerror}") from error
         finally:

@@ -15,12 +15,13 @@ from aiovirt.model.devices.serial import Chardev, Serial
 from aiovirt.model.spec import Action, DomainSpec, OsSpec, VirtType
 from aiovirt.model.units import GiB, MiB
 
+NOW = 1_700_000_000.5  # 2023-11-14T22:13:20
 U = UUID("00000000-0000-4000-8000-000000000001")
 SPEC = DomainSpec(name="web", memory=512 * MiB, type=VirtType.QEMU)
 
 
 def argv(spec: DomainSpec, version: tuple[int, int] | None = (7, 2)) -> list[str]:
-    return command_line(spec, U, emulator=Emulator("/usr/bin/qemu-system-x86_64", version), monitor_fd=7)
+    return command_line(spec, U, emulator=Emulator("/usr/bin/qemu-system-x86_64", version), monitor_fd=7, now=NOW)
 
 
 def values(spec: DomainSpec, option: str) -> list[str]:
