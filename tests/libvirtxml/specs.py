@@ -8,6 +8,20 @@ from hypothesis import strategies as st
 from lxml import etree
 
 from aiovirt.model.clock import Catchup, Clock, ClockBasis, ClockOffset, TickPolicy, Timer, TimerMode, TimerName, TimerTrack
+from aiovirt.model.cpu import (
+    Cpu,
+    CpuCache,
+    CpuCacheMode,
+    CpuCheck,
+    CpuFallback,
+    CpuFeature,
+    CpuMatch,
+    CpuMode,
+    FeaturePolicy,
+    MaxPhysAddr,
+    MaxPhysAddrMode,
+    Topology,
+)
 from aiovirt.model.devices.audio import Audio, AudioType
 from aiovirt.model.devices.console import Console, ConsoleTarget
 from aiovirt.model.devices.controller import Controller, ControllerTarget, ControllerType
@@ -99,6 +113,41 @@ clocks = st.one_of(
     st.builds(Clock, offset=st.just(ClockOffset.VARIABLE), adjustment=seconds, basis=st.sampled_from(ClockBasis), timers=some_timers),
 )
 
+counts = st.integers(1, 2**16)
+features = st.lists(
+    st.builds(CpuFeature, policy=st.sampled_from(FeaturePolicy), name=filled_text), max_size=3, unique_by=lambda feature: feature.name
+)
+whole_processors = st.fixed_dictionaries(
+    {
+        "check": st.none() | st.sampled_from(CpuCheck),
+        "vendor": st.none() | filled_text,
+        "topology": st.none() | st.builds(Topology, sockets=counts, dies=counts, clusters=st.none() | counts, cores=counts, threads=counts),
+        "cache": st.none() | st.builds(CpuCache, level=st.none() | st.integers(0, 9), mode=st.sampled_from(CpuCacheMode)),
+        "max_phys_addr": st.none()
+        | st.builds(MaxPhysAddr, mode=st.just(MaxPhysAddrMode.EMULATE), bits=st.none() | counts)
+        | st.builds(MaxPhysAddr, mode=st.just(MaxPhysAddrMode.PASSTHROUGH), limit=st.none() | counts),
+    }
+)
+processors = st.one_of(
+    st.builds(
+        lambda common, **fields: Cpu(**common, **fields),
+        whole_processors,
+        match=st.sampled_from(CpuMatch),
+        model=filled_text,
+        fallback=st.none() | st.sampled_from(CpuFallback),
+        vendor_id=st.none() | st.just("GenuineIntel"),
+        features=features,
+    ),
+    st.builds(
+        lambda common, **fields: Cpu(**common, **fields),
+        whole_processors,
+        mode=st.sampled_from([CpuMode.MAXIMUM, CpuMode.HOST_PASSTHROUGH]),
+        migratable=st.none() | st.booleans(),
+        features=features,
+    ),
+    st.builds(lambda common: Cpu(**common), whole_processors),
+)
+
 
 @st.composite
 def elements(draw: st.DrawFn) -> str:
@@ -132,6 +181,7 @@ domains = st.builds(
     os=oses,
     acpi=st.booleans(),
     clock=clocks,
+    cpu=st.none() | processors,
     on_poweroff=st.sampled_from(Action),
     on_reboot=st.sampled_from(Action),
     on_crash=st.sampled_from(Action),

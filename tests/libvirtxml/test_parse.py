@@ -231,8 +231,16 @@ BAD = {
     "firmware": ("<os>", "<os firmware='efi'>", "/domain/os/@firmware", ConfigUnsupported),
     "another feature": ("<apic/>", "<hap/>", "/domain/features/hap", ConfigUnsupported),
     "a feature with a setting": ("<apic/>", "<apic eoi='on'/>", "/domain/features/apic/@eoi", ConfigUnsupported),
-    "the host's cpu": ("mode='custom' match='exact'", "mode='host-passthrough'", "/domain/cpu/@mode", ConfigUnsupported),
-    "another cpu": (">qemu64<", ">Skylake-Client<", "/domain/cpu/model", ConfigUnsupported),
+    "the host's cpu model": ("mode='custom' match='exact'", "mode='host-model'", "/domain/cpu/@mode", ConfigUnsupported),
+    "a cpu that is no word": (">qemu64<", ">qemu64,x=y<", "/domain/cpu/model", ConfigUnsupported),
+    "a topology of other vcpus": (
+        "</model>",
+        "</model><topology sockets='3' cores='1' threads='1'/>",
+        "/domain/cpu/topology",
+        ConfigUnsupported,
+    ),
+    "a topology of none": ("</model>", "</model><topology sockets='0' cores='1' threads='1'/>", "/domain/cpu/topology", XMLInvalid),
+    "numa cells": ("</model>", "</model><numa><cell id='0'/></numa>", "/domain/cpu/numa", ConfigUnsupported),
     "a clock that is reset": ("offset='utc'", "offset='utc' adjustment='reset'", "/domain/clock/@adjustment", ConfigUnsupported),
     "half a second": ("offset='utc'", "offset='variable' adjustment='0.5'", "/domain/clock/@adjustment", XMLInvalid),
     "another offset": ("offset='utc'", "offset='moon'", "/domain/clock/@offset", ConfigUnsupported),
@@ -395,12 +403,12 @@ def test_what_every_pc_has_another_machine_may_not(old: str, new: str) -> None:
         parse(xml.replace("<type>", "<type arch='aarch64'>"), check=check)
 
 
-def test_the_default_cpu_is_that_of_the_machine() -> None:
+def test_a_cpu_is_taken_for_a_pc_alone() -> None:
     xml = small("<os>", "<cpu mode='custom' match='exact'><model>qemu32</model></cpu><os>")
 
     assert parse(xml.replace("<type>", "<type arch='i686'>"), check=check).os.arch == "i686"
-    with pytest.raises(ConfigUnsupported, match="'qemu32' is not one of qemu64"):
-        parse(xml, check=check)
+    with pytest.raises(ConfigUnsupported, match="of a machine of aarch64"):
+        parse(xml.replace("<type>", "<type arch='aarch64' machine='virt'>"), check=check)
 
 
 def test_a_refusal_is_short_however_much_is_there() -> None:

@@ -24,6 +24,19 @@ from aiovirt.errors import ConfigUnsupported, XMLInvalid
 from aiovirt.events.libvirt_ids import DomainEventID
 from aiovirt.libvirtxml import parse, render
 from aiovirt.model.clock import Clock, ClockOffset, TickPolicy, Timer, TimerName, TimerTrack
+from aiovirt.model.cpu import (
+    Cpu,
+    CpuCache,
+    CpuCacheMode,
+    CpuCheck,
+    CpuFallback,
+    CpuFeature,
+    CpuMode,
+    FeaturePolicy,
+    MaxPhysAddr,
+    MaxPhysAddrMode,
+    Topology,
+)
 from aiovirt.model.devices.console import Console, ConsoleTarget
 from aiovirt.model.devices.controller import Controller
 from aiovirt.model.devices.device import Device
@@ -161,6 +174,42 @@ def test_libvirts_qemu_driver_keeps_the_clock_and_gives_qemu_what_we_do(clock: C
     assert _values(ours_of_kvm, "-global") == _values(theirs, "-global")  # libvirt sets it for a PIT that there is only with KVM
     assert ("-no-hpet" in theirs) == any("hpet=off" in value for value in _values(ours, "-machine"))
     assert next((word for word in theirs if word.startswith("TZ=")), None) == (clock.timezone and f"TZ={clock.timezone}")
+
+
+PROCESSORS: dict[str, Cpu] = {
+    "a model": Cpu(model="Haswell", check=CpuCheck.NONE, fallback=CpuFallback.ALLOW),
+    "a model with features": Cpu(
+        model="core2duo",
+        check=CpuCheck.NONE,
+        fallback=CpuFallback.FORBID,
+        features=[CpuFeature(policy=FeaturePolicy.FORCE, name="vmx"), CpuFeature(policy=FeaturePolicy.FORBID, name="svm")],
+    ),
+    "a vendor": Cpu(model="Nehalem", check=CpuCheck.NONE, fallback=CpuFallback.ALLOW, vendor_id="KVMKVMKVM123"),
+    "all that there is": Cpu(mode=CpuMode.MAXIMUM, check=CpuCheck.NONE),
+    "caches": Cpu(mode=CpuMode.MAXIMUM, check=CpuCheck.NONE, migratable=True, cache=CpuCache(mode=CpuCacheMode.PASSTHROUGH)),
+    "no caches": Cpu(mode=CpuMode.MAXIMUM, check=CpuCheck.NONE, cache=CpuCache(mode=CpuCacheMode.DISABLE)),
+    "bits": Cpu(
+        model="qemu64",
+        check=CpuCheck.NONE,
+        fallback=CpuFallback.ALLOW,
+        max_phys_addr=MaxPhysAddr(mode=MaxPhysAddrMode.EMULATE, bits=42),
+        cache=CpuCache(mode=CpuCacheMode.EMULATE, level=3),
+    ),
+    "a topology": Cpu(model="qemu64", check=CpuCheck.NONE, fallback=CpuFallback.FORBID, topology=Topology(sockets=1, cores=2, threads=2)),
+}
+
+
+@pytest.mark.parametrize("cpu", PROCESSORS.values(), ids=PROCESSORS)
+def test_libvirts_qemu_driver_keeps_the_processor_and_gives_qemu_what_we_do(cpu: Cpu, nobodys: Path) -> None:
+    vcpus = cpu.topology.vcpus if cpu.topology else 3
+    emulator = "/usr/bin/qemu-system-x86_64"
+    spec = replace(SMALL, type=VirtType.QEMU, os=OsSpec(machine="pc-i440fx-7.2"), cpu=cpu, vcpus=vcpus, emulator=emulator)
+    uri = f"qemu:///embed?root={nobodys}/root"
+
+    assert parse(libvirts_own(spec, nobodys, uri, user=NOBODY)).cpu == cpu
+    theirs, ours = libvirts_argv(spec, nobodys, uri), command_line(spec, ID, emulator=Emulator("qemu", (7, 2)), monitor_fd=3, now=0)
+    for option in ("-smp", "-cpu"):
+        assert [set(value.split(",")) for value in _values(ours, option)] == [set(value.split(",")) for value in _values(theirs, option)]
 
 
 def libvirts_argv(spec: DomainSpec, folder: Path, uri: str) -> list[str]:

@@ -105,7 +105,7 @@ def of_machine(spec: DomainSpec) -> str:
     return "".join(f",{name}=off" for name in absent)
 
 
-def of_processor(spec: DomainSpec) -> str:
+def of_processor(spec: DomainSpec) -> list[str]:
     """What stands in ``-cpu`` of it, behind the model."""
     words: list[str] = []
     for timer in spec.clock.timers:
@@ -118,7 +118,7 @@ def of_processor(spec: DomainSpec) -> str:
                 words.append(f"tsc-frequency={timer.frequency}")
             case _:
                 pass
-    return "".join(f",{word}" for word in words)
+    return words
 
 
 def environment(spec: DomainSpec) -> Mapping[str, str]:

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Final
 from uuid import UUID
 
-from aiovirt.drivers.qemu import clock, devices
-from aiovirt.drivers.qemu.devices.placement import X86, is_x86
+from aiovirt.drivers.qemu import clock, cpu, devices
+from aiovirt.drivers.qemu.devices.placement import is_x86
 from aiovirt.drivers.qemu.emulator import Emulator
 from aiovirt.drivers.qemu.words import with_commas
 from aiovirt.errors import ConfigUnsupported, Place
@@ -39,20 +39,16 @@ def _check_domain(spec: DomainSpec) -> Iterator[tuple[str, str]]:
         yield "/domain/on_poweroff", "on_poweroff 'restart' is not possible with on_reboot 'destroy': a restart is a reboot"
     if spec.current_memory is not None:
         yield "/domain/currentMemory", f"{spec.current_memory // KiB} KiB differs from the memory of {spec.memory // KiB} KiB"
-    yield from _check_processor(spec)
+    yield from _check_features(spec)
+    yield from cpu.check(spec)
     yield from clock.check(spec, is_x86=is_x86(spec))
 
 
-def _check_processor(spec: DomainSpec) -> Iterator[tuple[str, str]]:
+def _check_features(spec: DomainSpec) -> Iterator[tuple[str, str]]:
     """Every PC has an APIC and PAE; of another machine nothing is taken for granted."""
-    default = X86.get(spec.os.arch)
     for feature, is_asked in (("apic", spec.apic), ("pae", spec.pae)):
-        if is_asked and default is None:
+        if is_asked and not is_x86(spec):
             yield f"/domain/features/{feature}", f"a machine of {spec.os.arch} may have none"
-    if spec.cpu is not None and default is None:
-        yield "/domain/cpu", f"of a machine of {spec.os.arch}"
-    elif spec.cpu is not None and spec.cpu.model != default:
-        yield "/domain/cpu/model", f"{spec.cpu.model!r:.80} is not one of {default}"
 
 
 def command_line(spec: DomainSpec, uuid: UUID, *, emulator: Emulator, monitor_fd: int, now: float) -> list[str]:
@@ -73,9 +69,8 @@ def _base(spec: DomainSpec, uuid: UUID, emulator: Emulator) -> Iterator[str]:
     yield from ("-S", "-no-shutdown", "-no-user-config", "-nodefaults")
     yield from ("-display", "none", "-msg", "timestamp=on", "-sandbox", _SANDBOX)
     yield from ("-machine", machine)
-    yield from ("-m", f"size={-(-spec.memory // KiB)}k", "-smp", str(spec.vcpus))
-    if features := clock.of_processor(spec):
-        yield from ("-cpu", f"{X86[spec.os.arch]}{features}")
+    yield from ("-m", f"size={-(-spec.memory // KiB)}k")
+    yield from cpu.arguments(spec)
     if spec.on_reboot is Action.DESTROY:
         yield "-no-reboot"
 

@@ -75,7 +75,7 @@ def test_an_emulator_that_is_another_file_is_asked_again(tmp_path: Path) -> None
 
 def test_sizes_and_accelerators() -> None:
     assert values(SPEC, "-m") == ["size=524288k"]
-    assert values(replace(SPEC, memory=GiB, vcpus=3), "-smp") == ["3"]
+    assert values(replace(SPEC, memory=GiB, vcpus=3), "-smp") == ["3,sockets=3,cores=1,threads=1"]
     assert values(SPEC, "-machine") == ["pc,accel=tcg"]
     assert values(replace(SPEC, type=VirtType.KVM, acpi=False), "-machine") == ["pc,accel=kvm,acpi=off"]
 
