@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 from uuid import UUID
 
 from aiovirt.drivers.door import Driver
@@ -23,13 +23,39 @@ from aiovirt.model.state import DomainState, Lifecycle
 from aiovirt.system.deadlines import Deadline
 from aiovirt.system.log import get_logger
 
-__all__ = ["Admission"]
+__all__ = ["Able", "Admission", "check_ability", "check_permissions"]
 
 R = TypeVar("R")
 CLOSING_TIMEOUT: Final = 10.0
 _READ: Final = Turn.READ
 _NOW: Final = Turn.NOW
 log = get_logger("engine")
+
+
+class Able(Protocol):
+    """Who carries orders out: a driver of our own, or a remote's."""
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        ...
+
+    def can(self, order: type[Request[Any]], /) -> str | None:
+        """Why it cannot carry out orders of this kind, or None when it can."""
+        ...
+
+
+def check_permissions(kind: type[Request[Any]], caller: Caller) -> None:
+    """Raises AccessDenied where ``caller`` may not give such an order."""
+    if caller.permissions is not None and (lacking := caller.lacks(kind.rule.permissions)) is not None:
+        raise AccessDenied(f"{kind.rule.verb} needs the permission {lacking}")
+
+
+def check_ability(kind: type[Request[Any]], driver: Able) -> None:
+    """Raises Unsupported where ``driver`` cannot carry such an order out."""
+    if (why := driver.can(kind)) is not None:
+        message = f"the {driver.name} driver cannot {kind.rule.verb}: {why}"
+        raise Unsupported(message, order=kind.__name__, driver=driver.name, reason=why)
 
 
 class Admission:
@@ -42,13 +68,9 @@ class Admission:
 
     def check(self, kind: type[Request[Any]], caller: Caller) -> None:
         """Raises AccessDenied where ``caller`` may not give such an order, Unsupported where the driver cannot carry it out."""
-        rule = kind.rule
-        if caller.permissions is not None and (lacking := caller.lacks(rule.permissions)) is not None:
-            raise AccessDenied(f"{rule.verb} needs the permission {lacking}")
-        if rule.by_engine or (why := self._driver.can(kind)) is None:
-            return
-        driver = self._driver.name
-        raise Unsupported(f"the {driver} driver cannot {rule.verb}: {why}", order=kind.__name__, driver=driver, reason=why)
+        check_permissions(kind, caller)
+        if not kind.rule.by_engine:
+            check_ability(kind, self._driver)
 
     def perform(self, order: Any, by: Deadline) -> Awaitable[Any]:  # noqa: ANN401 - any order about one domain, and its own answer
         """What carries out an order about one domain, once it is its turn: to be awaited.

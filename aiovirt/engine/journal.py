@@ -43,7 +43,7 @@ from aiovirt.events.segment import (
 )
 from aiovirt.events.types import Event, JournalRestored
 from aiovirt.system import files, to_thread
-from aiovirt.system.again import words_of
+from aiovirt.system.again import Backoff, words_of
 from aiovirt.system.appender import Appender
 from aiovirt.system.background import shielded
 from aiovirt.system.clock import boottime_ns
@@ -243,7 +243,7 @@ class Journal:
 
     async def _watch_folder(self) -> None:
         """Has the file looked at when something is taken away from the folder, or the folder itself."""
-        pause = FIRST_PAUSE
+        backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
         while True:
             try:
                 with await self._in_thread(FolderWatch, self._folder, IN_DELETE | IN_MOVED_FROM | IN_DELETE_SELF | IN_MOVE_SELF) as watch:
@@ -253,11 +253,9 @@ class Journal:
                         if "" in names or self._segments[-1].path.name in names:
                             self.note()
             except _SHORTAGES as error:
-                say = log.warning if pause == FIRST_PAUSE else log.debug
+                say = log.warning if backoff.is_first else log.debug
                 say("a journal that is taken away is noticed with the next event only, for now", error=words_of(error))
-            with anyio.move_on_after(pause):  # nothing tells that there are watches again
-                await anyio.sleep_forever()
-            pause = min(2 * pause, LONGEST_PAUSE)
+            await backoff.wait()  # nothing tells that there are watches again
 
     def _is_full(self, appender: Appender) -> bool:
         is_old = self._segments[-1].header.clock < self._clock.now() - self._limits.age / retention.PARTS * 1e9
@@ -348,16 +346,14 @@ class Journal:
     async def _restore(self, bus: Bus) -> None:
         """Goes on when the disk takes events again: what memory has of those since then comes first, and then a new epoch."""
         log.warning("the journal goes on in memory until its disk takes it again", folder=str(self._folder))
-        pause = FIRST_PAUSE
+        backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
         is_marked = False
         while not bus.is_durable:
             self._let_go_of_what_waits()
             try:
                 if not is_marked:
                     is_marked = await shielded(self._in_thread(segments.put_mark, self._whose.mark))
-                with anyio.move_on_after(pause):  # nothing tells that a disk has room again
-                    await anyio.sleep_forever()
-                pause = min(2 * pause, LONGEST_PAUSE)
+                await backoff.wait()  # nothing tells that a disk has room again
                 await shielded(self._go_on_disk(bus))
             except Exception as error:
                 known = isinstance(error, _SHORTAGES)

@@ -15,13 +15,15 @@ import anyio
 from anyio.abc import TaskGroup, TaskStatus
 
 from aiovirt.drivers.remote import EVERYTHING, Change, DomainReading, Everything, Remote
+from aiovirt.engine.admission import check_ability, check_permissions
 from aiovirt.engine.differences import differences
-from aiovirt.errors import AccessDenied, ConnectionLost, Error, HostGone, InvalidArgument, OrderTimeout, Unsupported
+from aiovirt.errors import ConnectionLost, Error, HostGone, InvalidArgument, OrderTimeout
 from aiovirt.events.bus import Bus
 from aiovirt.events.types import HostStarted, MonitorLost, MonitorResumed, MonitorStalled, SourceMissing, SourceResynced
 from aiovirt.model.caller import Caller
 from aiovirt.model.orders import Request, Turn
 from aiovirt.model.state import MonitorHealth
+from aiovirt.system.again import Backoff
 from aiovirt.system.deadlines import Deadline
 from aiovirt.system.log import get_logger
 
@@ -31,8 +33,6 @@ R = TypeVar("R")
 T = TypeVar("T")
 _HERE: Final = Caller()
 PATIENCE: Final = 30.0
-FIRST_PAUSE: Final = 0.25
-LAST_PAUSE: Final = 30.0
 log = get_logger("engine")
 
 
@@ -82,14 +82,10 @@ class MirrorEngine:
         raise OrderTimeout(f"{request.rule.verb}: its outcome was not seen within {request.timeout:g} s", sent=True)
 
     def _admit(self, kind: type[Request[Any]], caller: Caller) -> Remote:
-        if (lacking := caller.lacks(kind.rule.permissions)) is not None:
-            raise AccessDenied(f"{kind.rule.verb} needs the permission {lacking}")
+        check_permissions(kind, caller)
         if self._remote is None:
             raise ConnectionLost(f"{self.uri}: {self._why}")
-        if (why := self._remote.can(kind)) is not None:
-            driver = self._remote.name
-            message = f"the {driver} driver cannot {kind.rule.verb}: {why}"
-            raise Unsupported(message, order=kind.__name__, driver=driver, reason=why)
+        check_ability(kind, self._remote)
         return self._remote
 
     async def read(self, what: Change) -> None:
@@ -111,11 +107,11 @@ class MirrorEngine:
     async def run(self, *, task_status: TaskStatus[None]) -> None:
         """Follows the remote until cancelled. Raises what the first connection and the first reading raise."""
         self.bus.publish(HostStarted(uri=self.uri))
-        pause, is_first = FIRST_PAUSE, True
+        backoff, is_first = Backoff(), True
 
         def works() -> None:
-            nonlocal pause, is_first
-            pause = FIRST_PAUSE
+            nonlocal is_first
+            backoff.reset()
             if is_first:
                 is_first = False
                 task_status.started()
@@ -129,9 +125,7 @@ class MirrorEngine:
                 if is_first:
                     raise error from None
                 self._lose(str(error))
-            with anyio.move_on_after(pause):
-                await anyio.sleep_forever()
-            pause = min(2 * pause, LAST_PAUSE)
+            await backoff.wait()
 
     async def _follow(self, remote: Remote, works: Callable[[], None], *, missed: bool) -> None:
         """Until the connection ends. What may change while everything is read for the first time is read again."""

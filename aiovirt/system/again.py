@@ -16,7 +16,18 @@ from aiovirt.errors import Error, SystemFailure
 from aiovirt.system.log import Logger
 from aiovirt.system.to_thread import NoThreadError
 
-__all__ = ["FIRST_PAUSE", "SuppressLasting", "contained", "is_passing", "keep_on", "refusal", "refused_by_system", "tell", "words_of"]
+__all__ = [
+    "FIRST_PAUSE",
+    "Backoff",
+    "SuppressLasting",
+    "contained",
+    "is_passing",
+    "keep_on",
+    "refusal",
+    "refused_by_system",
+    "tell",
+    "words_of",
+]
 
 FIRST_PAUSE: Final = 0.25
 LAST_PAUSE: Final = 30.0
@@ -46,13 +57,41 @@ def words_of(error: BaseException) -> str:
     return str(error) or type(error).__name__
 
 
+class Backoff:
+    """The pauses between attempts, in seconds: each is twice the one before, and none is longer than ``longest``."""
+
+    def __init__(self, first: float = FIRST_PAUSE, longest: float = LAST_PAUSE) -> None:
+        self._first = self._pause = first
+        self._longest = longest
+
+    @property
+    def pause(self) -> float:
+        """How long the next one is."""
+        return self._pause
+
+    @property
+    def is_first(self) -> bool:
+        """Whether there was none yet, or none since :meth:`reset`."""
+        return self._pause == self._first
+
+    def reset(self) -> None:
+        """The next one is the first again."""
+        self._pause = self._first
+
+    async def wait(self) -> None:
+        """Returns after the next one. It is for what nothing tells of: a disk that has room again, a remote that is back."""
+        pause, self._pause = self._pause, min(2 * self._pause, self._longest)
+        with anyio.move_on_after(pause):
+            await anyio.sleep_forever()
+
+
 async def keep_on(work: Callable[[Callable[[], None]], Awaitable[object]], log: Logger, *, lost: str, back: str) -> None:
     """Does ``work`` until it returns or is cancelled; where it fails, again, after a while that grows.
 
     ``work`` is given what it calls once it is under way. That it failed is logged once, as ``lost``, until it is under way
     again, which is logged as ``back``. What is no shortage is logged with its traceback.
     """
-    pause, since, is_lost = FIRST_PAUSE, math.inf, False
+    backoff, since, is_lost = Backoff(), math.inf, False
 
     def works() -> None:
         nonlocal since, is_lost
@@ -70,12 +109,10 @@ async def keep_on(work: Callable[[Callable[[], None]], Awaitable[object]], log: 
                 is_lost = True
         else:
             return
-        if anyio.current_time() - since > pause:
-            pause = FIRST_PAUSE  # it was under way for some time
+        if anyio.current_time() - since > backoff.pause:
+            backoff.reset()  # it was under way for some time
         since = math.inf
-        with anyio.move_on_after(pause):  # nothing tells when there is enough again
-            await anyio.sleep_forever()
-        pause = min(2 * pause, LAST_PAUSE)
+        await backoff.wait()
 
 
 class contained:  # noqa: N801 - used as a function: with contained(…)

@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from aiovirt.errors import OperationInvalid, SystemFailure
-from aiovirt.system.again import contained, is_passing, keep_on, refused_by_system
+from aiovirt.system.again import Backoff, contained, is_passing, keep_on, refused_by_system
 from aiovirt.system.log import get_logger
 from aiovirt.system.to_thread import NoThreadError
 from tests.blocking import BlockingCalls
@@ -49,6 +49,19 @@ async def test_it_is_tried_again_later_each_time_up_to_half_a_minute() -> None:
     tried = await attempts(9, NO_ROOM)
     pauses = [after - before for before, after in itertools.pairwise(tried)]
     assert pauses == pytest.approx([0.25, 0.5, 1, 2, 4, 8, 16, 30, 30], abs=1e-3)
+
+
+async def test_pauses_begin_anew_where_that_is_said() -> None:
+    backoff, begun = Backoff(1, 3), anyio.current_time()
+    seen: list[tuple[bool, float]] = []
+    for reset in (False, False, True, False):
+        await backoff.wait()
+        seen.append((backoff.is_first, round(anyio.current_time() - begun, 3)))
+        if reset:
+            backoff.reset()
+    assert seen == [(False, 1), (False, 3), (False, 6), (False, 7)]
+    backoff.reset()
+    assert (backoff.is_first, backoff.pause) == (True, 1)
 
 
 async def test_who_was_under_way_for_long_is_tried_again_soon() -> None:
