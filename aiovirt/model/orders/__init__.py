@@ -6,40 +6,19 @@ once, in the file of its family, with all that holds for it (:mod:`aiovirt.model
 
 Only the fields that differ from their defaults are sent, and an engine refuses a field that it does not know: a client may
 be newer than its engine, and nothing that it asks for is left out in silence.
+
+An order stands in the ``__all__`` of its family's file, and nothing here lists it again.
 """
 
 from __future__ import annotations
 
-from aiovirt.model.orders.definition import AskAutostart, AskXML, Define, SetAutostart, Undefine
-from aiovirt.model.orders.devices import AskDetails, Enumerate, ReadPhysPortId, Refresh
-from aiovirt.model.orders.life import Create, Destroy, Reboot, Reset, Resume, Shutdown, Start, Suspend
-from aiovirt.model.orders.monitor import AskLog, AskQMP
-from aiovirt.model.orders.rule import DEFAULT_TIMEOUT, REQUESTS, DomainOrder, Request, Rule, Turn
-
-__all__ = [
-    "DEFAULT_TIMEOUT",
-    "REQUESTS",
-    "AskAutostart",
-    "AskDetails",
-    "AskLog",
-    "AskQMP",
-    "AskXML",
-    "Create",
-    "Define",
-    "Destroy",
-    "DomainOrder",
-    "Enumerate",
-    "ReadPhysPortId",
-    "Reboot",
-    "Refresh",
-    "Request",
-    "Reset",
-    "Resume",
-    "Rule",
-    "SetAutostart",
-    "Shutdown",
-    "Start",
-    "Suspend",
-    "Turn",
-    "Undefine",
-]
+from aiovirt.model.orders.definition import *
+from aiovirt.model.orders.devices import *
+from aiovirt.model.orders.life import *
+from aiovirt.model.orders.monitor import *
+from aiovirt.model.orders.rule import DEFAULT_TIMEOUT as DEFAULT_TIMEOUT
+from aiovirt.model.orders.rule import REQUESTS as REQUESTS
+from aiovirt.model.orders.rule import DomainOrder as DomainOrder
+from aiovirt.model.orders.rule import Request as Request
+from aiovirt.model.orders.rule import Rule as Rule
+from aiovirt.model.orders.rule import Turn as Turn
