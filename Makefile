@@ -38,11 +38,11 @@ demo: setup-demo ## two real guests and a hot-plugged device on one event stream
 	@$(PY) examples/demo.py
 
 # In two halves for two cores, about as long as each other. What failed is said once more at the end.
-test: setup-tests setup-lab ## all checks and all tests; those of tests/system in namespaces, those of tests/labguest in a guest
+test: setup-tests setup-lab ## all checks and all tests; those of tests/real and tests/system in namespaces, those of tests/labguest in a guest
 	@mkdir -p build; : >build/failed; \
-	{ $(PY) -m tests.lab.sandbox $(PY) -m pytest tests/system || echo tests/system >>build/failed; \
+	{ $(PY) -m tests.lab.sandbox $(PY) -m pytest tests/real tests/system || echo tests/real tests/system >>build/failed; \
 	$(PY) -m tests.lab.sandbox --udev $(PY) -m pytest tests/udev || echo tests/udev >>build/failed; } >build/system.log 2>&1 & \
-	{ $(PY) -m pytest --ignore=tests/system --ignore=tests/udev --ignore=tests/labguest || echo tests >>build/failed; \
+	{ $(PY) -m pytest --ignore=tests/real --ignore=tests/system --ignore=tests/udev --ignore=tests/labguest || echo tests >>build/failed; \
 	$(PY) -m tests.lab.run_lab || echo tests/labguest >>build/failed; \
 	$(MAKE) --no-print-directory lint || echo lint >>build/failed; } 2>&1 | tee build/tests.log; \
 	wait; cat build/system.log; [ ! -s build/failed ] || \
@@ -90,7 +90,7 @@ backports: setup-tests ## the tests of QEMU sessions and guests with the QEMUs o
 	@for version in $(QEMUS); do \
 		AIOVIRT_TEST_QEMU=$$($(PY) -m tests.lab.backports build/qemu-$$version $$version) && export AIOVIRT_TEST_QEMU && \
 		$$AIOVIRT_TEST_QEMU --version && \
-		$(PY) -m tests.lab.sandbox $(PY) -m pytest tests/system/test_qmp_session.py tests/system/test_qemu.py tests/system/test_stuck_guest.py || exit; \
+		$(PY) -m tests.lab.sandbox $(PY) -m pytest tests/real/test_qmp_session.py tests/real/test_qemu.py tests/real/test_stuck_guest.py || exit; \
 	done
 
 lint: setup-tests ## ruff, mypy, pyright, and the floors of the house (import-linter)

@@ -161,7 +161,7 @@ def readme_blocks(language: str) -> list[str]:
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_the_readmes_example_runs_as_printed(backend: str, tmp_path: Path) -> None:
-    example, *_ = readme_blocks("python")  # the others need QEMU: tests/system/test_readme.py
+    example, *_ = readme_blocks("python")  # the others need QEMU: tests/real/test_readme.py
     assert "anyio.run(main)" in example
     script = tmp_path / "example.py"
     script.write_text(example.replace("anyio.run(main)", f"anyio.run(main, backend={backend!r})"))

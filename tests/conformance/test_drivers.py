@@ -33,7 +33,7 @@ from aiovirt.testing.conformance import (
     check_refused,
     orders_of_drivers,
 )
-from tests.system.conftest import PATIENCE, Place, engine_of
+from tests.real.conftest import PATIENCE, Place, engine_of
 
 pytestmark = pytest.mark.anyio
 

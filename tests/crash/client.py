@@ -20,7 +20,7 @@ from msgspec import Struct
 from aiovirt import Host
 from aiovirt.errors import Error, HostGone, NoSuchDomain
 from aiovirt.events.cursor import parse_cursor
-from tests.system.conftest import PATIENCE, Place
+from tests.real.conftest import PATIENCE, Place
 
 __all__ = ["Known", "Round", "Told", "settle"]
 

@@ -28,7 +28,7 @@ from aiovirt.errors import NoSuchDomain
 from aiovirt.events import DomainEvent, MonitorHealth
 from aiovirt.libvirtxml import parse
 from tests.crash.client import Known, Round, Told
-from tests.system.conftest import PATIENCE, Place, engine_of
+from tests.real.conftest import PATIENCE, Place, engine_of
 
 POINTS = max(2, int(os.environ.get("AIOVIRT_CRASH_POINTS", "20")) // 2)
 GUESTS = 10

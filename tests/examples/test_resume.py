@@ -1,4 +1,4 @@
-"""examples/resume.py in this process. tests/system/test_resume.py kills it."""
+"""examples/resume.py in this process. tests/real/test_resume.py kills it."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def enter(command: Sequence[str], *, udev: bool = False) -> list[str]:
 def require() -> None:
     """Raises RuntimeError, saying what to run, outside of a sandbox."""
     if os.environ.get(INSIDE) != "1":
-        raise RuntimeError("this needs namespaces of its own: python -m tests.lab.sandbox python -m pytest tests/system (or: make test)")
+        raise RuntimeError("this needs namespaces of its own: python -m tests.lab.sandbox python -m pytest tests/real (or: make test)")
 
 
 def main(arguments: list[str]) -> int:

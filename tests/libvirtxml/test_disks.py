@@ -1,4 +1,4 @@
-"""Where disks stand, and what cannot be one: by the rules of libvirt 9.0, which tests/system/test_libvirtxml_virsh.py asks itself."""
+"""Where disks stand, and what cannot be one: by the rules of libvirt 9.0, which tests/real/test_libvirtxml_virsh.py asks itself."""
 
 from __future__ import annotations
 

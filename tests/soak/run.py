@@ -31,10 +31,10 @@ from msgspec import Struct
 from aiovirt import Host
 from aiovirt.errors import OperationInvalid
 from tests.lab import sandbox
+from tests.real.conftest import Place
 from tests.soak.plot import svg
 from tests.support.shortage_scenario import Starved
 from tests.support.starved import Do
-from tests.system.conftest import Place
 
 __all__ = ["main"]
 

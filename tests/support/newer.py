@@ -24,7 +24,7 @@ from aiovirt.events import Event, MonitorHealth
 from aiovirt.events.types import DomainEvent
 from aiovirt.model import orders
 from aiovirt.wire.attach import messages
-from tests.system.conftest import PATIENCE, Place
+from tests.real.conftest import PATIENCE, Place
 
 __all__ = ["DomainSung", "PoolFilled", "main"]
 

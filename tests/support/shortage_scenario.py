@@ -29,9 +29,9 @@ from aiovirt import DomainState, EventGap, Host
 from aiovirt.drivers.qemu.logs import LOG_LIMIT
 from aiovirt.errors import Error
 from aiovirt.events import Event, HostEvent, HostStarted, JournalDegraded, MonitorEvent, MonitorHealth, NetdevAdded, Subscription
+from tests.real.conftest import Place
 from tests.support.shortage import TOLD_AS, Kind, Mode
 from tests.support.starved import Do, Told
-from tests.system.conftest import Place
 
 __all__ = ["BACKENDS", "PHASES", "Case", "Life", "Starved", "live"]
 

@@ -12,9 +12,10 @@ from anyio import to_thread
 
 from aiovirt.system.files import make_private
 from aiovirt.system.inotify import IN_CLOSE_WRITE, IN_DELETE, IN_DELETE_SELF, IN_MOVE_SELF, FolderWatch
-from tests.system.conftest import PATIENCE
 
 pytestmark = pytest.mark.anyio
+
+PATIENCE = 60
 
 
 @pytest.fixture

@@ -6,9 +6,10 @@ import anyio
 import pytest
 
 from aiovirt.system.threads import BoundedThreads
-from tests.system.conftest import PATIENCE
 
 pytestmark = pytest.mark.anyio
+
+PATIENCE = 60
 
 
 async def test_what_raises_was_not_left_behind() -> None:

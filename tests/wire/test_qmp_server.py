@@ -112,7 +112,7 @@ def test_no_capability_is_offered(arguments: str, why: str) -> None:
     ],
 )
 def test_what_is_no_request_is_told_as_qemu_tells_it(said: bytes, why: dict[str, object]) -> None:
-    """That QEMU does is shown by tests/system/test_qmp_proxy.py, with these words."""
+    """That QEMU does is shown by tests/real/test_qmp_proxy.py, with these words."""
     assert hear(ready(), said, STATUS) == [why, ("query-status", b"{}", b"1")]
 
 

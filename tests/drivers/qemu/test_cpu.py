@@ -1,4 +1,4 @@
-"""Processors as QEMU is given them. What libvirt 9.0 gives it is compared in tests/system/test_libvirtxml_virsh.py."""
+"""Processors as QEMU is given them. What libvirt 9.0 gives it is compared in tests/real/test_libvirtxml_virsh.py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The QMP door over an engine that answers as the test says; real guests are in tests/system/test_qmp_proxy.py."""
+"""The QMP door over an engine that answers as the test says; real guests are in tests/real/test_qmp_proxy.py."""
 
 from __future__ import annotations
 
