@@ -15,6 +15,7 @@ from uuid import UUID
 
 from aiovirt.errors import InvalidArgument
 from aiovirt.libvirtxml.document import brief
+from aiovirt.model.openenum import OpenEnum
 from aiovirt.model.units import KiB, MiB
 
 __all__ = [
@@ -86,13 +87,19 @@ def _one_of(text: str, words: Iterable[str]) -> str:
 
 
 def of_enum(kind: type[StrEnum]) -> Form:
-    """The member that the text is."""
+    """The member that the text is; of an open enumeration, whatever the text is."""
     members: dict[str, StrEnum] = {str(member): member for member in kind}
+    is_open = issubclass(kind, OpenEnum)
 
     def read(text: str) -> StrEnum:
-        return kind(_one_of(text, members))
+        if not is_open:
+            return kind(_one_of(text, members))
+        try:
+            return kind(text)
+        except ValueError:
+            raise InvalidArgument(f"{brief(text)!r} is no name") from None
 
-    return Form(read, words=members, is_safe=True)
+    return Form(read, words=members, is_safe=not is_open)
 
 
 # -- numbers -----------------------------------------------------------------------------------

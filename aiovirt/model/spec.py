@@ -24,6 +24,7 @@ from aiovirt.model.devices.device import Device
 from aiovirt.model.devices.disk import Disk, by_target, check_places
 from aiovirt.model.devices.serial import Serial
 from aiovirt.model.element import At, Element, Fixed, kept_within
+from aiovirt.model.openenum import OpenEnum
 from aiovirt.model.units import KiB, MiB, TiB
 
 __all__ = ["Action", "DomainSpec", "OsSpec", "VirtType", "check_name"]
@@ -36,12 +37,23 @@ MAX_VCPUS: Final = 4096
 _WORD: Final = re.compile("[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
-class VirtType(StrEnum):
-    """``<domain type=…>``: kvm (hardware), qemu (TCG, in software), test (in memory)."""
+class VirtType(OpenEnum):
+    """``<domain type=…>``: kvm (hardware), qemu (TCG, in software), test (in memory), and those of hypervisors that are not here.
+
+    It is the driver that says which it runs: one outside of aiovirt may have a type of its own.
+    """
 
     KVM = "kvm"
     QEMU = "qemu"
     TEST = "test"
+    BHYVE = "bhyve"
+    HVF = "hvf"
+    HYPERV = "hyperv"
+    LXC = "lxc"
+    VBOX = "vbox"
+    VMWARE = "vmware"
+    VZ = "vz"
+    XEN = "xen"
 
 
 class Action(StrEnum):

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from aiovirt.drivers.qemu import command_line
 from aiovirt.errors import ConfigUnsupported, InvalidArgument, XMLInvalid
-from aiovirt.libvirtxml import parse
+from aiovirt.libvirtxml import parse, render
 from aiovirt.libvirtxml.document import MAX_BYTES, MAX_DEPTH
 from aiovirt.model.cpu import Cpu, CpuCheck, CpuFallback
 from aiovirt.model.devices.audio import Audio, AudioType
@@ -196,7 +196,7 @@ def test_all_that_ours_cannot_have_is_said_at_once() -> None:
 # -- what is refused ---------------------------------------------------------------------------
 
 BAD = {
-    "no type of ours": ("type='kvm'", "type='vbox'", "/domain/@type", ConfigUnsupported),
+    "a type that is no word": ("type='kvm'", "type='&#10;'", "/domain/@type", XMLInvalid),
     "an empty type": ("type='kvm'", "type=''", "/domain/@type", XMLInvalid),
     "an id that is no number": ("id='3'", "id='three'", "/domain/@id", XMLInvalid),
     "an empty name": (">web<", "><", "/domain/name", XMLInvalid),
@@ -401,6 +401,16 @@ def test_what_every_pc_has_another_machine_may_not(old: str, new: str) -> None:
     assert parse(xml).name == "small"
     with pytest.raises(ConfigUnsupported):
         parse(xml.replace("<type>", "<type arch='aarch64'>"), check=check)
+
+
+@pytest.mark.parametrize("kind", ["xen", "tiny"])
+def test_a_type_is_for_the_driver_to_take_or_to_refuse(kind: str) -> None:
+    xml = FULL.replace("type='kvm'", f"type='{kind}'", 1)
+
+    assert parse(xml).type == VirtType(kind)
+    assert parse(render(parse(xml))).type == VirtType(kind)
+    with pytest.raises(ConfigUnsupported, match=f"a domain of type '{kind}' is not run by QEMU"):
+        parse(xml, check=command_line.check)
 
 
 def test_a_cpu_is_taken_for_a_pc_alone() -> None:

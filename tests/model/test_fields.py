@@ -27,7 +27,7 @@ DISK = Disk(source="/a.img", target="vda")
         (DomainSpec, {"memory": ()}),
         (DomainSpec, {"vcpus": "2"}),
         (DomainSpec, {"uuid": str(UUID(int=1))}),
-        (DomainSpec, {"type": "xen"}),
+        (DomainSpec, {"type": ""}),
         (DomainSpec, {"title": b"title"}),
         (DomainSpec, {"os": "linux"}),
         (DomainSpec, {"acpi": "yes"}),

@@ -36,7 +36,7 @@ class TinyDriver:
         self.sink = sink
 
     def check(self, spec: DomainSpec) -> DomainSpec:
-        return replace(spec, type=VirtType.TEST)
+        return replace(spec, type=VirtType("tiny"))
 
     def can(self, order: type[Request[Any]]) -> str | None:
         return handles.refusal(order)
