@@ -7,7 +7,6 @@ of its own. What is shown goes through one of these functions; what is kept stay
 
 from __future__ import annotations
 
-import unicodedata
 from typing import Final
 
 __all__ = ["LIMIT", "brief", "cells", "padded", "plain", "plain_json", "plain_lines", "plain_xml", "trimmed"]
@@ -70,6 +69,8 @@ def cells(text: str) -> int:
 
 
 def _cells(letter: str) -> int:
+    import unicodedata
+
     if unicodedata.category(letter) in {"Mn", "Me", "Cf"} or any(ord(letter) in block for block in _JAMO):
         return 0
     return 2 if unicodedata.east_asian_width(letter) in {"W", "F"} else 1

@@ -56,9 +56,8 @@ from aiovirt.wire.attach.messages import (
     Welcome,
     decode_from_engine,
     encode,
-    is_read,
-    value_of,
 )
+from aiovirt.wire.attach.requests import is_read, value_of
 
 __all__ = ["AttachedEngine", "Doors"]
 

@@ -49,9 +49,8 @@ from aiovirt.wire.attach.messages import (
     decode_from_client,
     encode,
     encode_value,
-    is_read,
-    request_of,
 )
+from aiovirt.wire.attach.requests import is_read, request_of
 
 __all__ = ["BATCH", "WAITING", "Client", "Directories", "event_frame", "refusal"]
 

@@ -87,6 +87,12 @@ def test_only_the_group_that_was_named_is_loaded(name: str, group: str) -> None:
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1] == group
 
 
+def test_what_lists_domains_at_a_glance_loads_no_order_and_no_loop() -> None:
+    script = "import sys, aiovirt.cli.main, aiovirt.cli.views, aiovirt.engine.glance; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"aiovirt.model.orders", "asyncio", "anyio", "trio", "lxml", "unicodedata"} & set(loaded)
+
+
 def fails(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     """Usage, status 2, and the one line that says why."""
     with pytest.raises(SystemExit) as left:

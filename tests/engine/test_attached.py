@@ -31,8 +31,8 @@ from aiovirt.wire.attach.messages import (
     decode_from_client,
     encode,
     encode_value,
-    request_of,
 )
+from aiovirt.wire.attach.requests import request_of
 
 pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
 

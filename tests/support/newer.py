@@ -23,7 +23,7 @@ from aiovirt.errors import Error
 from aiovirt.events import Event, MonitorHealth
 from aiovirt.events.types import DomainEvent
 from aiovirt.model import orders
-from aiovirt.wire.attach import messages
+from aiovirt.wire.attach import requests
 from tests.real.conftest import PATIENCE, Place
 
 __all__ = ["DomainSung", "PoolFilled", "main"]
@@ -62,7 +62,7 @@ def become_newer() -> None:
     for module in (attached, client):
         module.__dict__["VERSION"] = VERSION
     for kind in (Sing, LaterStart):
-        messages._decoders[kind] = msgspec.msgpack.Decoder(None)
+        requests._decoders[kind] = msgspec.msgpack.Decoder(None)
 
 
 async def everything(host: aiovirt.Host, after: str) -> list[str]:

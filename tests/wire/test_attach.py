@@ -36,10 +36,8 @@ from aiovirt.wire.attach.messages import (
     decode_from_engine,
     encode,
     encode_value,
-    is_read,
-    request_of,
-    value_of,
 )
+from aiovirt.wire.attach.requests import is_read, request_of, value_of
 
 ONE = UUID(int=1)
 REQUESTS: list[Request[Any]] = [

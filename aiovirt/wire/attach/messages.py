@@ -10,21 +10,25 @@ never fatal: it is answered with Unsupported under its own number, and the conve
 
 from __future__ import annotations
 
-from typing import Any, Final, TypeAlias, TypeVar, Union, get_args
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, get_args
 from uuid import UUID
 
 import msgspec
 from msgspec import Raw, Struct
 
-from aiovirt.errors import InvalidArgument, ProtocolError, Unsupported
-from aiovirt.model.orders import REQUESTS, Request, Turn
+from aiovirt.errors import ProtocolError
 from aiovirt.model.view import DomainView
+
+if TYPE_CHECKING:
+    from aiovirt.model.orders import Request
 
 __all__ = [
     "CLIENT_LIMIT",
     "ENGINE_LIMIT",
     "IN_FLIGHT",
+    "QUOTED",
     "READS_IN_FLIGHT",
+    "UNREADABLE",
     "VERSION",
     "Answer",
     "Ask",
@@ -48,12 +52,7 @@ __all__ = [
     "decode_from_engine",
     "encode",
     "encode_value",
-    "is_read",
-    "request_of",
-    "value_of",
 ]
-
-R = TypeVar("R")
 
 VERSION: Final = 1
 QUOTED: Final = 300
@@ -92,7 +91,10 @@ class Glance(Struct, frozen=True, tag="glance"):
 
 
 class Ask(Struct, frozen=True, tag="ask"):
-    """A request, encoded; its answer has the same ``number``, which no other that is under way has. See :func:`request_of`."""
+    """A request, encoded; its answer has the same ``number``, which no other that is under way has.
+
+    :func:`aiovirt.wire.attach.requests.request_of` decodes it.
+    """
 
     number: int
     request: Raw
@@ -134,11 +136,6 @@ class Unknown(Struct, frozen=True):
 
     kind: str
     number: int
-
-
-def is_read(asked: Request[Any] | SeekPast) -> bool:
-    """Whether it goes in the lane of what only reads."""
-    return isinstance(asked, SeekPast) or asked.rule.turn is Turn.READ
 
 
 # -- an engine's -------------------------------------------------------------------------------
@@ -229,9 +226,8 @@ FromClient: TypeAlias = Hello | Glance | Ask | Cancel | SeekPast | HandOver
 FromEngine: TypeAlias = Welcome | Seen | News | Skipped | Epochs | Leaving | Answer | Failure | Past
 
 _encoder: Final = msgspec.msgpack.Encoder()
-_UNREADABLE: Final = (msgspec.MsgspecError, RecursionError, UnicodeError)
-_request_decoder: Final[msgspec.msgpack.Decoder[Request[Any]]] = msgspec.msgpack.Decoder(Union[tuple(REQUESTS.values())])  # noqa: UP007 - they are not known by name
-_fields_decoder: Final = msgspec.msgpack.Decoder(dict[str, Any])
+UNREADABLE: Final = (msgspec.MsgspecError, RecursionError, UnicodeError)
+"""What a decoder raises."""
 _client_decoder: Final[msgspec.msgpack.Decoder[FromClient]] = msgspec.msgpack.Decoder(FromClient)
 _engine_decoder: Final[msgspec.msgpack.Decoder[FromEngine]] = msgspec.msgpack.Decoder(FromEngine)
 
@@ -241,11 +237,16 @@ def encode(message: FromClient | FromEngine) -> bytes:
     return _encoder.encode(message)
 
 
+def encode_value(value: object) -> Raw:
+    """What a request came to."""
+    return Raw(_encoder.encode(value))
+
+
 def decode_from_client(data: bytes) -> FromClient | Unknown:
     """What a client said; raises ProtocolError with the place."""
     try:
         return _client_decoder.decode(data)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         return _unknown(data, error)
 
 
@@ -253,21 +254,8 @@ def decode_from_engine(data: bytes) -> FromEngine | Unknown:
     """What an engine said; raises ProtocolError with the place."""
     try:
         return _engine_decoder.decode(data)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         return _unknown(data, error)
-
-
-def request_of(asked: Ask) -> Request[Any]:
-    """What is asked.
-
-    Raises Unsupported for a request that is not known here, or has a field that is not; InvalidArgument, with the
-    place, for one whose fields have other types.
-    """
-    try:
-        return _request_decoder.decode(asked.request)
-    except _UNREADABLE as error:
-        _refuse_newer(asked.request)
-        raise InvalidArgument(f"a request that cannot be read: {str(error)[:QUOTED]}") from error
 
 
 class _Message(Struct):
@@ -286,53 +274,8 @@ _KINDS: Final = {kind.__struct_config__.tag for kind in (*get_args(FromClient), 
 def _unknown(data: bytes, error: Exception) -> Unknown:
     try:
         found = _message_decoder.decode(data)
-    except _UNREADABLE:
+    except UNREADABLE:
         found = None
     if found is None or found.type in _KINDS:
         raise ProtocolError(f"a message that cannot be read: {str(error)[:QUOTED]}") from error
     return Unknown(found.type[:QUOTED], found.number)
-
-
-def _refuse_newer(request: Raw) -> None:
-    """Raises Unsupported where it is because of its type or its fields that a request cannot be read."""
-    try:
-        fields = _fields_decoder.decode(request)
-    except _UNREADABLE:
-        return
-    name = str(fields.pop("type", ""))
-    kind = REQUESTS.get(name)
-    if kind is None:
-        raise Unsupported(f"this engine does not know the request {name[:QUOTED]!r}")
-    if unknown := sorted(fields.keys() - set(kind.__struct_fields__)):
-        raise Unsupported(f"this engine does not know {name}'s {', '.join(unknown)[:QUOTED]}")
-
-
-# -- what an answer holds ----------------------------------------------------------------------
-
-
-def encode_value(value: object) -> Raw:
-    """What a request came to."""
-    return Raw(_encoder.encode(value))
-
-
-def value_of(request: Request[R], answer: Answer) -> R:
-    """The same as the request's type has it; raises ProtocolError."""
-    try:
-        value: R = _decoders[type(request)].decode(answer.value)
-    except _UNREADABLE as error:
-        raise ProtocolError(f"an answer that cannot be read: {str(error)[:QUOTED]}") from error
-    return value
-
-
-def _answer_type(kind: type[Request[Any]]) -> Any:  # noqa: ANN401 - a type expression
-    """``X`` of a class that is a ``Request[X]``."""
-    for base in kind.__mro__:
-        for generic in getattr(base, "__orig_bases__", ()):
-            if generic.__origin__ is Request:
-                return get_args(generic)[0]
-    raise TypeError(kind)
-
-
-_decoders: Final[dict[type[Request[Any]], msgspec.msgpack.Decoder[Any]]] = {
-    kind: msgspec.msgpack.Decoder(_answer_type(kind)) for kind in REQUESTS.values()
-}
