@@ -18,6 +18,9 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 # The tests that start little, as two halves for two cores.
 QUICK_1 := $(addprefix tests/,events engine cli docs typing test_public.py)
 QUICK_2 := $(addprefix tests/,model wire libvirtxml hostdev drivers testing conformance fuzz test_blocking.py)
+# Tests that mostly wait for time to pass.
+WAITING := $(addprefix tests/real/test_,restart.py shortage.py stuck_guest.py)
+
 PYTHONS := 3.13 3.14
 QEMUS := 10 11
 
@@ -37,16 +40,19 @@ setup: setup-tests setup-lab ## set up all that is missing, for the demo and for
 demo: setup-demo ## two real guests and a hot-plugged device on one event stream, on asyncio and on trio
 	@$(PY) examples/demo.py
 
-# In two halves for two cores, about as long as each other. What failed is said once more at the end.
+# Two processes for two cores, and a third one of tests that mostly wait for time to pass, so that it takes little from the two.
+# What failed is said once more at the end.
 test: setup-tests setup-lab ## all checks and all tests; those of tests/real and tests/system in namespaces, those of tests/labguest in a guest
 	@mkdir -p build; : >build/failed; \
-	{ $(PY) -m tests.lab.sandbox $(PY) -m pytest tests/real tests/system || echo tests/real tests/system >>build/failed; \
-	$(PY) -m tests.lab.sandbox --udev $(PY) -m pytest tests/udev || echo tests/udev >>build/failed; } >build/system.log 2>&1 & \
-	{ $(PY) -m pytest --ignore=tests/real --ignore=tests/system --ignore=tests/udev --ignore=tests/labguest || echo tests >>build/failed; \
+	{ $(PY) -m tests.lab.sandbox $(PY) -m pytest tests/real $(WAITING:%=--ignore=%) || echo tests/real >>build/failed; \
 	$(PY) -m tests.lab.run_lab || echo tests/labguest >>build/failed; \
-	$(MAKE) --no-print-directory lint || echo lint >>build/failed; } 2>&1 | tee build/tests.log; \
-	wait; cat build/system.log; [ ! -s build/failed ] || \
-	{ echo "failed: $$(xargs <build/failed)"; grep -hE '^(E  |FAILED|ERROR|[^ ]+: error)' build/tests.log build/system.log; exit 1; }
+	$(MAKE) --no-print-directory lint || echo lint >>build/failed; } >build/real.log 2>&1 & \
+	{ $(PY) -m tests.lab.sandbox $(PY) -m pytest $(WAITING) || echo tests/real >>build/failed; \
+	$(PY) -m tests.lab.sandbox $(PY) -m pytest tests/system || echo tests/system >>build/failed; \
+	$(PY) -m tests.lab.sandbox --udev $(PY) -m pytest tests/udev || echo tests/udev >>build/failed; } >build/system.log 2>&1 & \
+	{ $(PY) -m pytest $(patsubst %,--ignore=tests/%,real system udev labguest) || echo tests >>build/failed; } 2>&1 | tee build/tests.log; \
+	wait; cat build/system.log build/real.log; [ ! -s build/failed ] || \
+	{ echo "failed: $$(xargs <build/failed)"; grep -hE '^(E  |FAILED|ERROR|[^ ]+: error)' build/tests.log build/system.log build/real.log; exit 1; }
 
 lab: setup-lab ## the tests of real PCI devices, in a guest of their own; built on use, in build/lab
 	@$(PY) -m tests.lab.run_lab
