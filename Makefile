@@ -16,11 +16,15 @@ for_lab := $(for_tests) cpio=cpio modprobe=kmod gcc=gcc setpriv=util-linux
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 # The tests that start little, as two halves for two cores.
-QUICK_1 := $(addprefix tests/,events engine cli docs typing test_public.py)
+QUICK_1 := $(addprefix tests/,events engine cli docs typing test_public.py test_floors.py)
 QUICK_2 := $(addprefix tests/,model wire libvirtxml hostdev drivers testing conformance fuzz test_blocking.py)
 # Tests that mostly wait for time to pass.
 WAITING := $(addprefix tests/real/test_,restart.py shortage.py stuck_guest.py)
 
+COVERED := $(PY) -m coverage run --rcfile=tests/coverage.toml -m pytest
+HELD_AGAINST_FLOORS := $(PY) -m coverage combine --quiet --rcfile=tests/coverage.toml && \
+	$(PY) -m coverage json --quiet --rcfile=tests/coverage.toml -o build/coverage/report.json && \
+	$(PY) -m tests.lab.floors build/coverage/report.json
 PYTHONS := 3.13 3.14
 QEMUS := 10 11
 
@@ -30,7 +34,7 @@ BENCHES := $(patsubst benchmarks/%.py,%,$(sort $(wildcard benchmarks/bench_*.py)
 .DELETE_ON_ERROR:
 # One thing after another, also under make -j: what is missing is said before anything is installed.
 .NOTPARALLEL:
-.PHONY: help setup setup-demo setup-tests setup-lab debian-for-demo debian-for-tests debian-for-lab demo quick test test-minimum test-newest lab crash shortage soak fuzz backports lint bench promises docs clean
+.PHONY: help setup setup-demo setup-tests setup-lab debian-for-demo debian-for-tests debian-for-lab demo quick test coverage test-minimum test-newest lab crash shortage soak fuzz backports lint bench promises docs clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1@\2/p' $(MAKEFILE_LIST) | while IFS=@ read -r name text; do printf '%-18s %s\n' "$$name" "$$text"; done
@@ -43,16 +47,22 @@ demo: setup-demo ## two real guests and a hot-plugged device on one event stream
 # Two processes for two cores, and a third one of tests that mostly wait for time to pass, so that it takes little from the two.
 # What failed is said once more at the end.
 test: setup-tests setup-lab ## all checks and all tests; those of tests/real and tests/system in namespaces, those of tests/labguest in a guest
-	@mkdir -p build; : >build/failed; \
+	@rm -rf build/coverage; mkdir -p build/coverage; : >build/failed; \
 	{ $(PY) -m tests.lab.sandbox $(PY) -m pytest tests/real $(WAITING:%=--ignore=%) || echo tests/real >>build/failed; \
 	$(PY) -m tests.lab.run_lab || echo tests/labguest >>build/failed; \
 	$(MAKE) --no-print-directory lint || echo lint >>build/failed; } >build/real.log 2>&1 & \
 	{ $(PY) -m tests.lab.sandbox $(PY) -m pytest $(WAITING) || echo tests/real >>build/failed; \
-	$(PY) -m tests.lab.sandbox $(PY) -m pytest tests/system || echo tests/system >>build/failed; \
+	$(PY) -m tests.lab.sandbox $(COVERED) tests/system || echo tests/system >>build/failed; \
 	$(PY) -m tests.lab.sandbox --udev $(PY) -m pytest tests/udev || echo tests/udev >>build/failed; } >build/system.log 2>&1 & \
-	{ $(PY) -m pytest $(patsubst %,--ignore=tests/%,real system udev labguest) || echo tests >>build/failed; } 2>&1 | tee build/tests.log; \
-	wait; cat build/system.log build/real.log; [ ! -s build/failed ] || \
-	{ echo "failed: $$(xargs <build/failed)"; grep -hE '^(E  |FAILED|ERROR|[^ ]+: error)' build/tests.log build/system.log build/real.log; exit 1; }
+	{ $(COVERED) $(QUICK_1) $(QUICK_2) || echo tests >>build/failed; \
+	$(PY) -m pytest $(patsubst %,--ignore=%,$(QUICK_1) $(QUICK_2) $(addprefix tests/,real system udev labguest)) || echo tests >>build/failed; } 2>&1 | tee build/tests.log; \
+	wait; cat build/system.log build/real.log; \
+	{ $(HELD_AGAINST_FLOORS) || echo coverage >>build/failed; } 2>&1 | tee build/coverage.log; [ ! -s build/failed ] || \
+	{ echo "failed: $$(xargs <build/failed)"; grep -hE '^(E  |FAILED|ERROR|[^ ]+: error)' build/tests.log build/system.log build/real.log build/coverage.log; exit 1; }
+
+coverage: setup-tests ## how much of each room of aiovirt/ is run by the tests that start little, and its floor in tests/coverage.toml
+	@rm -rf build/coverage; mkdir -p build/coverage; \
+	$(COVERED) $(QUICK_1) $(QUICK_2) && $(PY) -m tests.lab.sandbox $(COVERED) tests/system && $(HELD_AGAINST_FLOORS)
 
 lab: setup-lab ## the tests of real PCI devices, in a guest of their own; built on use, in build/lab
 	@$(PY) -m tests.lab.run_lab
