@@ -17,13 +17,13 @@ from aiovirt.errors import AccessDenied, Error, OperationInvalid, OrderTimeout, 
 from aiovirt.events.feed import Events
 from aiovirt.events.types import DomainEvent, DomainLifecycle, DomainReboot, Event
 from aiovirt.model.caller import Caller
-from aiovirt.model.orders import Destroy, Request
+from aiovirt.model.orders import REQUESTS, AskAbility, Destroy, Request
 from aiovirt.model.orders.rule import Rule, Turn
 from aiovirt.model.state import DomainState, Lifecycle
 from aiovirt.system.deadlines import Deadline
 from aiovirt.system.log import get_logger
 
-__all__ = ["Able", "Admission", "check_ability", "check_permissions"]
+__all__ = ["Able", "Admission", "ability", "check_ability", "check_permissions"]
 
 R = TypeVar("R")
 CLOSING_TIMEOUT: Final = 10.0
@@ -58,6 +58,14 @@ def check_ability(kind: type[Request[Any]], driver: Able) -> None:
         raise Unsupported(message, order=kind.__name__, driver=driver.name, reason=why)
 
 
+def ability(name: str, driver: Able, *, by_engine: bool) -> str | None:
+    """Why orders of the class ``name`` cannot be carried out, or None; ``by_engine`` is whether the engine does some itself."""
+    kind = REQUESTS.get(name)
+    if kind is None:
+        return "this engine does not know it"
+    return None if by_engine and kind.rule.by_engine else driver.can(kind)
+
+
 class Admission:
     """Of orders about the domains in ``records``, which ``driver`` carries out."""
 
@@ -71,6 +79,10 @@ class Admission:
         check_permissions(kind, caller)
         if not kind.rule.by_engine:
             check_ability(kind, self._driver)
+
+    async def ability(self, question: AskAbility, _: Deadline) -> str | None:
+        """Why orders of a class cannot be carried out, or None."""
+        return ability(question.order, self._driver, by_engine=True)
 
     def perform(self, order: Any, by: Deadline) -> Awaitable[Any]:  # noqa: ANN401 - any order about one domain, and its own answer
         """What carries out an order about one domain, once it is its turn: to be awaited.

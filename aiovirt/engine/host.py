@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import anyio
@@ -19,7 +19,7 @@ from aiovirt.engine.successors import EngineSuccessors, Reconnection
 from aiovirt.errors import HostGone, InvalidArgument, NoSuchDomain, OperationInvalid
 from aiovirt.events.feed import Events
 from aiovirt.model import orders
-from aiovirt.model.orders import DEFAULT_TIMEOUT
+from aiovirt.model.orders import DEFAULT_TIMEOUT, Request
 from aiovirt.model.words import encoded_xml
 from aiovirt.system import to_thread
 from aiovirt.text import plain
@@ -138,6 +138,14 @@ class Host:
     async def hypervisor(self, *, timeout: float = DEFAULT_TIMEOUT) -> Hypervisor:
         """What runs the guests (virConnectGetType, virConnectGetVersion). Raises SystemFailure where no emulator is installed."""
         return await node.hypervisor(self.uri, timeout)
+
+    async def can(self, order: type[Request[Any]] | str, *, timeout: float = DEFAULT_TIMEOUT) -> str | None:
+        """Whether the host's driver can carry out orders of a class (of ``aiovirt.model.orders``): None, or in words why it cannot.
+
+        ``order`` may be its name, as in docs/drivers.md. Raises Unsupported where the host's engine is of a version that does not say.
+        """
+        name = order if isinstance(order, str) else order.__name__
+        return await self._engine.call(checked(orders.AskAbility(order=name, timeout=timeout)))
 
     async def hostname(self, *, timeout: float = DEFAULT_TIMEOUT) -> str:
         """The host's name, fully qualified where that is known (virConnectGetHostname)."""

@@ -63,6 +63,7 @@ class LocalEngine:
             orders.AskAutostart: self.definitions.ask_autostart,
             orders.Start: starting.start,
             orders.Create: starting.create,
+            orders.AskAbility: self.admission.ability,
             orders.AskXML: questions.xml,
             orders.ReadPhysPortId: questions.read_phys_port_id,
             orders.Refresh: questions.refresh,

@@ -8,20 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 from uuid import UUID
 
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
 
 from aiovirt.drivers.remote import EVERYTHING, Change, DomainReading, Everything, Remote
-from aiovirt.engine.admission import check_ability, check_permissions
+from aiovirt.engine.admission import ability, check_ability, check_permissions
 from aiovirt.engine.differences import differences
 from aiovirt.errors import ConnectionLost, Error, HostGone, InvalidArgument, OrderTimeout
 from aiovirt.events.bus import Bus
 from aiovirt.events.types import HostStarted, MonitorLost, MonitorResumed, MonitorStalled, SourceMissing, SourceResynced
 from aiovirt.model.caller import Caller
-from aiovirt.model.orders import Request, Turn
+from aiovirt.model.orders import AskAbility, Request, Turn
 from aiovirt.model.state import MonitorHealth
 from aiovirt.system.again import Backoff
 from aiovirt.system.deadlines import Deadline
@@ -72,6 +72,8 @@ class MirrorEngine:
             raise InvalidArgument(f"a timeout of {request.timeout:g} s is not possible")
         if self.bus.closed:
             raise HostGone(self.bus.cursor)
+        if isinstance(request, AskAbility):
+            return cast("R", self._ability(request, caller))
         remote = self._admit(type(request), caller)
         by = Deadline.after(request.timeout)
         with by.scope():
@@ -80,6 +82,10 @@ class MirrorEngine:
                 await self.read(_about(request, answer))
             return answer
         raise OrderTimeout(f"{request.rule.verb}: its outcome was not seen within {request.timeout:g} s", sent=True)
+
+    def _ability(self, question: AskAbility, caller: Caller) -> str | None:
+        check_permissions(AskAbility, caller)
+        return self._why if self._remote is None else ability(question.order, self._remote, by_engine=False)
 
     def _admit(self, kind: type[Request[Any]], caller: Caller) -> Remote:
         check_permissions(kind, caller)

@@ -49,7 +49,15 @@ def sent(engine: LocalEngine, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def example(kind: type[Request[Any]]) -> Request[Any]:
     """Some order of this kind about the domain that is there."""
-    given: dict[str, Any] = {"uuid": U, "xml": "<domain/>", "command": "stop", "subject": "netdev/1", "subsystem": "usb", "name": "eth0"}
+    given: dict[str, Any] = {
+        "uuid": U,
+        "xml": "<domain/>",
+        "command": "stop",
+        "subject": "netdev/1",
+        "subsystem": "usb",
+        "name": "eth0",
+        "order": "Start",
+    }
     return kind(**{name: value for name, value in given.items() if name in kind.__struct_fields__})
 
 
@@ -203,3 +211,13 @@ async def test_what_is_under_way_when_the_engine_ends_ends_with_it(engine: Local
     assert anyio.current_time() < before + 1
     with pytest.raises(aiovirt.HostGone):
         await engine.call(orders.Suspend(uuid=U))
+
+
+async def test_what_can_be_done_is_asked_for(engine: LocalEngine) -> None:
+    host = aiovirt.Host(engine)
+    assert await host.can(orders.Start) is None
+    assert await host.can("AskXML") is None  # the engine's own
+    assert await host.can(orders.AskQMP) == "a domain of test:///default has no QMP monitor"
+    assert await host.can("Levitate") == "this engine does not know it"
+    with pytest.raises(aiovirt.AccessDenied, match="can needs the permission connect:read"):
+        await engine.call(orders.AskAbility(order="Start"), Caller(permissions=frozenset()))

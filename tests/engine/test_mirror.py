@@ -230,6 +230,15 @@ async def test_a_reading_from_before_the_order_does_not_end_it(script: Script) -
         held.set()
 
 
+async def test_what_the_remote_can_do_is_asked_for(script: Script) -> None:
+    async with mirrored(script) as engine:
+        assert await engine.call(orders.AskAbility(order="Suspend")) is None
+        assert await engine.call(orders.AskAbility(order="Reset")) == "it is not in the script"
+        assert await engine.call(orders.AskAbility(order="Levitate")) == "this engine does not know it"
+        with pytest.raises(AccessDenied):
+            await engine.call(orders.AskAbility(order="Suspend"), Caller(permissions=frozenset()))
+
+
 async def test_what_cannot_be_is_refused_and_the_remote_not_asked(script: Script) -> None:
     async with mirrored(script) as engine:
         with pytest.raises(Unsupported, match="it is not in the script") as no:

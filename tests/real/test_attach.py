@@ -284,6 +284,13 @@ async def stopped(domain: Domain, holder: Host) -> AsyncIterator[None]:
         os.kill(run.process.pid, signal.SIGCONT)
 
 
+async def test_what_can_be_done_is_asked_of_the_engine(place: Place, held: Connection) -> None:
+    assert held.holder is not None
+    async with place.attach() as host:
+        assert await host.can("AskQMP") is None
+        assert await host.can("Levitate") == "this engine does not know it"
+
+
 async def test_the_engine_knows_who_asks(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     async with aiovirt.connect(place.uri) as holder, place.attach() as host:
         engine = holder.engine

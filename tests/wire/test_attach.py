@@ -58,6 +58,7 @@ REQUESTS: list[Request[Any]] = [
     orders.AskLog(uuid=ONE),
     orders.AskDetails(subject="netdev/2.1"),
     orders.Enumerate(subsystem="usb"),
+    orders.AskAbility(order="Start"),
     orders.Refresh(subject="netdev/2.1"),
     orders.ReadPhysPortId(name="eth0"),
 ]
@@ -130,7 +131,7 @@ def test_every_request_can_be_asked() -> None:
 
 @pytest.mark.parametrize("request_", REQUESTS, ids=lambda request: type(request).__name__)
 def test_what_only_reads_is_asked_apart_from_orders(request_: Request[Any]) -> None:
-    reads = {"AskXML", "AskLog", "AskAutostart", "AskDetails", "Enumerate", "Refresh", "ReadPhysPortId"}
+    reads = {"AskXML", "AskLog", "AskAutostart", "AskDetails", "AskAbility", "Enumerate", "Refresh", "ReadPhysPortId"}
     assert is_read(request_) == (type(request_).__name__ in reads)
 
 
@@ -142,6 +143,8 @@ def test_what_only_reads_is_asked_apart_from_orders(request_: Request[Any]) -> N
         (orders.AskXML(uuid=ONE), "<domain/>"),
         (orders.AskQMP(uuid=ONE, command="x"), b"{}"),
         (orders.ReadPhysPortId(name="a"), None),
+        (orders.AskAbility(order="Start"), "not here"),
+        (orders.AskAbility(order="Start"), None),
         (orders.Enumerate(subsystem="usb"), [BusDevice(bus="usb", name="1-1")]),
         (orders.AskDetails(subject="pci/x"), DeviceDetails(path="/sys/x")),
     ],
@@ -207,6 +210,7 @@ def test_reads_have_a_lane_of_their_own() -> None:
         "AskLog",
         "AskAutostart",
         "AskDetails",
+        "AskAbility",
         "Enumerate",
         "Refresh",
         "ReadPhysPortId",

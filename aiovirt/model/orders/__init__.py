@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from aiovirt.model.orders.definition import *
 from aiovirt.model.orders.devices import *
+from aiovirt.model.orders.host import *
 from aiovirt.model.orders.life import *
 from aiovirt.model.orders.monitor import *
 from aiovirt.model.orders.rule import DEFAULT_TIMEOUT as DEFAULT_TIMEOUT
