@@ -245,7 +245,7 @@ class NoSuchDevice(Error, LookupError):
 
 
 class AmbiguousDevice(Error, LookupError):
-    """Nothing tells which of several host devices is meant; ``candidates`` has the subjects of all that could be."""
+    """It is not known which of several host devices is meant; ``candidates`` has the subjects of all that could be."""
 
     code = ErrorCode.MULTIPLE_INTERFACES
     domain = ErrorDomain.NODEDEV

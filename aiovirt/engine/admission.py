@@ -137,7 +137,7 @@ class Admission:
     async def carry_out(self, entry: Entry, order: Request[R], by: Deadline) -> R:
         """Gives the order to the driver and waits for the event by which it is done, from where the journal stood before.
 
-        Raises OperationInvalid when the domain ended instead, OrderTimeout(sent=True) when nothing is heard in time.
+        Raises OperationInvalid when the domain ended instead, OrderTimeout(sent=True) when it is not seen in time.
         """
         rule = order.rule
         if not rule.done:

@@ -42,7 +42,7 @@ class Asking:
         """The answer to ``question(number)``.
 
         Raises what the holder answers instead, OrderTimeout when there is no word of it within ``patience`` seconds, HostGone
-        (without a cursor) when it ends first. Cancelled, an order waits until it has been given up there: it is done or it is not.
+        (without a cursor) when it ends first. Cancelled, an order waits until it has been cancelled there: it is done or it is not.
         """
         self._last = number = self._last + 1
         message = encode(question(number))
@@ -118,7 +118,7 @@ class Asking:
 
     def _ask_again(self, number: int, call: _Call) -> None:
         if call.is_given_up:
-            self.answered(failure_of(number, Error("it was given up")))
+            self.answered(failure_of(number, Error("it was cancelled")))
         elif call.outcome is None:
             self._unsent.append((number, framed(call.message)))
 
@@ -133,7 +133,7 @@ class Asking:
             await call.waker.wait()
 
     def _give_up(self, number: int) -> bool:
-        """Whether it had left: then it is asked to be given up; else it never will."""
+        """Whether it had left: then it is asked to be cancelled; else it never will."""
         for unsent in self._unsent:
             if unsent[0] == number:
                 self._unsent.remove(unsent)
@@ -152,7 +152,7 @@ class Asking:
         try:
             return self._over or self._stream.write(frame)
         except OSError:
-            return True  # it broke: that is told by the end of what is heard
+            return True  # it broke: the end of what is received says so
 
 
 class _Call:

@@ -2,7 +2,7 @@
 
 It holds the same fold of the same journal: the whole state once, then every event. So what has no ``async`` is read current_loop,
 without asking; what is awaited is asked of the holder. When the holder hands the host over, all goes on with the next one, from
-the event on that was told last. When it ends otherwise, or no next one answers, streams raise HostGone, each with its cursor.
+the event on that was received last. When it ends otherwise, or no next one answers, streams raise HostGone, each with its cursor.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ from aiovirt.wire.attach.messages import (
     HandOver,
     Hello,
     Leaving,
-    News,
+    NextEvents,
     Past,
     SeekPast,
     Skipped,
@@ -181,12 +181,12 @@ class AttachedEngine:
         while self._is_between and self._why is None:
             async with await doors.next() as self._stream:
                 self._frames = Frames(ENGINE_LIMIT)
-                with suppress(OSError):  # one that had just ended: that is heard, too
+                with suppress(OSError):  # one that had just ended: that is received, too
                     self._stream.write(framed(encode(self._hello(self.bus.cursor))))
                 await self._listen()
 
     def _meet(self, welcome: Welcome) -> None:
-        """The next engine has welcomed us: it tells what follows the last event that we have."""
+        """The next engine has welcomed us: it sends what follows the last event that we have."""
         chain = self._chain_of(welcome)
         if welcome.host != self.bus.host or welcome.state or chain.cursor(welcome.head) != self.bus.cursor:
             raise ProtocolError(f"the next engine cannot go on behind event {self.bus.cursor}")
@@ -211,7 +211,7 @@ class AttachedEngine:
     def _hello(self, after: str) -> Hello:
         return Hello(VERSION, PurePath(sys.argv[0]).name, self._place, after)
 
-    # -- what is heard: plain calls on the loop's thread -----------------------------------
+    # -- what is received: plain calls on the loop's thread --------------------------------
 
     async def _tell_welcome(self, task_status: TaskStatus[None]) -> None:
         await self._welcomed.wait()
@@ -238,7 +238,7 @@ class AttachedEngine:
             raise ProtocolError(f"the engine hangs up: {message.message}")
         elif not self._welcomed.is_set() or self._is_between:
             raise ProtocolError(f"{type(message).__name__} comes before a welcome")
-        elif isinstance(message, News):
+        elif isinstance(message, NextEvents):
             self.bus.take(_events(message.events))
         elif isinstance(message, Skipped):
             self.bus.skip(_dropped(message.dropped))
@@ -284,7 +284,7 @@ class AttachedEngine:
 
 
 class _Journal:
-    """The holder's journal, as :class:`aiovirt.events.past.Past`. ``first`` is as it was last told."""
+    """The holder's journal, as :class:`aiovirt.events.past.Past`. ``first`` is as it was last sent."""
 
     bus: Replica
 
@@ -330,17 +330,17 @@ class _Reader:
         return found
 
 
-def _events(told: Iterable[bytes]) -> Iterator[Event]:
+def _events(encoded: Iterable[bytes]) -> Iterator[Event]:
     try:
-        for event in told:
+        for event in encoded:
             yield decode_event(event)
     except DamagedError as error:
         raise ProtocolError(f"an event cannot be read: {error}") from error
 
 
-def _dropped(told: bytes) -> Dropped:
+def _dropped(encoded: bytes) -> Dropped:
     try:
-        return decode_dropped(told)
+        return decode_dropped(encoded)
     except DamagedError as error:
         raise ProtocolError(f"what was left out cannot be read: {error}") from error
 

@@ -39,7 +39,7 @@ from aiovirt.wire.attach.messages import (
     HandOver,
     Hello,
     Leaving,
-    News,
+    NextEvents,
     Past,
     SeekPast,
     Seen,
@@ -55,9 +55,9 @@ from aiovirt.wire.attach.requests import is_read, request_of
 __all__ = ["BATCH", "WAITING", "Client", "Directories", "event_frame", "refusal"]
 
 WAITING: Final = 128 * 1024 * 1024
-"""Bytes of answers that may wait for a client before it is given up."""
+"""Bytes of answers that may wait for a client before it is disconnected."""
 MOST_CALLS: Final = 4 * IN_FLIGHT
-"""Calls that may be under way, those included that were given up and have not ended yet."""
+"""Calls that may be under way, those included that were cancelled and have not ended yet."""
 READERS: Final = 8
 """Places in the past that are remembered for one client."""
 NAME_LIMIT: Final = 200
@@ -71,8 +71,8 @@ log = get_logger("engine")
 
 
 def event_frame(payloads: list[bytes]) -> bytes:
-    """The message that tells of these encoded events, which follow each other."""
-    return framed(encode(News(payloads)))
+    """The message with these encoded events, which follow each other."""
+    return framed(encode(NextEvents(payloads)))
 
 
 def refusal(why: Error) -> bytes:
@@ -105,21 +105,21 @@ class Client:
         self._place = place
         self._bus = engine.bus
         self._stream = stream
-        self._news_after = events_after
+        self._events_after = events_after
         self._hand_over = hand_over
         self._taken = 0  # the highest number of what it has asked
         self._leaves = False  # we do: nothing more is taken
         self._frames = Frames(CLIENT_LIMIT)
-        self._told = -1  # the position of the last event it was told; below 0 it has not been welcomed
+        self._sent = -1  # the position of the last event it was sent; below 0 it has not been welcomed
         self._eras = self._bus.chain.eras
         self._held: bytes | None = None  # what the socket has no room for yet
         self._answers: list[tuple[int, bytes]] = []  # behind which position, and the message; an empty deque takes half a kilobyte
         self._waiting = 0  # bytes of those
         self._calls: dict[int, _Call] = {}
-        self._under_way = {True: 0, False: 0}  # reads, and others, that were not given up
+        self._under_way = {True: 0, False: 0}  # reads, and others, that were not cancelled
         self._owned: dict[UUID, int | None] = {}  # guests that end with it, by uuid: the number of their run
         self._readers: dict[int, PastReader] = {}
-        self._behind = False  # what it is told next is being read from the journal
+        self._behind = False  # what it is sent next is being read from the journal
         self._tasks: TaskGroup | None = None
         self._over = False
 
@@ -152,9 +152,9 @@ class Client:
         for frame in self._frames.feed(data):
             message = decode_from_client(frame)
             if self._leaves and not isinstance(message, Cancel):
-                if self._told < 0:
+                if self._sent < 0:
                     self._hang_up()  # it asks the next one
-            elif self._told < 0:
+            elif self._sent < 0:
                 self._welcome(message)
             else:
                 self._take(message)
@@ -191,14 +191,14 @@ class Client:
         self.program = hello.program[:NAME_LIMIT]
         head, state = bus.head, bus.state  # to look may begin an epoch, so the chain is read behind
         has = self._known(hello.after) if hello.after else None
-        self._told, self._eras = head if has is None else has, bus.chain.eras
+        self._sent, self._eras = head if has is None else has, bus.chain.eras
         self._say(
             Welcome(
                 version=min(VERSION, hello.version),
                 host=bus.host,
                 pid=os.getpid(),
                 eras=tuple((era.epoch, era.base, era.end) for era in self._eras),
-                head=self._told,
+                head=self._sent,
                 first=bus.first,
                 state=encode_checkpoint(state.checkpoint(bus.cursor)) if has is None else b"",
             )
@@ -206,7 +206,7 @@ class Client:
         self.push()
 
     def _known(self, cursor: str) -> int | None:
-        """The position of what it has already, where it can be told all that follows."""
+        """The position of what it has already, where it can be sent all that follows."""
         try:
             return self._bus.seek(cursor) - 1
         except (EventGap, InvalidArgument):
@@ -224,12 +224,12 @@ class Client:
     def leave(self) -> None:
         """We leave the host to the next engine: it is told, and what it has asked so far is answered."""
         self._leaves = True
-        if self._told < 0:
+        if self._sent < 0:
             self._hang_up()
             return
         frame = framed(encode(Leaving(self._taken)))
         self._waiting += len(frame)
-        self._answers.insert(0, (self._told, frame))  # it need not be told all the news before
+        self._answers.insert(0, (self._sent, frame))  # it need not be sent all events before
         self.push()
 
     @property
@@ -274,7 +274,7 @@ class Client:
 
     async def _carry_out(self, number: int, request: Request[Any] | SeekPast, call: _Call) -> None:
         """Answers once, whatever comes of it."""
-        answer = encode(failure_of(number, Error("it was given up")))
+        answer = encode(failure_of(number, Error("it was cancelled")))
         with call.scope:
             try:
                 answer = encode(await (self._read_past(request) if isinstance(request, SeekPast) else self._do(number, request)))
@@ -319,7 +319,7 @@ class Client:
             del self._readers[next(iter(self._readers))]
         return events
 
-    # -- what it is told -------------------------------------------------------------------
+    # -- what it is sent -------------------------------------------------------------------
 
     def _reply(self, answer: bytes) -> None:
         """Behind all that was published before."""
@@ -337,7 +337,7 @@ class Client:
             while not self._over and self._held is None and (frame := self._next()) is not None:
                 self._send(frame)
         except Exception as error:
-            log.error("a client cannot be told, and is disconnected", pid=self.pid, program=self.program, exc_info=error)
+            log.error("a client cannot be written to, and is disconnected", pid=self.pid, program=self.program, exc_info=error)
             self._hang_up()
 
     def _hang_up(self) -> None:
@@ -352,7 +352,7 @@ class Client:
             if not self._stream.write(frame):
                 self._held = frame
         except OSError:
-            self._over = True  # what it said last is still heard, and then its end
+            self._over = True  # what it said last is still received, and then its end
 
     def _resume_writing(self) -> None:
         held, self._held = self._held, None
@@ -361,32 +361,32 @@ class Client:
         self.push()
 
     def _next(self) -> bytes | None:
-        if self._told < 0:
+        if self._sent < 0:
             return None
-        if self._answers and self._answers[0][0] <= self._told:
+        if self._answers and self._answers[0][0] <= self._sent:
             _, frame = self._answers.pop(0)
             self._waiting -= len(frame)
             return frame
-        if self._behind or self._told >= self._bus.head:
+        if self._behind or self._sent >= self._bus.head:
             return None
         if self._bus.chain.eras is not self._eras:
             self._eras = self._bus.chain.eras
             return framed(encode(Epochs(tuple((era.epoch, era.base, era.end) for era in self._eras))))
-        news = self._news_after(self._told)
-        if news is None:
+        events = self._events_after(self._sent)
+        if events is None:
             assert self._tasks is not None
             self._behind = True
             self._tasks.start_soon(self._catch_up)
             return None
-        self._told, frame = news
+        self._sent, frame = events
         return frame
 
     async def _catch_up(self) -> None:
-        """What memory has lost is read from the journal; where that has lost it, too, it is disconnected, and told by its next engine."""
+        """What memory has lost is read from the journal; where that has lost it, too, it is disconnected, and served by its next engine."""
         journal = self._bus.journal
         events: list[Event] | Dropped = []
         try:
-            events = await self._read_kept(journal, self._told + 1) if journal is not None else []
+            events = await self._read_kept(journal, self._sent + 1) if journal is not None else []
         except (LookupError, SystemFailure) as error:
             log.warning("the journal cannot be read for a client", pid=self.pid, program=self.program, why=str(error))
         if not events or (isinstance(events, Dropped) and not events.changes_nothing):
@@ -395,10 +395,10 @@ class Client:
             return
         self._behind = False
         if isinstance(events, Dropped):
-            self._told = events.last
+            self._sent = events.last
             self._say(Skipped(encode_block(events)))
         else:
-            self._told += len(events)
+            self._sent += len(events)
             self._send(event_frame([encode_event(event) for event in events]))
         self.push()
 

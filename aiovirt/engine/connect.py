@@ -250,7 +250,7 @@ def _identify() -> tuple[UUID, str, int]:
     try:
         return host_uuid(), boot_id(), net_namespace()
     except OSError as error:
-        raise SystemFailure(f"it cannot be told which host this is: {error.filename}: {error.strerror}") from error
+        raise SystemFailure(f"it is not known which host this is: {error.filename}: {error.strerror}") from error
 
 
 def _bus(host: UUID, opened: Opened) -> Bus:
@@ -266,7 +266,7 @@ def _bus(host: UUID, opened: Opened) -> Bus:
 
 
 def _devices(bus: Bus, opened: Opened, boot: str, netns: int) -> HostDevices:
-    """Those that are known already are not told again, in the boot that they are of."""
+    """Those that are known already are not published again, in the boot that they are of."""
     from aiovirt.hostdev.source import HostDevices
 
     goes_on = opened.started.resumed and opened.state.boot_id == boot != ""
@@ -287,7 +287,7 @@ def _tell_start(bus: Bus, opened: Opened) -> None:
 
 
 def _why_anew(started: HostStarted) -> str | None:
-    """Why devices are told from the start, or None on the very first start."""
+    """Why all devices are published, or None on the very first start."""
     if started.clean is None:
         return None
     return "the host was booted since" if started.resumed else "what was known before is lost"

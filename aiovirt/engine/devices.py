@@ -50,7 +50,7 @@ class Devices:
     def netdev(self, name_or_ifindex: str | int) -> Netdev:
         """One network device, by its name, one of its altnames or its number; raises NoSuchDevice.
 
-        The kernel does not tell of an altname that is given to a device which is down: :meth:`refresh` finds it by that.
+        The kernel does not report an altname that is given to a device which is down: :meth:`refresh` finds it by that.
         """
         return ports.find_netdev(self._state, name_or_ifindex)
 
@@ -72,7 +72,7 @@ class Devices:
     def pf(self, vf: Netdev | PCIDevice | str | int) -> Netdev | PCIDevice:
         """The physical function of a virtual one: for a network device, also a scalable function's, its PF's on the same port.
 
-        Raises NoSuchDevice where it is neither, or its PF is not here; AmbiguousDevice where nothing tells which port.
+        Raises NoSuchDevice where it is neither, or its PF is not here; AmbiguousDevice where it is not known which port.
         """
         state = self._state
         return ports.pci_pf(state, vf) if isinstance(vf, PCIDevice) else ports.netdev_pf(state, vf)
@@ -87,7 +87,7 @@ class Devices:
     def port(self, nic: Netdev | str | int) -> Port:
         """The physical port that a network device is on, and all that is on it too.
 
-        Raises NoSuchDevice where it hangs from no PCI function, AmbiguousDevice where nothing tells which port.
+        Raises NoSuchDevice where it hangs from no PCI function, AmbiguousDevice where it is not known which port.
         """
         return ports.port(self._state, nic)
 
@@ -110,9 +110,9 @@ class Devices:
     @overload
     async def refresh(self, device: PCIDevice, *, timeout: float = DEFAULT_TIMEOUT) -> PCIDevice: ...
     async def refresh(self, device: Netdev | PCIDevice | str | int, *, timeout: float = DEFAULT_TIMEOUT) -> Netdev | PCIDevice:
-        """Asks the kernel about one device now; what differs is told as events first. Returns it as it is.
+        """Asks the kernel about one device now; what differs is published first. Returns it as it is.
 
-        Most changes are told by the kernel; those that are not (a phys_port_id, a driver_override, what is set on a link
+        Most changes are reported by the kernel; those that are not (a phys_port_id, a driver_override, what is set on a link
         that is down) are seen here. The kernel is asked for a name that is not known. Raises NoSuchDevice when it is gone,
         SystemFailure, OrderTimeout.
         """

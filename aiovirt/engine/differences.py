@@ -36,7 +36,7 @@ _BECAUSE: Final[dict[DomainState, dict[Reason, Detail]]] = {
 
 
 def differences(old: DomainView | None, new: DomainReading | None, *, missed: bool = False) -> list[Event]:
-    """The events that lead from ``old`` to ``new``, in order; ``missed`` says that nobody was told when it happened.
+    """The events that lead from ``old`` to ``new``, in order; ``missed`` says that it was not seen when it happened.
 
     What cannot be seen from two readings is what lay between: of a domain that was paused and resumed meanwhile there is nothing.
     """

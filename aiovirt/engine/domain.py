@@ -256,11 +256,11 @@ class Domain:
         """
         wanted = state_of(state)
         with waiting(timeout, lambda: f"the domain is {self._state_now()} after {timeout:g} s, and not {wanted}", self):
-            async with Events(self._engine.bus).subscribe(DomainEvent, subject=self) as news:
+            async with Events(self._engine.bus).subscribe(DomainEvent, subject=self) as events:
                 while self._state_now() is not wanted:
                     if self._uuid not in self._engine.bus.state.domains:
                         raise _no_such_domain(self)
-                    await news.receive()
+                    await events.receive()
 
     def _state_now(self) -> DomainState:
         view = self._engine.bus.state.domains.get(self._uuid)

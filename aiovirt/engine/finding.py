@@ -1,7 +1,7 @@
 """Who holds a host: this process takes it, attaches to the one that has it, or starts one that does.
 
 A holder has the lock of the runtime folder, and soon a socket there. So whoever finds the lock taken and nobody at the socket
-waits for what the folder tells: a socket that comes, or a lock that is let go of. Who wants to be the holder asks the one there is
+waits for inotify events of the folder: a socket that comes, or a lock that is let go of. Who wants to be the holder asks the one there is
 to hand over.
 """
 
@@ -70,14 +70,14 @@ async def find_engine(
             elif role is Role.ATTACHED and not started and (held := await to_thread.run_sync(_look, folders)) is None:
                 await shielded(_start(address, folders))
                 started = True
-            if not await waiting.news():
+            if not await waiting.wait():
                 raise held or NoConnect(f"no engine could be started for {address.uri}: see {folders.engine_log}")
 
 
 class _Waiting:
     """Waits for what happens in the runtime folder, up to a point in time.
 
-    A lock is told of just before it is free, and a queue that has room again not at all: so it is looked again after a
+    A lock is reported just before it is free, and a queue that has room again not at all: so it is looked again after a
     while in any case, later each time.
     """
 
@@ -92,8 +92,8 @@ class _Waiting:
         while self._watch:
             self._watch.pop().close()
 
-    async def news(self) -> bool:
-        """Returns when there may be news, or False when it is too late for any."""
+    async def wait(self) -> bool:
+        """Returns when something may have changed, or False when it is too late for that."""
         if not self._watch:  # most who come find somebody, or nobody, at once
             await shielded(to_thread.run_sync(self._begin))
             return True
@@ -141,7 +141,7 @@ async def _release(locks: list[FileLock]) -> None:
 
 
 def _release_all(locks: list[FileLock]) -> None:
-    """The first one last: it tells who waits that the host is free."""
+    """The first one last: it wakes the waiting, as the host is free."""
     for lock in reversed(locks):
         lock.release()
 
@@ -184,7 +184,7 @@ class _Doors(_Waiting):
         """A connection to whoever listens at the socket, behind the one that was given before; its block is the caller's to enter."""
         while True:
             if not self._is_first:
-                await self.news()
+                await self.wait()
             self._is_first = False
             if (stream := await _knock(self._socket)) is not None:
                 return stream
@@ -244,7 +244,7 @@ async def _start(address: Address, folders: Folders) -> None:
 
 
 def _environment(folders: Folders) -> dict[str, str]:
-    """Ours, with the host's folders, however we know them, and without what our own service manager told us for ourselves."""
+    """Ours, with the host's folders, however we know them, and without what our own service manager passed us for ourselves."""
     ours = {name: value for name, value in os.environ.items() if name not in {"NOTIFY_SOCKET", "LISTEN_PID", "LISTEN_FDS"}}
     places = {"CONFIG": folders.config, "STATE": folders.state, "RUNTIME": folders.runtime}
     return ours | {f"AIOVIRT_{name}_DIR": str(place) for name, place in places.items()}

@@ -1,7 +1,7 @@
 """The holder's socket: other processes attach to this engine, and see and do what its own Host does.
 
-One task passes the news on to all clients; what is said to several at once is encoded once. A client that does not read costs
-nobody anything: it has its place in the journal, from where it is told on, and only answers wait for it in memory.
+One task passes events on to all clients; what is sent to several at once is encoded once. A client that does not read costs
+nobody anything: it has its position in the journal, from where it is sent more, and only answers wait for it in memory.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Holder:
     ``place`` are the folders that clients have to mean. ``listen()``, in a thread, gives the socket.
 
     ``keeps`` says why the host is not handed over to who asks for it, where it is not. ``yields_when_idle``: to who does not insist,
-    too, when nobody else is attached. ``has_successor``: another engine follows at the end of the block, so that the clients are told.
+    too, when nobody else is attached. ``has_successor``: another engine follows at the end of the block, which the clients are told.
     """
 
     keeps = "an application that is the engine for as long as it is connected"
@@ -66,7 +66,7 @@ class Holder:
         self._asked_for = anyio.Event()  # somebody else is to have the host
         self._place = place
         self._tail = Tail(engine.bus)
-        self._batch: tuple[int, int, bytes] = (-1, -1, b"")  # a message of news: after which position, up to which, its bytes
+        self._batch: tuple[int, int, bytes] = (-1, -1, b"")  # a message of events: after which position, up to which, its bytes
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -119,7 +119,7 @@ class Holder:
             tasks.start_soon(self._attend, stream)
 
     async def _pass_on(self) -> None:
-        await keep_on(self._pass_news_on, log, lost="clients are told nothing for now", back="clients are told again")
+        await keep_on(self._pass_events_on, log, lost="clients get no events for now", back="clients get events again")
 
     async def _attend(self, stream: UnixStream) -> None:
         async with stream:
@@ -205,21 +205,21 @@ class Holder:
         return any(view.is_active for view in views) or any(entry.autostart for entry in self._engine.records.entries)
 
     async def _watch_guests(self) -> None:
-        async with Events(self._engine.bus).subscribe(DomainLifecycle) as news:
+        async with Events(self._engine.bus).subscribe(DomainLifecycle) as events:
             while True:
-                await news.receive_batch()
+                await events.receive_batch()
                 self._changed.set()
 
-    # -- news ------------------------------------------------------------------------------
+    # -- events ----------------------------------------------------------------------------
 
-    async def _pass_news_on(self, works: Callable[[], None]) -> None:
+    async def _pass_events_on(self, works: Callable[[], None]) -> None:
         """To nobody while there is nobody: then no event wakes this."""
         works()
         while not self._engine.bus.closed:
             if not self.clients:
                 self._attended = anyio.Event()
                 await self._attended.wait()
-            await self._tail.news()
+            await self._tail.wait()
             for client in tuple(self.clients):
                 client.push()
 

@@ -41,7 +41,7 @@ class Host:
         async with host.events.follow(after=cursor) as events: ...      # from one engine to the next
         host.devices.netdev("eth0"), host.devices.pci()     # this host's devices
 
-    What has no ``async`` does no I/O: it reads the state that the events have told.
+    What has no ``async`` does no I/O: it reads the state that the events lead to.
     """
 
     def __init__(self, engine: Engine, reconnection: Reconnection[Host] | None = None) -> None:

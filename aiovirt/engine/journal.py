@@ -1,7 +1,7 @@
 """The journal on disk: segments in a folder, written by one engine, read by any of its readers.
 
 The loop's thread only writes into the page cache; everything that may wait for a disk (opening,
-fdatasync in batches, rotation, reading what memory has given up) runs in worker threads of its own.
+fdatasync in batches, rotation, reading what memory has dropped) runs in worker threads of its own.
 What bytes mean is in ``events/segment``, what is done with whole files in ``segments`` and ``retention``, and how a
 journal is taken up in ``opening``.
 
@@ -61,7 +61,7 @@ AT_ONCE: Final = 256
 """Events that are encoded and written on the loop's thread at the end of a restoration; the others are in a worker thread."""
 ROUNDS: Final = 16
 WRITES_KEPT: Final = 16
-"""Writes whose records are still in memory, for the clients that are told of them."""
+"""Writes whose records are still in memory, for the clients that they are sent to."""
 
 _SHORTAGES: Final = (OSError, SystemFailure, MemoryError)
 """What a disk, descriptors, threads or memory that are used up come as."""
@@ -194,7 +194,7 @@ class Journal:
             await self._restore(bus)
 
     async def _keep_on_disk(self, bus: Bus, appender: Appender) -> None:
-        """Until the disk fails, which is told."""
+        """Until the disk fails, which is published."""
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._watch_folder)
             try:
@@ -232,7 +232,7 @@ class Journal:
             self._note_seen(self._whose.seen, cursor)
 
     def _note_seen(self, seen: Path, cursor: str) -> None:
-        """It tells of a copy that is older; without, less is noticed."""
+        """By it a copy that is older is noticed."""
         try:
             files.write_over(seen, cursor.encode())
             self._is_unseen = False
@@ -255,7 +255,7 @@ class Journal:
             except _SHORTAGES as error:
                 say = log.warning if backoff.is_first else log.debug
                 say("a journal that is taken away is noticed with the next event only, for now", error=words_of(error))
-            await backoff.wait()  # nothing tells that there are watches again
+            await backoff.wait()  # nothing reports that there are watches again
 
     def _is_full(self, appender: Appender) -> bool:
         is_old = self._segments[-1].header.clock < self._clock.now() - self._limits.age / retention.PARTS * 1e9
@@ -353,7 +353,7 @@ class Journal:
             try:
                 if not is_marked:
                     is_marked = await shielded(self._in_thread(segments.put_mark, self._whose.mark))
-                await backoff.wait()  # nothing tells that a disk has room again
+                await backoff.wait()  # nothing reports that a disk has room again
                 await shielded(self._go_on_disk(bus))
             except Exception as error:
                 known = isinstance(error, _SHORTAGES)

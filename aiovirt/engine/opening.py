@@ -202,7 +202,7 @@ def _has(seen: Path | None, plan: Plan) -> bool:
         position = plan.chain.position(files.read_bounded(seen, SEEN_LIMIT).decode("ascii", "replace"))
     except (OSError, SystemFailure, InvalidArgument) as error:
         if is_passing(error):
-            raise  # it may well tell of a copy
+            raise  # it may well be of a copy
         return True
     return position is not None and position <= plan.head
 

@@ -109,7 +109,7 @@ class Folders(Struct, frozen=True):
 
     @property
     def place(self) -> tuple[str, str]:
-        """What tells an engine's host from another one's: (config, state)."""
+        """What distinguishes an engine's host from another one's: (config, state)."""
         return _text(self.config if self.driver == "qemu" else self.definitions), _text(self.state)
 
     @property

@@ -41,7 +41,7 @@ class Recovery:
     # -- what is on disk -------------------------------------------------------------------
 
     def seed(self, spec: DomainSpec) -> Entry:
-        """A domain that is there from the first day on, and runs (the test driver's): part of the state, told by no event."""
+        """A domain that is there from the first day on, and runs (the test driver's): part of the state, published by no event."""
         entry = self._records.entries.new(_uuid_of(spec), spec.name, spec)
         entry.live, entry.id = spec, self._records.next_id()
         self._bus.folded.domains[entry.uuid] = DomainView(
@@ -58,7 +58,7 @@ class Recovery:
         return entry
 
     def restore(self, loaded: Loaded) -> None:
-        """Makes the state what was found on disk, and tells where it differs from what the journal had."""
+        """Makes the state what was found on disk, and publishes where it differs from what the journal had."""
         before = dict(self._bus.folded.domains)
         for spec in loaded.definitions:
             entry = self._records.entries.new(_uuid_of(spec), spec.name, spec)
@@ -74,7 +74,7 @@ class Recovery:
             self._reconcile(view, loaded)
 
     def _take_up_run(self, run: RunRecord, spec: DomainSpec) -> Entry:
-        """A guest that was left running; it is not heard until the driver speaks with it again."""
+        """A guest that was left running; nothing is known of it until the driver speaks with it again."""
         entry = self._records.entries.find(run.uuid) or self._records.entries.new(run.uuid, run.name)
         entry.live, entry.run, entry.id, entry.is_absent = spec, run, run.id, True
         entry.reboot = run.reboot
@@ -86,7 +86,7 @@ class Recovery:
             unfinished = run.state is DomainState.SHUTOFF
             state, reason = (DomainState.PAUSED, Reason.STARTING_UP) if unfinished else (run.state, run.reason)
             self._records.publish_step(entry, Step(Lifecycle.STARTED, Detail.BOOTED, state, reason))
-        self._sink.monitor(run.uuid, MonitorHealth.STALLED, "not heard since the engine before ended")
+        self._sink.monitor(run.uuid, MonitorHealth.STALLED, "no response since the engine before ended")
         return entry
 
     def _reconcile(self, view: DomainView, loaded: Loaded) -> None:
@@ -104,7 +104,7 @@ class Recovery:
                 self._publish_missed(entry, Lifecycle.STOPPED, Detail.FAILED, DomainState.SHUTOFF)
 
     def _publish_missed(self, entry: Entry, kind: Lifecycle, detail: Detail, state: DomainState | None = None) -> None:
-        """Something that was done while no engine was there; the state stays unless told."""
+        """Something that was done while no engine was there; the state stays unless said otherwise."""
         view = self._bus.folded.domains.get(entry.uuid)
         was, reason = (view.state, view.reason) if view else (DomainState.SHUTOFF, Reason.UNKNOWN)
         before, entry.is_absent = (entry.is_absent, entry.id), True

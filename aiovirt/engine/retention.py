@@ -1,7 +1,7 @@
-"""What the journal gives up early of a subject that says too much, so that what others said is kept. Blocks: for worker threads.
+"""What the journal drops early of a subject that says too much, so that what others said is kept. Blocks: for worker threads.
 
 A guest can make QEMU say tens of thousands of things a second. Where the journal has no more room, and one subject has more
-than its share of it, the oldest events about that one are given up first: what QEMU itself said before anything else. Only
+than its share of it, the oldest events about that one are dropped first: what QEMU itself said before anything else. Only
 whole segments are rewritten, which a state stands behind, so no state is lost. A record takes their place that says what
 they were and how many.
 """
@@ -36,7 +36,7 @@ class Noisy(Struct, frozen=True):
 
 
 class _About(Struct):
-    """What tells a domain's event from others, without the rest of it."""
+    """What distinguishes a domain's event from others, without the rest of it."""
 
     type: str
     uuid: str | None = None
@@ -129,7 +129,7 @@ def _kept(data: bytes, seq: int, noisy: Noisy | None) -> Iterator[bytes]:
 
 
 class _Run:
-    """Events that follow one another and are given up."""
+    """Events that follow one another and are dropped."""
 
     def __init__(self) -> None:
         self._first = self._last = 0

@@ -33,7 +33,7 @@ class EngineSink:
         cause = entry.cause_of(fact)
         rebooting = rebooting or (entry.reboot is not None and fact is Fact.GUEST_POWEROFF)
         if fact is Fact.EXITED and entry.is_held:
-            entry.is_absent = False  # it was alive when this engine began, so its end is news
+            entry.is_absent = False  # it was alive when this engine began, so its end is an event
         state, under_way = self._records.state_of(uuid), entry.order or (entry.following.what if entry.following else None)
         for moved in step(state, fact, under_way):
             self._records.publish_step(entry, moved, source_time, cause)

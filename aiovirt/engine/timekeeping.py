@@ -1,4 +1,4 @@
-"""A host's clock that is set: told as an event, and where it was set back a new epoch begins, in which times are right again."""
+"""A host's clock that is set: published as an event, and where it was set back a new epoch begins, in which times are right again."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from aiovirt.system.log import get_logger
 __all__ = ["jumped", "watch_clock"]
 
 LEAST: Final = 100_000_000
-"""Nanoseconds by which a clock has to be set to be worth telling: less is passed over by events of one and the same time."""
+"""Nanoseconds by which a clock has to be set to be published: less is passed over by events of one and the same time."""
 log = get_logger("engine")
 
 
 async def watch_clock(bus: Bus, journal: Journal) -> None:
-    """Tells of each time that this host's clock is set, until cancelled, or where the kernel has no such news."""
+    """Publishes each time that this host's clock is set, until cancelled, or where the kernel does not report it."""
 
     async def watch(works: Callable[[], None]) -> None:
         try:

@@ -2,7 +2,7 @@
 
 ``publish`` numbers, folds, keeps and announces an event in one synchronous step on the loop's
 thread, so a snapshot and the events after it meet exactly. A reader never holds the writer up: one
-that falls out of the ring reads the journal, and where that has it no more it is told what it missed.
+that falls out of the ring reads the journal, and where that has it no more it gets an EventGap.
 
 With a journal no reader sees an event (nor its cursor, nor the state it led to) before its bytes are
 in the file: whoever looks first writes out what waits. What needs a disk is behind a door.

@@ -49,7 +49,7 @@ class Follow(ObjectReceiveStream[E_co]):
     """The log, as a :class:`Subscription` has it, that goes on with the host's next engine when this one ends.
 
     It begins behind the cursor where it was, so nothing is there twice and nothing is missing; what the next engine does not have
-    any more is told with EventGap. Between two engines it waits, however long that takes.
+    any more is an EventGap. Between two engines it waits, however long that takes.
     """
 
     def __init__(self, bus: Bus, wanted: Filter, where: Where | None, after: str | None, successors: Successors | None) -> None:

@@ -100,7 +100,7 @@ class NetdevAdded(NetdevEvent, frozen=True, kw_only=True, gc=False, tag="netdev.
 
 
 class NetdevRemoved(NetdevEvent, frozen=True, kw_only=True, gc=False, tag="netdev.removed"):
-    """A network device is gone; ``device`` is how it was last, without a master: a NetdevChanged tells first that it left that."""
+    """A network device is gone; ``device`` is how it was last, without a master: a NetdevChanged before it says that it left that."""
 
     device: Netdev  # pyright: ignore[reportIncompatibleMethodOverride] - as of NetdevAdded
 
@@ -204,7 +204,7 @@ class PCIEvent(DeviceEvent, frozen=True, kw_only=True, gc=False):
 
 
 class PCIAdded(PCIEvent, frozen=True, kw_only=True, gc=False, tag="pci.added"):
-    """A PCI function is there: ``device`` is how it is. Its driver, if one takes it, is told by DriverBound."""
+    """A PCI function is there: ``device`` is how it is. A DriverBound follows if a driver takes it."""
 
     device: PCIDevice  # pyright: ignore[reportIncompatibleMethodOverride] - as of NetdevAdded
 

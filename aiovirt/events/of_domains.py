@@ -1,4 +1,4 @@
-"""What happens to domains, and to the monitors that they are heard through."""
+"""What happens to domains, and to their monitors."""
 
 from __future__ import annotations
 
@@ -228,7 +228,7 @@ class DomainQMP(DomainEvent, frozen=True, kw_only=True, gc=False, tag="domain.qm
 
 
 class MonitorEvent(DomainEvent, frozen=True, kw_only=True, gc=False):
-    """How well a domain's monitor is heard has changed; the guest itself may be in the best health.
+    """Whether a domain's monitor responds has changed; the guest itself may be in the best health.
 
     ``why`` says what was seen of it.
     """
@@ -270,7 +270,7 @@ class MonitorStalled(MonitorEvent, frozen=True, kw_only=True, gc=False, tag="dom
 
 
 class MonitorResumed(MonitorEvent, frozen=True, kw_only=True, gc=False, tag="domain.monitor.resumed"):
-    """The monitor is heard (again)."""
+    """The monitor responds (again)."""
 
     trigger: ClassVar[str] = "the first word after MonitorStalled; a new connection after MonitorLost"
 

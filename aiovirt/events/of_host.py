@@ -37,7 +37,7 @@ class HostStarted(HostEvent, frozen=True, kw_only=True, gc=False, tag="host.star
     that of the last event before it, None where there was no journal; ``clean`` whether the engine
     before ended in order (None: there was none). ``down_for`` is the time without an engine in
     nanoseconds, as far as it is known. ``cut`` counts the bytes of the journal's end that were damaged
-    and given up.
+    and dropped.
 
     ``resumed`` is whether the state of before goes on, and what changed meanwhile follows as ``missed``;
     without, it begins anew. Devices begin anew with another boot in any case.
@@ -63,7 +63,7 @@ class HostStarted(HostEvent, frozen=True, kw_only=True, gc=False, tag="host.star
         if self.clean is None:
             return ""
         ended = "after a clean end" if self.clean else "after an engine that was cut off"
-        cut = f", {self.cut} damaged bytes of its journal given up" if self.cut else ""
+        cut = f", {self.cut} damaged bytes of its journal dropped" if self.cut else ""
         return ended + (f", {duration(self.down_for)} ago" if self.down_for is not None else "") + cut
 
 
@@ -109,7 +109,7 @@ class ClockJumped(HostEvent, frozen=True, kw_only=True, gc=False, tag="host.cloc
 
 
 class WatcherLost(HostEvent, frozen=True, kw_only=True, gc=False, tag="host.watcher.lost"):
-    """A source of device events ended for good; what it told is no longer kept fresh.
+    """A source of device events ended for good; what it reported is no longer kept fresh.
 
     ``source`` is which one, ``why`` what ended it.
     """
@@ -124,7 +124,7 @@ class WatcherLost(HostEvent, frozen=True, kw_only=True, gc=False, tag="host.watc
 
 
 class SourceMissing(HostEvent, frozen=True, kw_only=True, gc=False, tag="host.source.missing"):
-    """A source of events is not there, and what only it tells stays unknown; all else goes on.
+    """A source of events is not there, and what only it reports stays unknown; all else goes on.
 
     ``source`` is which one (``"udev"``: no udevd runs, as in a container; a URI: its remote is not connected), ``why`` how that is known.
     """

@@ -217,7 +217,7 @@ class Stream(ObjectReceiveStream[E_co], Generic[E_co]):
     @property
     def _next_position(self) -> int:
         """The position to look at next. While parked that is the next to come: the filter has seen the rest."""
-        head = self._bus.head  # to look there may wake this stream: a write that fails is told
+        head = self._bus.head  # to look there may wake this stream: a write that fails is an event
         if self._waiters is None:
             return self._next
         return self._waiters.woken or head + 1
@@ -375,7 +375,7 @@ class Stream(ObjectReceiveStream[E_co], Generic[E_co]):
     def _unpark(self) -> None:
         """If it is asleep: it reads on where it was woken, or else behind all that is there, as nothing before that is wanted."""
         if (asleep := self._waiters) is not None:
-            head = 0 if asleep.woken else self._bus.head  # to look there may wake this stream: a write that fails is told
+            head = 0 if asleep.woken else self._bus.head  # to look there may wake this stream: a write that fails is an event
             self._next = self._index.unpark(asleep, self._waker) or head + 1
             self._waiters = None
 
@@ -402,7 +402,7 @@ class Stream(ObjectReceiveStream[E_co], Generic[E_co]):
     def _pass_over(self, dropped: Dropped) -> None:
         """Raises EventGap where some of those that are not kept are wanted."""
         if missed := dropped.missed(self.filter):
-            self._past = None  # who goes on with this stream all the same is told again
+            self._past = None  # a reader that goes on with this stream all the same gets it again
             chain = self._bus.chain
             raise EventGap(chain.cursor(dropped.last + 1), missed, chain.cursor(dropped.last))
 

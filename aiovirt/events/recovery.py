@@ -1,4 +1,4 @@
-"""What to make of the segments that an engine finds: which epoch goes on, what is cut, what is given up. Pure.
+"""What to make of the segments that an engine finds: which epoch goes on, what is cut, what is dropped. Pure.
 
 An epoch goes on when nothing that anybody can have seen is missing: after a clean end, or, within one
 boot, as the file has it, for what a killed process had written is there. After anything else (another
@@ -89,7 +89,7 @@ def make_plan(found: Sequence[Found], boot_id: str, *, failed: bool = False, is_
     With ``is_copy`` others may have seen events that are not in it: a new epoch begins in any case.
 
     With ``failed`` the disk had failed, and events went on in memory: one position is left out for
-    them, so that who goes on from before is told that there were some.
+    them, so that a reader that goes on from before gets a gap.
     """
     keep, intact = _contiguous(found)
     kept = {segment.number for segment in keep}

@@ -21,7 +21,7 @@ E = TypeVar("E", bound=Event)
 
 
 class Replica(Bus):
-    """A :class:`Bus` that nobody publishes on: :meth:`take` what the bus that it follows told, all of it and in order.
+    """A :class:`Bus` that nobody publishes on: :meth:`take` what the bus that it follows published, all of it and in order.
 
     ``chain``, ``head`` and ``state`` are that bus's at one moment, and ``past`` where its readers find what is not in this
     memory.

@@ -3,7 +3,7 @@
 Events have positions without a gap, and an event's weight stands for its bytes. The ring drops its
 oldest when it is full. While one subject (a guest that spams) holds over its share of it, what others
 said is spilled as it leaves the ring, instead of being lost, and what is dropped of the noisy one is counted:
-a reader that wanted it is told, one that did not goes on undisturbed.
+a reader that wanted it gets an EventGap, one that did not goes on undisturbed.
 """
 
 from __future__ import annotations

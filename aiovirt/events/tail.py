@@ -1,4 +1,4 @@
-"""All events as they come, for one who passes them on to many: one wake for all of them, and a look at any that memory has."""
+"""All events as they come, for a forwarder to many clients: one wake for all of them, and a look at any that memory has."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _ALL: Final = make_filter((), None)
 
 
 class Tail:
-    """``bus``'s events. One task waits for news; :meth:`after` costs the writer nothing."""
+    """``bus``'s events. One task waits for events; :meth:`after` costs the writer nothing."""
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
@@ -21,7 +21,7 @@ class Tail:
         self._place = bus.index.enter(_ALL)
         self._seen = bus.head
 
-    async def news(self) -> None:
+    async def wait(self) -> None:
         """Returns when something was published since it last did, or the bus is closed."""
         bus = self._bus
         if bus.ring.head == self._seen and not bus.closed:

@@ -26,7 +26,7 @@ class UnknownEvent(Event, frozen=True, kw_only=True, gc=False):
     subject: str = "host"  # pyright: ignore[reportIncompatibleMethodOverride]
     body: bytes
 
-    trigger: ClassVar[str] = "an event of a newer engine, found in the journal or heard from the engine that holds the host"
+    trigger: ClassVar[str] = "an event of a newer engine, found in the journal or received from the engine that holds the host"
 
     def key(self) -> object:
         return self.subject

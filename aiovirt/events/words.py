@@ -48,8 +48,8 @@ def _item(item: object) -> str:
     """One of several values, ``-`` where there is none of its number; of a VF, what is set for it."""
     if not isinstance(item, VF):
         return "-" if item is None else str(item)
-    told = {name: getattr(item, name) for name in VF.__struct_fields__ if name != "index"}
-    return f"vf {item.index} (" + " ".join(f"{name} {show(name, value)}" for name, value in told.items() if value is not None) + ")"
+    known = {name: getattr(item, name) for name in VF.__struct_fields__ if name != "index"}
+    return f"vf {item.index} (" + " ".join(f"{name} {show(name, value)}" for name, value in known.items() if value is not None) + ")"
 
 
 def changes(moved: Mapping[str, tuple[object, object]]) -> str:

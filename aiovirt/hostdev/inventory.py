@@ -117,7 +117,7 @@ class NetdevTable:
         """These devices are there, and no others: what is removed first, then renamed, added, changed.
 
         Children are removed before their parents, and added after them. Names of the old and the new state
-        may meet on the way (two devices that swapped theirs); the ids tell them apart.
+        may meet on the way (two devices that swapped theirs); the ids distinguish them.
         """
         fresh = parents_first(readings)
         by_index = {reading.ifindex: reading for reading in fresh}
@@ -130,7 +130,7 @@ class NetdevTable:
         return old.kind != reading.kind or old.netns != self._netns
 
     def _free(self, ifindex: int) -> list[NetdevEvent]:
-        """The kernel does not tell of a device that is taken away that it leaves its master first."""
+        """The kernel does not report of a device that is taken away that it leaves its master first."""
         old = self._netdevs.get(ifindex)
         if old is None or old.master is None:
             return []
@@ -182,7 +182,7 @@ def parents_first(readings: Iterable[Netdev]) -> list[Netdev]:
 
 
 def _traits(device: Netdev) -> tuple[str, str | None, str | None]:
-    """What tells, beside its number, that a device is the one that left."""
+    """By what, beside its number, a device is known to be the one that left."""
     return device.mac, device.kind, device.parent
 
 

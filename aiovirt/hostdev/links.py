@@ -2,7 +2,7 @@
 
 Pure: the watcher reads sockets and files, and hands in what they said. Four things arrive here, in
 any order: link messages (the truth about links, in the kernel's order), uevents (hints that something
-may have changed that no message tells), udev's words (it has finished with a device), and answers to questions that were
+may have changed that no message says so), udev's words (it has finished with a device), and answers to questions that were
 asked meanwhile.
 
 Some attributes are in no message (speed, what is set for VFs, the driver): they are asked for when a message gives reason
@@ -97,7 +97,7 @@ class Links:
         self._parents: dict[int, str] = {}
         self._unread: set[int] = set()  # what these hang from could not be read
         self._added: dict[int, int] = {}  # ifindex -> seqnum of the uevent with which it began
-        self._lowers: set[int] = set()  # numbers of devices of which no message tells what they mean to those that lie upon them
+        self._lowers: set[int] = set()  # numbers of devices of which no message says so what they mean to those that lie upon them
         self._left_behind: dict[int, set[int]] = {}  # number of a device elsewhere -> those that lay upon it
         self._adrift: set[int] = set()  # those that lie upon a device elsewhere, whatever its number here was or will be
         self._functions: set[str] = set()  # PCI functions whose network devices are to be asked about
@@ -112,9 +112,9 @@ class Links:
         for asked in self._rounds:
             asked.touched.add(message.ifindex)
         if not message.removed:
-            if message.link == 0:  # half of a pair that is being made: no message tells of the other one
+            if message.link == 0:  # half of a pair that is being made: no message says so of the other one
                 self._dirty.add(message.ifindex)
-            return self._seen(self._told(message))
+            return self._seen(self._described(message))
         return self._left(message) if message.moved else self._gone(message.ifindex)
 
     def hint(self, uevent: Uevent) -> None:
@@ -148,7 +148,7 @@ class Links:
         return [*events, DeviceInitialized(netdev=netdev, properties=properties)] if netdev is not None else events
 
     def lost(self) -> None:
-        """Messages were lost: what is being asked now cannot be told from what came after."""
+        """Messages were lost: what is being asked now cannot be distinguished from what came after."""
         for asked in self._rounds:
             asked.void = True
 
@@ -160,7 +160,7 @@ class Links:
         return bool(self._dirty or self._hinted or self._lowers or self._functions)
 
     def take_dirty(self, most: int) -> list[int]:
-        """Up to so many numbers of devices to ask about, once all messages are read: what those told needs no question."""
+        """Up to so many numbers of devices to ask about, once all messages are read: what those report needs no question."""
         self._dirty |= {ifindex for ifindex in self._hinted if self._current(ifindex) is None}
         self._hinted.clear()
         self._mark_dependents()
@@ -228,7 +228,7 @@ class Links:
     # -- inside --------------------------------------------------------------------------------
 
     def _mark_dependents(self) -> None:
-        """One look for all that was told since the last one: who lies upon these, and who hangs from those."""
+        """One look for all that was reported since the last one: who lies upon these, and who hangs from those."""
         if not (self._lowers or self._functions):
             return
         for netdev in self.table:
@@ -244,13 +244,13 @@ class Links:
             del self._left_behind[next(iter(self._left_behind))]
 
     def _arrived(self, reading: Netdev) -> None:
-        """Of others that name each other with it, or lay upon it before it left, no message tells."""
+        """Of others that name each other with it, or lay upon it before it left, no message says so."""
         self._dirty |= self._left_behind.pop(reading.ifindex, set()) | self._adrift
         other = self.table.get(reading.link) if reading.link is not None else None
         if other is not None and other.kind == reading.kind and other.link != reading.ifindex:
             self._dirty.add(other.ifindex)
 
-    def _told(self, message: LinkMessage) -> Netdev:
+    def _described(self, message: LinkMessage) -> Netdev:
         """What a message says of a device, and as known what no message says; that is asked for where it may have changed."""
         known = current = self._current(message.ifindex)
         if known is None or known.kind != message.kind or known.parent != message.parent_dev_name:
@@ -378,7 +378,7 @@ def _is_adrift(reading: Netdev) -> bool:
 
 
 def _needs_asking(known: Netdev | None, reading: Netdev) -> bool:
-    """Whether a message gives reason to ask for what no message tells: speed and duplex of a link, settings of VFs."""
+    """Whether a message gives reason to ask for what no message reports: speed and duplex of a link, settings of VFs."""
     if known is None:
         return reading.is_up
     if known.vfs:
@@ -392,8 +392,8 @@ def _link_of(device: Netdev) -> tuple[object, ...]:
 
 def _with_answer(reading: Netdev, answer: Netdev) -> Netdev:
     """A device as messages told since, with what only the answer tells."""
-    told = structs.replace(reading, vfs=answer.vfs)
-    return structs.replace(told, speed=answer.speed, duplex=answer.duplex) if reading.is_up else told
+    described = structs.replace(reading, vfs=answer.vfs)
+    return structs.replace(described, speed=answer.speed, duplex=answer.duplex) if reading.is_up else described
 
 
 def reading_of_link(message: LinkMessage, known: Netdev | None = None) -> Netdev:

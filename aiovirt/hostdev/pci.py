@@ -24,21 +24,21 @@ _log = get_logger("hostdev")
 
 
 class PCIWatch:
-    """Functions live. ``tell`` publishes; ``catch_up`` hands in, with :meth:`take`, every uevent that waits.
+    """Functions live. ``publish`` publishes; ``catch_up`` hands in, with :meth:`take`, every uevent that waits.
 
-    ``unlocked`` is told whose lock somebody had for long, and has no more.
+    ``unlocked`` is called with whose lock somebody had for long, and has no more.
     """
 
     def __init__(
         self,
-        tell: Callable[[Iterable[DeviceEvent]], None],
+        publish: Callable[[Iterable[DeviceEvent]], None],
         catch_up: Callable[[], Awaitable[None]],
         bus: PCIBus,
         unlocked: Callable[[Iterable[str]], None],
         known: Iterable[PCIDevice] = (),
     ) -> None:
         self.functions = Functions(known)
-        self._tell = tell
+        self._publish = publish
         self._unlocked = unlocked
         self._catch_up = catch_up
         self._bus = bus
@@ -48,19 +48,19 @@ class PCIWatch:
         self._to_wait = Bell()
 
     async def take(self, event: Uevent, address: str) -> None:
-        """A uevent about the function at ``address``. Of one that was sent on request only sysfs tells what is so."""
+        """A uevent about the function at ``address``. Of one that was sent on request only sysfs says what is so."""
         match "change" if event.is_synthetic else event.action:
             case "add":
                 read = await self._bus.read([address])
-                self._tell(self.functions.added(read.get(address) or described(event, address), event.seqnum))
+                self._publish(self.functions.added(read.get(address) or described(event, address), event.seqnum))
                 if address not in read:
                     self.functions.changed(address)
             case "remove":
-                self._tell(self.functions.removed(address))
+                self._publish(self.functions.removed(address))
             case "bind":
-                self._tell(self.functions.bound(address, event.env.get("DRIVER")))
+                self._publish(self.functions.bound(address, event.env.get("DRIVER")))
             case "unbind":
-                self._tell(self.functions.bound(address, None))
+                self._publish(self.functions.bound(address, None))
             case _:
                 self.functions.changed(address)
         self._ring()
@@ -103,7 +103,7 @@ class PCIWatch:
                 return
             read = await self._read(listed)
             await self._catch_up()
-            self._tell(self.functions.resynced(read, listed))
+            self._publish(self.functions.resynced(read, listed))
         self._ring()
 
     async def _refresh(self, wanted: Iterable[str]) -> Mapping[str, PCIDevice]:
@@ -117,7 +117,7 @@ class PCIWatch:
                 self.functions.dirty |= taken  # whoever asked gave up: the others are still to be read
                 self._ring()
                 raise
-            self._tell(self.functions.refreshed(read))
+            self._publish(self.functions.refreshed(read))
         self._ring()
         return read
 

@@ -367,7 +367,7 @@ def _anchor(cards: _Cards, nic: Netdev) -> tuple[Netdev, KnownBy]:
         return _one(nic, above, "")
     if _is_sf(nic):
         raise NoSuchDevice(f"{nic.name}: the uplink that it is a scalable function of is not here", subject=nic.subject)
-    return nic, _told(nic, cards.beside(nic))
+    return nic, _known(nic, cards.beside(nic))
 
 
 def _check_on_card(cards: _Cards, nic: Netdev) -> None:
@@ -428,10 +428,10 @@ def _one(nic: Netdev, location: _Location, wanted: str) -> tuple[Netdev, KnownBy
         raise NoSuchDevice(f"{nic.name}: {wanted} is not here", subject=nic.subject)
     if len(location.on) > 1:
         location = _Location(location.on, None)
-    return location.on[0], _told(nic, location)
+    return location.on[0], _known(nic, location)
 
 
-def _told(nic: Netdev, location: _Location) -> KnownBy:
+def _known(nic: Netdev, location: _Location) -> KnownBy:
     if location.known_by is None:
         names = " or ".join(device.name for device in location.on)
         raise AmbiguousDevice(

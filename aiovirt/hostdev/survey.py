@@ -36,7 +36,7 @@ Known = Callable[[int], Netdev | None]
 """What was last read of the device with this number, if anything."""
 
 Modes = Mapping[int, LinkModes | None] | None
-"""What drivers say of their links, None for one that failed to; or None where the kernel did not tell."""
+"""What drivers say of their links, None for one that failed to; or None where the kernel did not say."""
 
 _PASSING: Final = frozenset({errno.ENOMEM, errno.ENOBUFS, errno.EAGAIN})
 _WITHOUT_MODES: Final = frozenset({0, errno.EOPNOTSUPP, errno.ENODEV})
@@ -227,17 +227,17 @@ def _answer(channel: NetlinkChannel) -> Iterator[LinkMessage | End]:
 def _resolve(channel: NetlinkChannel) -> int | None:
     """The number of ethtool's family, or None where the kernel has none."""
     channel.send(ethtool.resolve(next(_sequence)))
-    told, code = _said(channel)
+    parts, code = _said(channel)
     if code not in {0, errno.ENOENT}:
         raise SystemFailure(f"ethtool: its family cannot be asked for: {errno.errorcode.get(code, code)}")
-    return next((said.number for said in told if isinstance(said, Family)), None)
+    return next((said.number for said in parts if isinstance(said, Family)), None)
 
 
 def _dump_modes(channel: NetlinkChannel, family: int, up: Iterable[int]) -> dict[int, LinkModes | None]:
     """Of all; those that are ``up`` are asked one by one where the dump ends at one whose driver fails."""
     channel.send(ethtool.dump_modes(family, next(_sequence)))
-    told, code = _said(channel)
-    found: dict[int, LinkModes | None] = {said.ifindex: said for said in told if isinstance(said, LinkModes)}
+    parts, code = _said(channel)
+    found: dict[int, LinkModes | None] = {said.ifindex: said for said in parts if isinstance(said, LinkModes)}
     return found | (_get_modes(channel, family, [ifindex for ifindex in up if ifindex not in found]) if code else {})
 
 
@@ -245,8 +245,8 @@ def _get_modes(channel: NetlinkChannel, family: int, ifindexes: Iterable[int]) -
     found: dict[int, LinkModes | None] = {}
     for ifindex in ifindexes:
         channel.send(ethtool.get_modes(family, ifindex, next(_sequence)))
-        told, code = _said(channel)
-        found |= {said.ifindex: said for said in told if isinstance(said, LinkModes)}
+        parts, code = _said(channel)
+        found |= {said.ifindex: said for said in parts if isinstance(said, LinkModes)}
         if code not in _WITHOUT_MODES:
             found[ifindex] = None
     return found

@@ -31,22 +31,22 @@ _Device = tuple[str, int | str]
 
 
 class UdevWatch:
-    """Hears ``monitor``. ``tell`` publishes; ``catch_up`` hands in all that the kernel said so far: udev always comes after.
+    """Reads ``monitor``. ``publish`` publishes; ``catch_up`` hands in all that the kernel said so far: udev always comes after.
 
     ``to_read`` is rung where all that udev has finished with is to be said again.
     """
 
-    def __init__(  # noqa: PLR0913, PLR0917 - whom it hears, and whom it tells
+    def __init__(  # noqa: PLR0913, PLR0917 - what it reads, and what it publishes with
         self,
         monitor: UdevMonitor,
-        tell: Callable[[Iterable[DeviceEvent]], None],
+        publish: Callable[[Iterable[DeviceEvent]], None],
         catch_up: Callable[[], Awaitable[None]],
         links: Links,
         functions: Functions,
         to_read: Bell,
     ) -> None:
         self._monitor = monitor
-        self._tell = tell
+        self._publish = publish
         self._catch_up = catch_up
         self._links = links
         self._functions = functions
@@ -87,7 +87,7 @@ class UdevWatch:
                 await self._catch_up()
                 for _ in one_turn():
                     if self._words:
-                        self._tell(self._said(self._words.pop(next(iter(self._words)))))
+                        self._publish(self._said(self._words.pop(next(iter(self._words)))))
                 await checkpoint()
 
     def _said(self, word: UdevWord) -> list[DeviceEvent]:
@@ -117,7 +117,7 @@ class UdevWatch:
                 for _ in one_turn():
                     if words and (word := words.popleft()).ifindex not in asked.removed and (about := _about(word)) not in self._later:
                         self._words.pop(about, None)  # it came before
-                        self._tell(self._said(structs.replace(word, seqnum=_NOW)))
+                        self._publish(self._said(structs.replace(word, seqnum=_NOW)))
                 await checkpoint()
 
 

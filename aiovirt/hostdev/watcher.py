@@ -1,16 +1,16 @@
 """The watch over this host's devices: it reads sockets, asks, and publishes; the thinking is in ``links`` and ``functions``.
 
 Two sockets are listened on, link messages and the kernel's uevents, and link messages are always read
-first; all that were sent before a function went, or a driver took or left a device, are before that is told. Questions
+first; all that were sent before a function went, or a driver took or left a device, are before that is published. Questions
 (:mod:`aiovirt.hostdev.survey`) go over other sockets, in worker threads, as they may wait seconds for a
-lock that configuration holds; news of other devices goes on meanwhile.
+lock that configuration holds; events of other devices go on meanwhile.
 
 When messages are lost, all is asked for again, the differences are published, and then a
 SourceResynced. A device that hangs from a bus device (a PCI function) is announced after that one and with its driver, for
 which sysfs is read; if that takes more than ATTACH_WAIT it is announced without, and a NetdevChanged
 follows. udev is listened to where it runs; neither it nor any privilege is needed.
 
-A watch may go on from what one before it knew: all that its first inventory tells is then ``missed``.
+A watch may go on from what one before it knew: all that its first inventory finds is then ``missed``.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Watch:
     """``await Watch(publish).run()``: this network namespace's devices and this host's PCI functions, live.
 
     ``known`` and ``known_pci`` are the devices as a watch before this one had them, since this boot: they keep their ids,
-    and the first inventory tells only in what they differ, each event ``missed``. ``incarnation`` is the highest that any
+    and the first inventory publishes only in what they differ, each event ``missed``. ``incarnation`` is the highest that any
     network device ever had, those included; no new one is given it again. With ``begins``, SourceResynced with that reason
     is published when the first inventory is through.
 
@@ -101,10 +101,10 @@ class Watch:
         self._links = Links(known := tuple(known), incarnation=incarnation, netns=netns)
         self._questions = Questions(self._sysfs, self._links.table.get)
         self._netns, self._bus = netns, bus or PCIBus()
-        self._pci = PCIWatch(self._tell, self._catch_up_uevents, self._bus, self._mark_unlocked, known_pci := tuple(known_pci))
+        self._pci = PCIWatch(self._publish_all, self._catch_up_uevents, self._bus, self._mark_unlocked, known_pci := tuple(known_pci))
         self._goes_on = bool(known or known_pci)
         self._begins = begins
-        self._missed = False  # whether what is told of devices happened while nobody was there
+        self._missed = False  # whether what is published of devices happened while nobody was there
         self._uevents: deque[Uevent] = deque()  # not looked at yet
         self._taking = anyio.Lock()
         self._to_take = Bell()
@@ -161,14 +161,14 @@ class Watch:
         )
 
     def find(self, subject: str) -> Netdev | PCIDevice | None:
-        """The device as last told, or None."""
+        """The device as last published, or None."""
         source, _, name = subject.partition("/")
         if source == "pci":
             return self._pci.functions.get(name)
         return next((netdev for netdev in self._links.table if netdev.id == name), None)
 
     def name_of(self, name: str) -> str:
-        """The name of the device that has this altname, as last told; else the same: sysfs knows no altnames."""
+        """The name of the device that has this altname, as last published; else the same: sysfs knows no altnames."""
         netdevs = tuple(self._links.table)
         if any(netdev.name == name for netdev in netdevs):
             return name
@@ -209,7 +209,7 @@ class Watch:
             self._publish(SourceMissing(source=UDEV, why=str(failure)))
             return None
         self._links.udev = True
-        return UdevWatch(monitor, self._tell, self._catch_up_all, self._links, self._pci.functions, self._to_read_udev)
+        return UdevWatch(monitor, self._publish_all, self._catch_up_all, self._links, self._pci.functions, self._to_read_udev)
 
     async def _begin(self) -> None:
         """The first inventory: functions before what hangs from them."""
@@ -237,7 +237,7 @@ class Watch:
             await self._ask()
 
     async def _follow_links(self) -> None:
-        await self._link_socket.run(self._hear_links)
+        await self._link_socket.run(self._read_links)
 
     async def _follow_uevents(self) -> None:
         await self._uevent_socket.run(self._read_uevents)
@@ -261,7 +261,7 @@ class Watch:
                 found = await self._sysfs.read_attachments(names)
                 await self._catch_up_uevents()  # the functions that they hang from come first
             await self._catch_up()  # who was renamed meanwhile is asked about by that name
-        self._tell(self._links.attached(asked, names, found))
+        self._publish_all(self._links.attached(asked, names, found))
 
     async def _ask(self) -> None:
         """Asks again: about everything where messages were lost, else about what has been marked."""
@@ -274,13 +274,13 @@ class Watch:
 
     async def _resync(self) -> None:
         """Makes the inventory what is there now; says so where messages were lost."""
-        told: dict[str, str] = {}
+        reasons: dict[str, str] = {}
         async with self._asking:
             while True:
                 await self._catch_up()
-                told = self._holes | told
+                reasons = self._holes | reasons
                 self._holes = {}
-                if UEVENTS in told:
+                if UEVENTS in reasons:
                     await self._pci.resync()
                 self._links.clear_dirty()
                 with _source(LINKS), self._links.asking() as asked:
@@ -288,9 +288,9 @@ class Watch:
                     await self._catch_up()
                 if not asked.void:
                     break
-            self._tell(self._links.resynced(asked, survey))
-        self._tell(SourceResynced(source=source, reason=reason) for source, reason in told.items())
-        if told:
+            self._publish_all(self._links.resynced(asked, survey))
+        self._publish_all(SourceResynced(source=source, reason=reason) for source, reason in reasons.items())
+        if reasons:
             self._to_read_udev.ring()  # its word on a device that was not known yet was about nobody
 
     async def _refresh(self) -> None:
@@ -306,7 +306,7 @@ class Watch:
             await self._ask_about([ifindex])
 
     async def _refresh_named(self, name: str) -> None:
-        """An altname that is given to a device which is down is told by no message."""
+        """An altname that is given to a device which is down is in no message."""
         with _source(LINKS):
             ifindex = await self._questions.number_of(name)
         if ifindex is None:
@@ -320,7 +320,7 @@ class Watch:
             while answered:
                 await self._catch_up()
                 for _ in one_turn():
-                    self._tell(self._links.refreshed(asked, survey, [answered.pop()] if answered else []))
+                    self._publish_all(self._links.refreshed(asked, survey, [answered.pop()] if answered else []))
                 await checkpoint()
 
     # -- hearing -------------------------------------------------------------------------------
@@ -344,8 +344,8 @@ class Watch:
         await self._catch_up()
         await self._catch_up_uevents()
 
-    def _hear_links(self) -> None:
-        """A message that comes alone is told before another is looked for: this is called again while something is left."""
+    def _read_links(self) -> None:
+        """A message that comes alone is published before another is looked for: this is called again while something is left."""
         before, self._heard_links = self._heard_links, monotonic()
         if self._heard_links - before < TURN:
             self._take_links()
@@ -363,7 +363,7 @@ class Watch:
                 if isinstance(message, LinkMessage):
                     if message.parent_dev_name is not None:
                         self._mark_physical(message)
-                    self._tell(self._links.message(message))
+                    self._publish_all(self._links.message(message))
         except (Overrun, ProtocolError) as hole:
             self._links.lost()
             self._lost(LINKS, hole)
@@ -390,7 +390,7 @@ class Watch:
         return datagram is not None
 
     def _keep(self, event: Uevent) -> None:
-        """For its turn. Where too many wait for that, they are given up: all is read again, and said to be."""
+        """For its turn. Where too many wait for that, they are dropped: all is read again, and that is published."""
         self._uevents.append(event)
         if len(self._uevents) > MOST_UEVENTS:
             in_hand = self._uevents[0]
@@ -400,7 +400,7 @@ class Watch:
         self._to_take.ring()
 
     async def _take_heard(self) -> None:
-        """What link messages told before a uevent came is read before that is looked at."""
+        """What link messages said before a uevent came is read before that is looked at."""
         async with self._taking:
             while self._uevents:
                 self._take_links()
@@ -415,9 +415,9 @@ class Watch:
         if address := address_of(event):
             await self._catch_up()
             await self._pci.take(event, address)
-        elif told := driver_event(event):
+        elif published := driver_event(event):
             await self._catch_up()
-            self._tell([told])
+            self._publish_all([published])
         self._links.hint(event)
         self._ring()
 
@@ -427,9 +427,9 @@ class Watch:
         self._holes.setdefault(source, reason)
         self._to_ask.ring()
 
-    # -- telling -------------------------------------------------------------------------------
+    # -- publishing ----------------------------------------------------------------------------
 
-    def _tell(self, events: Iterable[Event]) -> None:
+    def _publish_all(self, events: Iterable[Event]) -> None:
         for event in events:
             if isinstance(event, PCIChanged) and event.old.vfs != event.new.vfs:
                 self._links.mark_function(event.new.address)
@@ -437,7 +437,7 @@ class Watch:
         self._ring()
 
     def _mark_physical(self, message: LinkMessage) -> None:
-        """What the owner of a virtual function sets is a setting of its physical one too, which no message tells."""
+        """What the owner of a virtual function sets is a setting of its physical one too, which is in no message."""
         netdev = self._links.table.get(message.ifindex)
         function = self._pci.functions.get(netdev.pci) if netdev is not None and netdev.pci is not None else None
         if function is not None and function.physfn is not None:

@@ -9,8 +9,8 @@ What differs, and why:
 * a MAC address is that of now; libvirt keeps the one that it saw first, in the device's name too;
 * network devices of udev's own types (bridge, bond, vlan, vxlan) have XML like all others; libvirt leaves them out;
 * what is above a device but no PCI function and not on USB is passed over; libvirt has scsi, ccw and others too;
-* what the configuration space says (bridges, PCI Express) is told to any user that may read it; libvirt looks only as root;
-* while virtual functions are taken away, those that are left are told; libvirt stops at the first number that is missing;
+* what the configuration space says (bridges, PCI Express) is shown to any user that may read it; libvirt looks only as root;
+* while virtual functions are taken away, those that are left are listed; libvirt stops at the first number that is missing;
 * the members of an IOMMU group are in order of their address; libvirt has them in the order of a folder;
 * a PCI Express link with a speed that is not in the table below has none; libvirt writes ``(null)``;
 * the capabilities mdev_types and vpd of a PCI function, and the feature switchdev of a network device, are not there;

@@ -96,7 +96,7 @@ class CpuCacheMode(StrEnum):
 
 
 class CpuCache(Element, frozen=True, kw_only=True, gc=False, omit_defaults=True):
-    """The caches that the guest is told of; those of one ``level``, or all."""
+    """The caches that the guest sees; those of one ``level``, or all."""
 
     tag = "cache"
     level: Annotated[int | None, At("@level")] = None

@@ -28,7 +28,7 @@ class PCIExpress(Struct, frozen=True, kw_only=True, gc=False):
 
 
 class DeviceDetails(Struct, frozen=True, kw_only=True, gc=False):
-    """What libvirt's nodedev XML says of a device that no event tells of.
+    """What libvirt's nodedev XML says of a device that is in no event.
 
     ``path`` is its folder in sysfs, None where it has none. ``parent`` is the nearest device above it on a bus that libvirt
     lists, None where that is the computer itself.

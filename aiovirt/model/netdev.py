@@ -82,7 +82,7 @@ class Duplex(OpenEnum):
 
 
 class VFLinkState(OpenEnum):
-    """What a VF is told of its link, in ip-link(8)'s words, in the order of the kernel's numbers (``IFLA_VF_LINK_STATE_*``)."""
+    """What a VF sees of its link, in ip-link(8)'s words, in the order of the kernel's numbers (``IFLA_VF_LINK_STATE_*``)."""
 
     AUTO = "auto"
     ENABLE = "enable"
@@ -93,7 +93,7 @@ class VF(Struct, frozen=True, kw_only=True, gc=False):
     """What a PF's driver enforces for its virtual function ``index`` (IFLA_VFINFO_LIST; ip-link(8), ``vf``).
 
     ``vlan`` is 0 where none is set; ``vlan_proto`` is ``"802.1Q"`` or ``"802.1ad"``. Rates are in Mbit/s, 0 for no limit.
-    What the driver does not tell is None.
+    What the driver does not report is None.
     """
 
     index: int
@@ -113,7 +113,7 @@ class Netdev(Struct, frozen=True, kw_only=True, gc=False):
 
     ``id`` names one incarnation of one device for as long as it exists: ``<ifindex>.<incarnation>``
     (a number the kernel used again gets the next incarnation); it is "" outside of an inventory. ``netns`` is the
-    network namespace that it is in, as the kernel numbers those (the inode of ``/proc/self/ns/net``; 0: not told).
+    network namespace that it is in, as the kernel numbers those (the inode of ``/proc/self/ns/net``; 0: not reported).
 
     ``mac`` and ``perm_mac``, the one it was made with, are lower-case and colon-separated, "" and None where there is
     none. ``mtu`` is in bytes. ``carrier`` is None where the kernel does not say; ``carrier_changes`` counts how often it

@@ -13,7 +13,7 @@ __all__ = ["KnownBy", "Port", "ScalableFunction", "VirtualFunction"]
 
 
 class KnownBy(StrEnum):
-    """What told which port a network device is on; the surest first."""
+    """By what it is known which port a network device is on; the surest first."""
 
     PHYS_PORT_ID = "phys_port_id"
     PHYS_PORT_NAME = "phys_port_name"
@@ -24,8 +24,8 @@ class KnownBy(StrEnum):
 class VirtualFunction(Struct, frozen=True, kw_only=True, gc=False):
     """One virtual function: ``pci`` itself, its ``netdevs`` (none while no network driver has it), ``index`` on its PF.
 
-    ``settings`` is what the PF's driver enforces for it (None where the PF's netdev is not known, or does not tell).
-    ``known_by`` is what told that it is on the port that was asked about; None where no port was, or where nothing tells.
+    ``settings`` is what the PF's driver enforces for it (None where the PF's netdev is not known, or does not report them).
+    ``known_by`` is by what it is known to be on the port that was asked about; None where no port was, or where it is not known.
     """
 
     index: int
@@ -39,7 +39,7 @@ class ScalableFunction(Struct, frozen=True, kw_only=True, gc=False):
     """One scalable function (Documentation/networking/devlink/devlink-port.rst): a part of a PCI function with a driver of its own.
 
     ``name`` is that of its device on the auxiliary bus (``"mlx5_core.sf.4"``), ``netdevs`` hang from that.
-    ``known_by`` is what told that it is on the port that was asked about.
+    ``known_by`` is by what it is known to be on the port that was asked about.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Port(Struct, frozen=True, kw_only=True, gc=False):
 
     ``netdevs`` are all that are on it in this namespace, by ifindex, ``pf`` the physical function's among them (None
     where it is not here: in a guest, or in another namespace), ``vfs`` the virtual functions on it, ``sfs`` the scalable
-    ones that have a network device here, ``representors`` the switch's ends of those. ``known_by`` is what told so of the
+    ones that have a network device here, ``representors`` the switch's ends of those. ``known_by`` is by what that is known of the
     device that was asked about.
     """
 

@@ -170,7 +170,7 @@ def detail_number(kind: Lifecycle, detail: Detail) -> int:
 
 
 class MonitorHealth(OpenEnum):
-    """How well we hear a running guest. It is never a state of the guest itself."""
+    """Whether a running guest's monitor responds. It is never a state of the guest itself."""
 
     CONNECTED = "connected"
     STALLED = "stalled"

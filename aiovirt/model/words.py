@@ -46,26 +46,26 @@ def checked_word(text: object, what: str) -> str:
 def encoded_arguments(command: str, arguments: dict[str, object]) -> bytes:
     """A QMP command's arguments as JSON. Raises InvalidArgument for what is none, or is too long or nested too deep."""
     try:
-        told = msgspec.json.encode(arguments)
+        encoded = msgspec.json.encode(arguments)
     except RecursionError as error:
         raise _too_deep(command) from error
     except (TypeError, ValueError) as error:
         raise InvalidArgument(f"the arguments of {command!r} are no JSON: {error}") from error
-    if len(told) > MAX_ARGUMENTS:
-        raise InvalidArgument(f"the arguments of {command!r} have {len(told)} bytes as JSON, of at most {MAX_ARGUMENTS}")
-    if len(told) > 2 * MAX_DEPTH and _depth(told) > MAX_DEPTH:
+    if len(encoded) > MAX_ARGUMENTS:
+        raise InvalidArgument(f"the arguments of {command!r} have {len(encoded)} bytes as JSON, of at most {MAX_ARGUMENTS}")
+    if len(encoded) > 2 * MAX_DEPTH and _depth(encoded) > MAX_DEPTH:
         raise _too_deep(command)
-    return told
+    return encoded
 
 
 def _too_deep(command: str) -> InvalidArgument:
     return InvalidArgument(f"the arguments of {command!r} are more than {MAX_DEPTH} objects and arrays inside one another")
 
 
-def _depth(told: bytes) -> int:
+def _depth(encoded: bytes) -> int:
     """How deep JSON nests."""
     depth = deepest = 0
-    for found in _BRACKETS.finditer(told):
+    for found in _BRACKETS.finditer(encoded):
         first = found[0][:1]
         depth += (first in b"{[") - (first in b"}]")
         deepest = max(deepest, depth)

@@ -23,9 +23,9 @@ __all__ = [
     "contained",
     "is_passing",
     "keep_on",
+    "log_failure",
     "refusal",
     "refused_by_system",
-    "tell",
     "words_of",
 ]
 
@@ -79,7 +79,7 @@ class Backoff:
         self._pause = self._first
 
     async def wait(self) -> None:
-        """Returns after the next one. It is for what nothing tells of: a disk that has room again, a remote that is back."""
+        """Returns after the next one. It is for what nothing reports: a disk that has room again, a remote that is back."""
         pause, self._pause = self._pause, min(2 * self._pause, self._longest)
         with anyio.move_on_after(pause):
             await anyio.sleep_forever()
@@ -103,9 +103,9 @@ async def keep_on(work: Callable[[Callable[[], None]], Awaitable[object]], log: 
     while True:
         try:
             await work(works)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is told, and is no reason to stop
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is logged, and is no reason to stop
             if not is_lost:
-                tell(log, lost, error)
+                log_failure(log, lost, error)
                 is_lost = True
         else:
             return
@@ -135,13 +135,13 @@ class contained:  # noqa: N801 - used as a function: with contained(…)
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
         if not isinstance(error, Exception):
             return False
-        tell(self._log, self._event, error, **({"domain": self._domain} if self._domain else {}))
+        log_failure(self._log, self._event, error, **({"domain": self._domain} if self._domain else {}))
         if self._failed is not None:
             self._failed(error)
         return True
 
 
-def tell(log: Logger, event: str, error: Exception, **keys: object) -> None:
+def log_failure(log: Logger, event: str, error: Exception, **keys: object) -> None:
     """With its traceback, where it is no shortage of a call to the system."""
     known = isinstance(error, OSError | Error)
     log.error(event, why=words_of(error), exc_info=None if known else error, **keys)

@@ -18,7 +18,7 @@ __all__ = ["Appender"]
 
 
 class Appender:
-    """An open file of ours, mode 0600; ``size`` is where it ends, ``inode`` and ``folder_inode`` what tells it from a copy."""
+    """An open file of ours, mode 0600; ``size`` is where it ends, ``inode`` and ``folder_inode`` what distinguishes it from a copy."""
 
     def __init__(self, path: Path, handle: int, size: int) -> None:
         self.path = path

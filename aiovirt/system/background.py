@@ -71,7 +71,7 @@ async def _to_its_end(work: Coroutine[object, object, T]) -> T:
     if cancelled is None:
         return task.result()
     if not task.cancelled():
-        task.exception()  # told to nobody: the caller was cancelled, and hears that
+        task.exception()  # reported to nobody: the caller was cancelled, and gets that
     raise cancelled
 
 

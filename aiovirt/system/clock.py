@@ -1,4 +1,4 @@
-"""A clock that nobody can set, and news of the one that can be: timerfd_create(2), which the standard library has from 3.13 on."""
+"""A clock that nobody can set, and word of the one that can be: timerfd_create(2), which the standard library has from 3.13 on."""
 
 from __future__ import annotations
 

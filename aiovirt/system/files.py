@@ -263,7 +263,7 @@ def _is_at(path: Path, handle: int) -> bool:
 class FileLock:
     """An flock(2) that dies with its holder; the file stays, and says who holds it.
 
-    It is open for writing where it is held, and only there: IN_CLOSE_WRITE (inotify(7)) tells that it was let go.
+    It is open for writing where it is held, and only there: IN_CLOSE_WRITE (inotify(7)) says that it was released.
     """
 
     def __init__(self, path: Path) -> None:
@@ -280,7 +280,7 @@ class FileLock:
         os.pwrite(self._handle, f"{os.getpid()}\n".encode(), 0)
 
     def look(self) -> None:
-        """Raises as :meth:`acquire`, and takes nothing. In its moment nobody acquires it: who tries is told of a holder without a pid."""
+        """Raises as :meth:`acquire`, and takes nothing. In its moment nobody acquires it: who tries sees a holder without a pid."""
         with whole:
             os.close(self._lock(os.O_RDONLY))
 

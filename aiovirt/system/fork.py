@@ -1,7 +1,7 @@
 """What a child that is forked must not keep of us: locks, sockets, descriptors, and hosts that look as if they could be used.
 
 The child of ``os.fork``, and so of ``multiprocessing`` with its method "fork", has all that we have open. Kept there, a lock would hold
-for as long as the child lives, and a guest's monitor be taken. So each is given up in the child, at once. We notice nothing
+for as long as the child lives, and a guest's monitor be taken. So each is closed in the child, at once. We notice nothing
 of it: what is closed there is only the child's share. Processes that are executed are none of this: all we open is closed then.
 """
 

@@ -25,7 +25,7 @@ def boot_id() -> str:
 
 
 def net_namespace() -> int:
-    """The kernel's number for the network namespace that we are in (namespaces(7)), or 0 where it does not tell."""
+    """The kernel's number for the network namespace that we are in (namespaces(7)), or 0 where it does not say."""
     try:
         return Path("/proc/self/ns/net").stat().st_ino
     except _ABSENT:

@@ -52,7 +52,7 @@ class FolderWatch:
 
     ``kinds`` are the bits of what counts. It is the folder of that name: when another one takes its place (it was renamed or
     deleted, or one that it is in was), that is watched from then on. ``make(folder)`` makes it anew where it is gone; without,
-    it is waited for, which is told at once where IN_DELETE_SELF or IN_MOVE_SELF is among ``kinds``. Raises OSError where there is
+    it is waited for, which is reported at once where IN_DELETE_SELF or IN_MOVE_SELF is among ``kinds``. Raises OSError where there is
     no folder, or no inotify to be had. Making it blocks for a moment.
     """
 
@@ -124,7 +124,7 @@ class FolderWatch:
         return self._there >= 0
 
     def _watch_above(self, folder: Path) -> bool:
-        """Whether this one, that it is in, is there; who may not read it is not told of its renaming."""
+        """Whether this one, that it is in, is there; who may not read it does not get its renaming."""
         is_next = folder == self._folder.parent
         self._above = self._add(folder, _SELF | (IN_DELETE if is_next else 0))
         if self._above >= 0 or ctypes.get_errno() == errno.EACCES:

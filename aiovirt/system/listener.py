@@ -1,6 +1,6 @@
 """A unix socket that others connect to, and what is spoken with each of them.
 
-Unlike a :class:`aiovirt.system.bytestream.UnixStream`, which hears all that comes as it comes, a connection
+Unlike a :class:`aiovirt.system.bytestream.UnixStream`, which reads all that comes as it comes, a connection
 here is read when somebody asks for more: whoever is on the far side waits as long.
 """
 
@@ -107,11 +107,11 @@ class Listener:
             return False
 
     async def accept(self) -> Connection:
-        """The next client. Where this process has no descriptor left for one, it is told ``last_words`` and hung up on."""
+        """The next client. Where this process has no descriptor left for one, it is sent ``last_words`` and disconnected."""
         return Connection(await self._accept())
 
     async def accept_stream(self) -> UnixStream:
-        """The same, to be heard as it speaks; its block is the caller's to enter."""
+        """The same, to be read as it writes; its block is the caller's to enter."""
         return UnixStream(await self._accept())
 
     async def _accept(self) -> socket.socket:
@@ -130,7 +130,7 @@ class Listener:
                 self._tell(None)
                 return taken
             if not self._turn_away():
-                with anyio.move_on_after(PAUSE):  # nothing tells when there is a descriptor again
+                with anyio.move_on_after(PAUSE):  # nothing reports when there is a descriptor again
                     await anyio.sleep_forever()
 
     def _tell(self, error: OSError | None) -> None:
@@ -170,7 +170,7 @@ class Listener:
 
 
 def _new_spare() -> socket.socket:
-    """A descriptor to be given up for a client that cannot be served."""
+    """A descriptor to be closed for a client that cannot be served."""
     return not_for_children(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC), socket.socket.close)
 
 

@@ -55,7 +55,7 @@ class Logger:
             self._write(logging.WARNING, event, keys)
 
     def error(self, event: str, **keys: object) -> None:
-        """A line about what is not as it should be; ``exc_info`` is the exception that tells it."""
+        """A line about what is not as it should be; ``exc_info`` is the exception that says why."""
         if self._plain.isEnabledFor(logging.ERROR):
             self._write(logging.ERROR, event, keys)
 

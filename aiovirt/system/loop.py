@@ -1,6 +1,6 @@
 """The loop that runs, whichever it is: the few things that asyncio, uvloop and trio each do best in their own way.
 
-One way to wait (:class:`Waker`), one to be told that a descriptor is ready (:class:`Readiness`), one clock. All that
+One way to wait (:class:`Waker`), one to learn that a descriptor is ready (:class:`Readiness`), one clock. All that
 moves bytes stands on these three, so nothing else needs to know which loop it is on. asyncio and
 uvloop keep a reader registered and resolve plain futures (:mod:`aiovirt.system.loop_asyncio`); trio has a
 task that waits for the descriptor, and reschedules (:mod:`aiovirt.system.loop_trio`).

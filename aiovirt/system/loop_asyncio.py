@@ -92,7 +92,7 @@ class AsyncioAnswer:
         self._call = None
         try:
             context.run(call, self)
-        except BaseException as error:  # noqa: BLE001 - SystemExit, KeyboardInterrupt: for the loop, and not for who was heard
+        except BaseException as error:  # noqa: BLE001 - SystemExit, KeyboardInterrupt: for the loop, and not for whose data it was
             self._loop.call_soon(_raise, error)
 
     # -- what a task asks of a future ------------------------------------------------------
@@ -198,7 +198,7 @@ class LibuvReadiness(AsyncioReadiness):
     def __init__(self, loop: asyncio.AbstractEventLoop, descriptor: int) -> None:
         super().__init__(loop, descriptor)
         self._errors = select.poll()
-        self._errors.register(descriptor, 0)  # errors are told whatever is asked for
+        self._errors.register(descriptor, 0)  # errors are reported whatever is asked for
         self._readable: Callable[[], object] | None = None
 
     async def run(self, readable: Callable[[], object]) -> None:

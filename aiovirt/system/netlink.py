@@ -59,7 +59,7 @@ T = TypeVar("T")
 
 
 class Overrun(SystemFailure):
-    """Messages are lost, and nobody knows which; the socket goes on, and what it told is to be read again.
+    """Messages are lost, and nobody knows which; the socket goes on, and what it reported is to be read again.
 
     ``reason`` is ``ENOBUFS`` (the queue was full), ``EMSGSIZE`` (the kernel could not describe a device)
     or ``MSG_TRUNC`` (a message larger than any should be). Messages from before the hole may still be queued.
@@ -71,7 +71,7 @@ class Overrun(SystemFailure):
 
 
 class NetlinkSocket:
-    """``async with NetlinkSocket(protocol, groups) as heard:`` a non-blocking listener on ``groups`` (bits).
+    """``async with NetlinkSocket(protocol, groups) as socket:`` a non-blocking listener on ``groups`` (bits).
 
     Only the kernel's datagrams are handed out. Raises Unsupported where there is no netlink,
     SystemFailure where the system refuses.

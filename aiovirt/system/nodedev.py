@@ -1,4 +1,4 @@
-"""What libvirt's nodedev XML tells beside the inventory, read from sysfs, the kernel and pci.ids in worker threads.
+"""What libvirt's nodedev XML says beside the inventory, read from sysfs, the kernel and pci.ids in worker threads.
 
 A network device is found by its number, whatever its name is by then. Its offloads are asked with ``SIOCETHTOOL``
 (linux/ethtool.h), as libvirt does; that waits for RTNL, so it has a deadline like every other read.
@@ -192,7 +192,7 @@ def _resource(device: str) -> str:
 def express_of(config: bytes, size: int) -> PCIExpress | None:
     """What a configuration space says of PCI Express; None where it is not there.
 
-    Where no list of capabilities can be read, its ``size`` tells, as libvirt has it: PCI Express has more than 256 bytes.
+    Where no list of capabilities can be read, its ``size`` says so, as libvirt has it: PCI Express has more than 256 bytes.
     """
     at = _capability(config, _EXPRESS)
     if at is None or at + _EXPRESS_SIZE > len(config):

@@ -1,7 +1,7 @@
 """Processes that outlive us: started in a session of their own, held by pidfd, never by pid alone.
 
 A process is (boot id, pid, start time), and ours when it has our uid too. Its pidfd is opened before the start time is read, so
-the two belong together or the process is not the one that was meant. What is on a command line tells nothing: anybody may write it.
+the two belong together or the process is not the one that was meant. What is on a command line proves nothing: anybody may write it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a descriptor of any kind tells: that there is something to read, that nobody is at the far side any more.
+"""What a descriptor of any kind reports: that there is something to read, that nobody is at the far side any more.
 
 The descriptor is often not ours alone (standard input, standard output), so it stays as it is: it is not made non-blocking,
 and it is an epoll(7) of its own that the loop waits for.
@@ -24,7 +24,7 @@ CHUNK: Final = 65_536
 
 async def wait_hung_up(descriptor: int) -> None:
     """Returns when nobody reads any more what is written to ``descriptor``; never for a file, which nobody has to read."""
-    with polled(descriptor, 0) as poll:  # POLLERR and POLLHUP are told in any case
+    with polled(descriptor, 0) as poll:  # POLLERR and POLLHUP are reported in any case
         if poll is None:
             await anyio.sleep_forever()
         else:

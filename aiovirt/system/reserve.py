@@ -1,6 +1,6 @@
 """Descriptors that are kept for when there are no others, and what is refused before there are none.
 
-A process has so many (RLIMIT_NOFILE) and no more, whatever it needs them for. Those kept here are given up for as long as it
+A process has so many (RLIMIT_NOFILE) and no more, whatever it needs them for. Those kept here are closed for as long as it
 takes to write what must be written.
 """
 
@@ -22,7 +22,7 @@ __all__ = ["RESERVE", "Reserve"]
 KEPT: Final = 8
 """Descriptors in reserve."""
 LENT: Final = 4
-"""Of those, given up at once."""
+"""Of those, closed at once."""
 NEEDED: Final = 8
 """Descriptors that a start needs at most, for a while or for good: fewer than so many beside the reserve are too few."""
 Ts = TypeVarTuple("Ts")

@@ -1,7 +1,7 @@
 """What is asked of links: the verbs of pyroute2's ``RTNL_API``, over sockets of our own and in few worker threads.
 
 The kernel carries a request out in the very call that sends it, and may wait there for the lock that all network
-configuration takes (RTNL): so none is sent on the loop. What links tell by themselves is not heard here but in
+configuration takes (RTNL): so none is sent on the loop. What links report by themselves is not read here but in
 :mod:`aiovirt.system.netlink`; pyroute2 is loaded by the first who asks.
 """
 

@@ -1,4 +1,4 @@
-"""A service of systemd's: sockets that it hands over, and what it is told. Where it is not there, nothing happens.
+"""A service of systemd's: sockets that it hands over, and what it is notified of. Where it is not there, nothing happens.
 
 What is said is in sd_notify(3), what is handed over in sd_listen_fds(3).
 """

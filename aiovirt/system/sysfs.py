@@ -152,7 +152,7 @@ def _attachment(folder: int, name: str) -> Attachment:
 
 
 def _pci_ancestor(folder: int) -> str | None:
-    """The descriptor's own path tells it: a link in a name may be another device's a moment later."""
+    """The descriptor's own path says it: a link in a name may be another device's a moment later."""
     parts = os.readlink(f"/proc/self/fd/{folder}").split("/")
     return next((part for part in reversed(parts[:-1]) if PCI_ADDRESS.fullmatch(part)), None)
 

@@ -50,9 +50,9 @@ class UdevWord(Struct, frozen=True, kw_only=True, gc=False):
 
 
 class UdevMonitor:
-    """``async with UdevMonitor() as monitor:`` hears udev's messages about network devices and PCI functions from then on.
+    """``async with UdevMonitor() as monitor:`` reads udev's messages about network devices and PCI functions from then on.
 
-    Raises SystemFailure where no udevd runs, as far as its sockets tell, and where libudev refuses.
+    Raises SystemFailure where no udevd runs, as far as its sockets show, and where libudev refuses.
     """
 
     def __init__(self, *, receive_buffer: int) -> None:
@@ -107,7 +107,7 @@ def _udevd_listens() -> bool:
 
 
 def _is_bound(path: Path) -> bool:
-    """Whether a socket is bound there. Nobody is connected to: the kernel tells a socket of another type from none."""
+    """Whether a socket is bound there. Nobody is connected to: the kernel distinguishes a socket of another type from none."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as asking:
         try:
             asking.connect(str(path))

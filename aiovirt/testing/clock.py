@@ -61,7 +61,7 @@ def run_virtual(func: Callable[[*Args], Awaitable[T]], *args: *Args, backend: st
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """An asyncio loop whose ``time()`` is virtual: a ``loop_factory`` for anyio (asyncio alone does not tell of threads)."""
+    """An asyncio loop whose ``time()`` is virtual: a ``loop_factory`` for anyio (asyncio alone does not report threads)."""
 
     def __init__(self) -> None:
         self._jumping = _JumpingSelector()

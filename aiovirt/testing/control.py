@@ -116,7 +116,7 @@ class Control:
         self._driver.set_health(_active(domain), MonitorHealth.STALLED, why)
 
     def restore_monitor(self, domain: Domain) -> None:
-        """Its monitor is heard again."""
+        """Its monitor responds again."""
         self._driver.set_health(_active(domain), MonitorHealth.CONNECTED, "")
 
 

@@ -5,7 +5,7 @@ to its last. Its whole life: arm the power button, say ``aiovirt guest: up`` on 
 tick of the BIOS timer (18.2 a second) wakes it for a look at the button. When that was pressed it
 says ``aiovirt guest: power button, off`` and powers off. A reset begins that life again.
 
-The button is armed before the guest speaks: who has read :data:`UP` may press it, and is heard.
+The button is armed before the guest speaks: who has read :data:`UP` may press it.
 (Pressed earlier, it is not: QEMU drops a press that the guest did not ask for.) Sources: SeaBIOS
 places the PM block at port 0x600; ACPI 6.5, section 4.8.3 gives its registers; PIIX4's S5 is
 sleep type 0. Without ACPI those ports read as ones: it says both lines at once, and stays.

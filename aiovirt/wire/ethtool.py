@@ -1,6 +1,6 @@
 """Link modes over generic netlink's ethtool family: requests to bytes, datagrams to values.
 
-Layouts: Documentation/networking/ethtool-netlink.rst, ``linux/ethtool_netlink.h``, ``linux/genetlink.h``. One dump tells of
+Layouts: Documentation/networking/ethtool-netlink.rst, ``linux/ethtool_netlink.h``, ``linux/genetlink.h``. One dump reports
 every device, where sysfs would take two reads each. No I/O lives here.
 """
 
@@ -52,7 +52,7 @@ class Family(Struct, frozen=True, gc=False):
 
 
 class Modes(Struct, frozen=True, gc=False):
-    """One datagram's worth: what it tells, and the errno of the answer's end (0: a good one), None while it goes on."""
+    """One datagram's worth: what it reports, and the errno of the answer's end (0: a good one), None while it goes on."""
 
     told: list[LinkModes | Family]
     errno: int | None
@@ -114,13 +114,13 @@ def _tell(kind: int, data: bytes, start: int, end: int) -> list[LinkModes | Fami
 
 
 def _link_modes(data: bytes, start: int, end: int) -> LinkModes:
-    told = dict(attributes(data, start, end, (_A_HEADER, _A_SPEED, _A_DUPLEX)))
-    header = told.get(_A_HEADER, b"")
+    found = dict(attributes(data, start, end, (_A_HEADER, _A_SPEED, _A_DUPLEX)))
+    header = found.get(_A_HEADER, b"")
     index = dict(attributes(header, 0, len(header), (_HEADER_DEV_INDEX,))).get(_HEADER_DEV_INDEX)
     if index is None:
         raise ProtocolError("ethtool: link modes of no device")
-    speed = _U32.unpack(told[_A_SPEED])[0] if _A_SPEED in told else _SPEED_UNKNOWN
-    duplex = _U8.unpack(told[_A_DUPLEX])[0] if _A_DUPLEX in told else None
+    speed = _U32.unpack(found[_A_SPEED])[0] if _A_SPEED in found else _SPEED_UNKNOWN
+    duplex = _U8.unpack(found[_A_DUPLEX])[0] if _A_DUPLEX in found else None
     return LinkModes(
         _U32.unpack(index)[0], None if speed == _SPEED_UNKNOWN else speed, _DUPLEXES.get(duplex) if duplex is not None else None
     )

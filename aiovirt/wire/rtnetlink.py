@@ -67,8 +67,8 @@ class LinkMessage(Struct, frozen=True, kw_only=True, gc=False):
 
     ``mac`` and ``perm_address`` are lower-case and colon-separated, ``""`` and None where there is none;
     the phys ids are lower-case hex. ``link`` is the ifindex of what it lies upon, in the namespace
-    ``link_netnsid`` unless that is None (ours). ``vfs`` are told only to who asks (:func:`dump_links`, :func:`get_link`).
-    ``new_netnsid`` and ``new_ifindex`` tell where a link went that
+    ``link_netnsid`` unless that is None (ours). ``vfs`` are reported only to who asks (:func:`dump_links`, :func:`get_link`).
+    ``new_netnsid`` and ``new_ifindex`` say where a link went that
     moved to another namespace: our number for that one (-1 where it has none), and the link's number there.
     """
 
@@ -157,7 +157,7 @@ def decode(datagram: bytes, *, body: Body | None = None) -> list[LinkMessage | E
 
 
 def decode_each(datagram: bytes, *, body: Body | None = None) -> list[LinkMessage | End | ProtocolError]:
-    """The same, with what is wrong of one message in its place. Raises ProtocolError where no message can be told from the next."""
+    """The same, with what is wrong of one message in its place. Raises ProtocolError where it is not known where one ends."""
     return [_attempt(body or _body, datagram, message) for message in messages(datagram) if message[0] in _BODIES]
 
 
@@ -369,12 +369,12 @@ def _vfs(value: bytes) -> tuple[VF, ...]:
 
 
 def _vf(value: bytes) -> VF:
-    told: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     for attribute, data in attributes(value, 0, len(value), _VF_READERS):
-        told |= _VF_READERS[attribute](data)
-    if "index" not in told:
+        fields |= _VF_READERS[attribute](data)
+    if "index" not in fields:
         raise ProtocolError("rtnetlink: a virtual function without a number")
-    return VF(**told)
+    return VF(**fields)
 
 
 def _vf_mac(value: bytes) -> dict[str, object]:

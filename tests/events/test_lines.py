@@ -82,7 +82,7 @@ FUNCTION = PCIDevice(address="0000:3b:00.0", pci_class=0x020000, vendor=0x8086, 
         (HostStarted(uri="qemu:///session"), "host  started  qemu:///session"),
         (
             HostStarted(uri="qemu:///session", clean=False, down_for=12_400_000_000, cut=7),
-            "host  started  qemu:///session  after an engine that was cut off, 12 s ago, 7 damaged bytes of its journal given up",
+            "host  started  qemu:///session  after an engine that was cut off, 12 s ago, 7 damaged bytes of its journal dropped",
         ),
         (JournalDegraded(why="no space left"), "host  degraded  the journal is kept in memory only: no space left"),
     ],

@@ -150,7 +150,7 @@ async def test_a_tail_wakes_for_each_news_and_for_none_twice() -> None:
 
         async def follow() -> None:
             while True:
-                await tail.news()
+                await tail.wait()
                 woken.append(bus.head)
 
         tasks.start_soon(follow)
@@ -170,13 +170,13 @@ async def test_what_comes_while_a_tail_does_not_wait_is_news() -> None:
     tail = Tail(bus)
     published(bus, 0)
     with anyio.fail_after(5):
-        await tail.news()
+        await tail.wait()
     with anyio.move_on_after(0) as none:
-        await tail.news()
+        await tail.wait()
     assert none.cancelled_caught
     bus.close()
     with anyio.fail_after(5):
-        await tail.news()
+        await tail.wait()
 
 
 def test_a_tail_gives_what_memory_has() -> None:

@@ -13,6 +13,7 @@ from aiovirt.model.state import DomainState
 # request -> program and number of libvirt's procedure (remote_protocol.x and qemu_protocol.x of libvirt 11.3), its name there, and what
 # its @acl asks of every caller; None where libvirt has no such procedure
 LIBVIRT: dict[str, tuple[str, int, str, tuple[str, ...]] | None] = {
+    "AskAbility": None,
     "AskAutostart": ("remote", 15, "domain_get_autostart", ("domain:read",)),
     "AskDetails": None,
     "AskLog": None,

@@ -38,7 +38,7 @@ from aiovirt.wire.attach.messages import (
     FromClient,
     FromEngine,
     Hello,
-    News,
+    NextEvents,
     Unknown,
     Welcome,
     decode_from_engine,
@@ -220,7 +220,7 @@ async def test_a_client_that_does_not_read_harms_nobody_and_misses_nothing(place
         with Raw(place) as deaf:
             deaf.say(HELLO)
             with anyio.fail_after(PATIENCE):
-                while len(connection.holder.clients) < 2 or min(client._told for client in connection.holder.clients) < 0:
+                while len(connection.holder.clients) < 2 or min(client._sent for client in connection.holder.clients) < 0:
                     await anyio.lowlevel.checkpoint()
             (stuck,) = (client for client in connection.holder.clients if client.program == "a test")
             async with host.events.subscribe(NetdevAdded) as events:
@@ -230,7 +230,7 @@ async def test_a_client_that_does_not_read_harms_nobody_and_misses_nothing(place
                     await anyio.lowlevel.checkpoint()
                 with anyio.fail_after(PATIENCE):
                     assert [await events.receive() for _ in told] == told
-            assert stuck._told + 1 < holder.engine.bus.ring.first
+            assert stuck._sent + 1 < holder.engine.bus.ring.first
             assert stuck._waiting == 0
 
             def listen() -> list[bytes]:
@@ -238,7 +238,7 @@ async def test_a_client_that_does_not_read_harms_nobody_and_misses_nothing(place
                 heard: list[bytes] = []
                 while len(heard) < len(told):
                     news = deaf.hear()
-                    assert isinstance(news, News)
+                    assert isinstance(news, NextEvents)
                     heard += news.events
                 return heard
 
@@ -417,7 +417,7 @@ def torrents() -> Iterator[tuple[str, bytes]]:
     yield "a number twice", hello + ask(1) + ask(1)
     yield "number 0", hello + ask(0)
     yield "a flood", hello + b"".join(ask(number) for number in range(1, 5000))
-    yield "another's message", hello + framed(encode(News([])))
+    yield "another's message", hello + framed(encode(NextEvents([])))
     yield "half a message", hello + ask(1)[:-5]
 
 

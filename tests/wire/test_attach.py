@@ -26,7 +26,7 @@ from aiovirt.wire.attach.messages import (
     FromEngine,
     Glance,
     Hello,
-    News,
+    NextEvents,
     Past,
     SeekPast,
     Seen,
@@ -74,7 +74,7 @@ FROM_CLIENT: list[FromClient] = [
 FROM_ENGINE: list[FromEngine] = [
     Welcome(version=1, host=ONE, pid=4, eras=(("A", 0, 7), ("B", 7, None)), head=9, first=2, state=b"state"),
     Seen("A:1", ()),
-    News([b"one", b"two"]),
+    NextEvents([b"one", b"two"]),
     Epochs((("A", 0, None),)),
     Failure(3, "OrderTimeout", "late", 68, 20, "domain/x", {"sent": True}),
     Past(3, [b"one"], 1),

@@ -28,7 +28,7 @@ from aiovirt.model.lifecycle import Fact
 from aiovirt.model.record import RunRecord
 from aiovirt.model.spec import DomainSpec
 from aiovirt.model.state import MonitorHealth
-from aiovirt.system.again import FIRST_PAUSE, contained, is_passing, keep_on, tell, words_of
+from aiovirt.system.again import FIRST_PAUSE, contained, is_passing, keep_on, log_failure, words_of
 from aiovirt.system.bytestream import UnixStream
 from aiovirt.system.deadlines import Deadline, Deadlines
 from aiovirt.system.latch import Latch
@@ -282,7 +282,7 @@ class Guest:
                 self.look_again()
 
     def on_late(self, monitor: Monitor, answer: Late) -> None:
-        """What had been given up has happened, or was refused; or it was our own question."""
+        """What had been cancelled has happened, or was refused; or it was our own question."""
         if answer.changes:
             self.ask_how_it_is(monitor)
         if monitor is self.monitor and (answer.changes or self._may_differ):
@@ -307,7 +307,7 @@ class Guest:
         except Error:
             raise
         except Exception as error:  # noqa: BLE001 - a guest's trouble, which is nobody else's
-            tell(logger, "what a guest said could not be made use of", error, domain=self.run.name)
+            log_failure(logger, "what a guest said could not be made use of", error, domain=self.run.name)
             if monitor is not None:
                 monitor.fail(error)
 
@@ -382,7 +382,7 @@ class Guest:
         await order(await self.usable_monitor(by), by=by)
 
     def is_settled(self) -> bool:
-        """Whether the fate of every order that had been given up is known, and how the guest is then."""
+        """Whether the fate of every order that had been cancelled is known, and how the guest is then."""
         return self.monitor is None or (self.monitor.is_settled and not self._asking)
 
     async def settle(self, by: Deadline) -> None:
@@ -395,7 +395,7 @@ class Guest:
                 await self._settled.wait()
             return
         raise OrderTimeout(
-            f"{self.run.name} has not yet answered an order that was given up", sent=False, subject=f"domain/{self.run.uuid}"
+            f"{self.run.name} has not yet answered an order that was cancelled", sent=False, subject=f"domain/{self.run.uuid}"
         )
 
     @property

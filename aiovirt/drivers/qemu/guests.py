@@ -41,7 +41,7 @@ from aiovirt.model.lifecycle import Fact
 from aiovirt.model.record import RunRecord
 from aiovirt.model.spec import DomainSpec, VirtType
 from aiovirt.system import files, process, to_thread
-from aiovirt.system.again import is_passing, tell
+from aiovirt.system.again import is_passing, log_failure
 from aiovirt.system.background import shielded
 from aiovirt.system.bytestream import connect_unix
 from aiovirt.system.deadlines import Deadline, Deadlines
@@ -259,7 +259,7 @@ class Guests:
                 if isinstance(error, ConnectionLost) and await guest.ends():
                     return
                 if not (guest.is_retried and is_passing(error)):  # else whoever tries it again has told
-                    tell(logger, "a guest cannot be spoken to", error, domain=guest.run.name)
+                    log_failure(logger, "a guest cannot be spoken to", error, domain=guest.run.name)
                 guest.give_up(error)
 
     async def watch_monitors(self) -> None:
@@ -282,7 +282,7 @@ class Guests:
     # -- orders ----------------------------------------------------------------------------
 
     async def settle(self, uuid: UUID, by: Deadline) -> None:
-        """Waits for the late answers to orders that were given up, and asks how the guest is then."""
+        """Waits for the late answers to orders that were cancelled, and asks how the guest is then."""
         if (guest := self._guests.get(uuid.int)) is not None:
             await guest.settle(by)
 

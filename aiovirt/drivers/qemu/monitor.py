@@ -34,7 +34,7 @@ logger = get_logger("qemu")
 
 
 class Late(Struct, frozen=True):
-    """A command whose caller had given up was answered after all."""
+    """A command whose caller had cancelled it was answered after all."""
 
     command: str
     changes: bool
@@ -51,7 +51,7 @@ class Listener:
         """False when a deadline passed in complete silence; True when something is heard again."""
 
     def late(self, answer: Late) -> None:
-        """What had been given up has happened, or was refused."""
+        """What had been cancelled has happened, or was refused."""
 
     def oversized(self, event: str | None, size: int) -> None:
         """A message over the limit was not read: which event it was, if it was one."""
@@ -165,7 +165,7 @@ class Monitor:
         if self.ended is not None:
             raise session_lost(self.ended)
         if by.at == -math.inf:
-            raise OrderTimeout(f"{command!r} was not sent: it was given up before", sent=False)
+            raise OrderTimeout(f"{command!r} was not sent: it was cancelled before", sent=False)
         oob = priority is _OUT_OF_BAND
         if oob and (self.greeting is None or "oob" not in self.greeting.capabilities):
             raise Unsupported("this QEMU has no out-of-band commands")

@@ -38,7 +38,7 @@ __all__ = ["CLIENTS", "WAITING", "QMPProxy"]
 CLIENTS: Final = 16
 """How many are served at a time; others are disconnected."""
 WAITING: Final = 1024 * 1024
-"""Bytes that may wait for a client before it is given up."""
+"""Bytes that may wait for a client before it is disconnected."""
 CHUNK: Final = 4096
 """Bytes read at once: to look through the worst of them takes a few milliseconds, and then others have a turn."""
 
@@ -70,7 +70,7 @@ class QMPProxy:
         self._listener: Listener | None = None
         self._clients: set[_Client] = set()
         self._armed = anyio.Event()  # from here on no event is missed
-        self._told = anyio.Event()  # clients have what is on the bus now
+        self._sent = anyio.Event()  # clients have what is on the bus now
         self._pause = anyio.CancelScope()  # around the wait for the next event
         self._stack = AsyncExitStack()
 
@@ -137,7 +137,7 @@ class QMPProxy:
         """The line that answers ``request``, when the clients have all events that came before."""
         line = await self._ask(request)
         self._pause.cancel()
-        await self._told.wait()
+        await self._sent.wait()
         return line
 
     async def _ask(self, request: Request) -> bytes:
@@ -193,8 +193,8 @@ class QMPProxy:
 
     def _let_go(self) -> None:
         """Answers that wait for the events before them are given."""
-        told, self._told = self._told, anyio.Event()
-        told.set()
+        sent, self._sent = self._sent, anyio.Event()
+        sent.set()
 
 
 def _line(event: DomainQMP) -> bytes:
@@ -225,7 +225,7 @@ class _Client:
         self._tasks: TaskGroup | None = None
 
     async def run(self) -> None:
-        """The conversation, until the client ends it or is given up, or :meth:`end`."""
+        """The conversation, until the client ends it or is disconnected, or :meth:`end`."""
         async with self._connection:
             with self._scope:
                 async with anyio.create_task_group() as self._tasks:

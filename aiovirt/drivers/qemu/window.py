@@ -2,13 +2,13 @@
 
     WAITING --sent--> SENT --answered--> DONE
        |                |
-    given up         given up
+    cancelled        cancelled
        v                v
-    DROPPED          GIVEN_UP (forgotten once it is answered)
+    DROPPED          CANCELLED (forgotten once it is answered)
 
 QEMU reads on while at most eight in-band commands are queued there, and an out-of-band command overtakes
 them only as long as it reads (qemu docs: interop/qmp-spec, "Out-of-band execution"). So seven are sent, the
-rest wait here: a command that is given up before it is sent never runs, and an urgent one overtakes. One
+rest wait here: a command that is cancelled before it is sent never runs, and an urgent one overtakes. One
 that was sent keeps its place until it is answered, whoever still wants to know.
 
 A file descriptor goes with its command, and QEMU keeps only the last one that came: one such command at a time.
@@ -47,7 +47,7 @@ class Stage(Enum):
 
     WAITING = "waiting"
     SENT = "sent"
-    GIVEN_UP = "given up"
+    CANCELLED = "cancelled"
     DROPPED = "dropped"
     DONE = "done"
 
@@ -169,7 +169,7 @@ class Window:
             if self._dropped > max(SLACK, sum(map(len, self._queues.values())) // 2):
                 self._sweep()
         elif call.stage is _SENT:
-            call.stage = Stage.GIVEN_UP
+            call.stage = Stage.CANCELLED
             self.unsettled += call.changes
 
     def _sweep(self) -> None:

@@ -62,7 +62,7 @@ class Guests:
         """There is never one to speak with again."""
 
     async def settle(self, uuid: UUID, by: Deadline) -> None:
-        """An order that was given up here did not happen."""
+        """An order that was cancelled here did not happen."""
 
     def report(self, uuid: UUID, fact: Fact, *, by_guest: bool = False, rebooting: bool = False) -> None:
         """Something happened to a guest."""

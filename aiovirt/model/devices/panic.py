@@ -1,4 +1,4 @@
-"""What tells the host that the guest's kernel has panicked."""
+"""What reports to the host that the guest's kernel has panicked."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ class Enumerate(Request[list[BusDevice]], frozen=True, kw_only=True, tag=True):
 
 @order(Rule(verb="refresh", turn=Turn.READ, permissions=("node_device:read",), by_engine=True))
 class Refresh(Request[None], frozen=True, kw_only=True, tag=True):
-    """Ask the kernel about one device (``netdev/<id>``, ``pci/<address>``) now; what differs is told before it answers.
+    """Ask the kernel about one device (``netdev/<id>``, ``pci/<address>``) now; what differs is published before it answers.
 
     ``name/<name>``: about the network device that has this name or altname now, whatever is known of it.
     """

@@ -1,6 +1,6 @@
 """The messages between an engine and a process that is attached to it, as values and as bytes (msgpack).
 
-A client says Hello and is welcomed with the whole state at one cursor; from then on it is told every event, in order. What
+A client says Hello and is welcomed with the whole state at one cursor; from then on it is sent every event, in order. What
 it asks is a :class:`~aiovirt.model.orders.Request` with a number of its own, answered once. An answer comes behind all
 events that were published before it. Events and the state travel in the journal's form: what they mean is not known here.
 
@@ -41,7 +41,7 @@ __all__ = [
     "HandOver",
     "Hello",
     "Leaving",
-    "News",
+    "NextEvents",
     "Past",
     "SeekPast",
     "Seen",
@@ -164,7 +164,7 @@ class Seen(Struct, frozen=True, tag="seen"):
     domains: tuple[DomainView, ...]
 
 
-class News(Struct, frozen=True, tag="news"):
+class NextEvents(Struct, frozen=True, tag="news"):
     """The next events, none left out."""
 
     events: list[bytes]
@@ -223,7 +223,7 @@ class Past(Struct, frozen=True, tag="events"):
 
 
 FromClient: TypeAlias = Hello | Glance | Ask | Cancel | SeekPast | HandOver
-FromEngine: TypeAlias = Welcome | Seen | News | Skipped | Epochs | Leaving | Answer | Failure | Past
+FromEngine: TypeAlias = Welcome | Seen | NextEvents | Skipped | Epochs | Leaving | Answer | Failure | Past
 
 _encoder: Final = msgspec.msgpack.Encoder()
 UNREADABLE: Final = (msgspec.MsgspecError, RecursionError, UnicodeError)

@@ -113,7 +113,7 @@ _NOTHING: Final = Raw()
 
 
 class _Envelope(Struct):
-    """Every message at once; which members are there tells which it is."""
+    """Every message at once; which it is follows from the members that are there."""
 
     hello: _Hello | None = msgspec.field(name="QMP", default=None)
     value: Raw = msgspec.field(name="return", default=_NOTHING)
@@ -147,14 +147,14 @@ def read_message(line: bytes | bytearray) -> Message:
 
 
 EDGE: Final = 512
-"""How many bytes at each end of a message tell what it is."""
+"""How many bytes at each end of a message show what it is."""
 _FIRST_ID: Final = re.compile(rb'\s*\{\s*"id"\s*:\s*(\d{1,18})\s*,')
 _LAST_ID: Final = re.compile(rb',\s*"id"\s*:\s*(\d{1,18})\s*\}\s*\Z')
 _EVENT: Final = re.compile(rb'\s*\{\s*"timestamp"\s*:\s*\{[^{}"]*(?:"[a-z]+"[^{}"]*)*\}\s*,\s*"event"\s*:\s*"([\w.-]{1,128})"')
 
 
 def read_edges(head: bytes, tail: bytes, size: int) -> TooLong:
-    """What the first and the last EDGE bytes tell of a message of ``size`` bytes that nobody keeps.
+    """What the first and the last EDGE bytes show of a message of ``size`` bytes that nobody keeps.
 
     QEMU writes a reply's id as its last member or its first, and an event's name right after its time.
     """

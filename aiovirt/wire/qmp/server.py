@@ -1,7 +1,7 @@
 """One QMP conversation from its server's side, sans-IO: bytes in, requests and refusals out.
 
 A client may send all that QEMU takes (qemu docs: interop/qmp-spec), one JSON object after the other, with
-lines between them or without, and is told what is wrong with the rest in QEMU's own words. There are two
+lines between them or without, and is answered what is wrong with the rest in QEMU's own words. There are two
 differences. Strings in single quotes are not read. And where QEMU begins anew in the middle of what it
 could not read, here that is skipped: up to the end of the line, or of the message that is too long or
 too deep. The byte 0xFF is an error always, and begins anew at once, as QEMU's does.
@@ -57,7 +57,7 @@ def failure_line(request: Request, error_class: str, description: str) -> bytes:
 
 
 def event_line(name: str, data: Mapping[str, object] | None, time: int | None) -> bytes:
-    """An event at ``time``, ns since 1970 UTC; None for a clock that failed, which QEMU tells as -1."""
+    """An event at ``time``, ns since 1970 UTC; None for a clock that failed, which QEMU reports as -1."""
     seconds, rest = (-1, -1) if time is None else divmod(time, 1_000_000_000)
     microseconds = rest if time is None else rest // 1000
     said: dict[str, object] = {"timestamp": {"seconds": seconds, "microseconds": microseconds}, "event": name}

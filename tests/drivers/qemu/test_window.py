@@ -114,7 +114,7 @@ class WindowMachine(RuleBasedStateMachine):
         mine = data.draw(st.sampled_from(self.sent), "which")
         answer = how(mine.call.number)  # type: ignore[call-arg]  # all three are made of a number
         assert self.window.answered(mine.call.number, answer) is mine.call
-        assert mine.call.answer is (None if mine.stage is Stage.GIVEN_UP else answer)
+        assert mine.call.answer is (None if mine.stage is Stage.CANCELLED else answer)
         self.answer(mine)
 
     @rule()
@@ -134,7 +134,7 @@ class WindowMachine(RuleBasedStateMachine):
     @rule(data=st.data(), times=st.integers(1, 5))
     def give_up(self, data: st.DataObject, times: int) -> None:
         for mine in data.draw(st.lists(st.sampled_from(self.all), min_size=times, max_size=times), "which"):
-            mine.stage = {Stage.WAITING: Stage.DROPPED, Stage.SENT: Stage.GIVEN_UP}.get(mine.stage, mine.stage)
+            mine.stage = {Stage.WAITING: Stage.DROPPED, Stage.SENT: Stage.CANCELLED}.get(mine.stage, mine.stage)
             self.window.give_up(mine.call)
 
     # -- what always holds -----------------------------------------------------------------
@@ -155,7 +155,7 @@ class WindowMachine(RuleBasedStateMachine):
 
     @invariant()
     def what_is_unsettled_is_counted(self) -> None:
-        assert self.window.unsettled == sum(mine.changes and mine.stage is Stage.GIVEN_UP for mine in self.sent)
+        assert self.window.unsettled == sum(mine.changes and mine.stage is Stage.CANCELLED for mine in self.sent)
 
     @invariant()
     def somebody_waits_for_what_is_open(self) -> None:
