@@ -26,7 +26,7 @@ from aiovirt.model.spec import DomainSpec
 from aiovirt.system.deadlines import Deadline
 from aiovirt.system.lock import Lock
 
-__all__ = ["Doing", "Entries", "Entry", "Following"]
+__all__ = ["Doing", "Entries", "Entry", "Following", "order_id"]
 
 Doing = tuple[Request[Any], str]
 """An order, and its id."""
@@ -142,7 +142,7 @@ class Entry:
 
     def ending_by(self, request: Destroy) -> None:
         """A destroy is under way, whatever else is; what follows up to the end of the process is its doing."""
-        self._ending = self._ending or (request, _order_id())
+        self._ending = self._ending or (request, order_id())
 
     def ended(self) -> None:
         """Its process is gone, or a destroy found none."""
@@ -152,7 +152,7 @@ class Entry:
         """``what`` is done from now on, in place of anything else that its definition said; ``cause`` is the fact's, if it has one."""
         if self.following is not None:
             self.following.scope.cancel()
-        self.following = Following(what, cause or _order_id())
+        self.following = Following(what, cause or order_id())
         return self.following
 
     def was_followed_by(self, one: Following) -> None:
@@ -168,7 +168,7 @@ class _Turn:
 
     def __init__(self, entry: Entry, request: Request[Any], by: Deadline) -> None:
         self._entry = entry
-        self._doing: Doing = (request, _order_id())
+        self._doing: Doing = (request, order_id())
         self._taken: list[Lock] = []
         self._by = by
 
@@ -245,5 +245,6 @@ class Entries:
         return self.claim(spec)
 
 
-def _order_id() -> str:
+def order_id() -> str:
+    """A new one, as events have it for their cause."""
     return f"order-{os.urandom(8).hex()}"

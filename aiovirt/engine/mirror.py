@@ -6,23 +6,34 @@ dropped, and the domain is read again. Each domain is read in a task of its own,
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager
-from typing import Any, Final, TypeVar, cast
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, contextmanager
+from typing import Any, Final, Literal, TypeVar, cast
 from uuid import UUID
 
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
+from msgspec.structs import replace
 
 from aiovirt.drivers.remote import EVERYTHING, Change, DomainReading, Everything, Remote
 from aiovirt.engine.admission import ability, check_ability, check_permissions
 from aiovirt.engine.differences import differences
+from aiovirt.engine.entries import order_id
 from aiovirt.errors import ConnectionLost, Error, HostGone, InvalidArgument, OrderTimeout
 from aiovirt.events.bus import Bus
-from aiovirt.events.types import HostStarted, MonitorLost, MonitorResumed, MonitorStalled, SourceMissing, SourceResynced
+from aiovirt.events.types import (
+    DomainLifecycle,
+    Event,
+    HostStarted,
+    MonitorLost,
+    MonitorResumed,
+    MonitorStalled,
+    SourceMissing,
+    SourceResynced,
+)
 from aiovirt.model.caller import Caller
 from aiovirt.model.orders import AskAbility, Request, Turn
-from aiovirt.model.state import MonitorHealth
+from aiovirt.model.state import Lifecycle, MonitorHealth
 from aiovirt.system.again import Backoff
 from aiovirt.system.deadlines import Deadline
 from aiovirt.system.log import get_logger
@@ -55,6 +66,7 @@ class MirrorEngine:
         self._dirty: set[Change] = set()
         self._reading: set[Change] = set()
         self._waiting: dict[Change, set[_Reading]] = {}
+        self._ordered: dict[UUID, list[tuple[frozenset[Lifecycle | Literal["reboot"]], str]]] = {}  # orders under way: their ends and ids
 
     @property
     def uuid(self) -> UUID:
@@ -76,12 +88,34 @@ class MirrorEngine:
             return cast("R", self._ability(request, caller))
         remote = self._admit(type(request), caller)
         by = Deadline.after(request.timeout)
-        with by.scope():
+        with by.scope(), self._cause_of(request):
             answer = await remote.perform(request, by)
             if request.rule.turn is not Turn.READ:
                 await self.read(_about(request, answer))
             return answer
         raise OrderTimeout(f"{request.rule.verb}: its outcome was not seen within {request.timeout:g} s", sent=True)
+
+    @contextmanager
+    def _cause_of(self, request: Request[Any]) -> Iterator[None]:
+        """What is published of its domain within the block, and is what such an order leads to, is its doing."""
+        uuid = getattr(request, "uuid", None)
+        if uuid is None or not request.rule.done:
+            yield
+            return
+        ordered = (request.rule.done, order_id())
+        self._ordered.setdefault(uuid, []).append(ordered)
+        try:
+            yield
+        finally:
+            self._ordered[uuid].remove(ordered)
+            if not self._ordered[uuid]:
+                del self._ordered[uuid]
+
+    def _caused(self, event: Event) -> Event:
+        if not isinstance(event, DomainLifecycle) or event.missed:
+            return event
+        cause = next((cause for done, cause in reversed(self._ordered.get(event.uuid, [])) if event.kind in done), None)
+        return event if cause is None else replace(event, cause=cause)
 
     def _ability(self, question: AskAbility, caller: Caller) -> str | None:
         check_permissions(AskAbility, caller)
@@ -225,7 +259,7 @@ class MirrorEngine:
             self._dirty.add(uuid)
             return False
         for event in differences(self.bus.folded.domains.get(uuid), new, missed=missed):
-            self.bus.publish(event)
+            self.bus.publish(self._caused(event))
         self._step += 1
         self._published[uuid] = self._step
         view = self.bus.folded.domains.get(uuid)

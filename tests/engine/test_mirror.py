@@ -20,7 +20,7 @@ from aiovirt.engine.mirror import MirrorEngine
 from aiovirt.errors import AccessDenied, ConnectionLost, OperationFailed, OperationInvalid, OrderTimeout, Unsupported
 from aiovirt.events.bus import Bus
 from aiovirt.events.feed import Events
-from aiovirt.events.types import DomainEvent, HostEvent
+from aiovirt.events.types import DomainEvent, DomainLifecycle, HostEvent
 from aiovirt.model import orders
 from aiovirt.model.caller import Caller
 from aiovirt.model.machine import Machine
@@ -203,6 +203,34 @@ async def test_an_order_returns_when_what_it_led_to_is_seen_and_is_told_once(scr
             await engine.call(orders.Suspend(uuid=A))
             assert state_of(engine, A) is DomainState.PAUSED
         assert lines == ["d1 suspended paused"]
+
+
+@pytest.mark.parametrize("tells", [True, False])
+async def test_what_an_order_led_to_has_it_as_its_cause_and_nothing_else_has(script: Script, tells: bool) -> None:  # noqa: FBT001 - both
+    script.tells = tells
+    async with mirrored(script) as engine, Events(engine.bus).subscribe(DomainLifecycle) as events:
+        await engine.call(orders.Suspend(uuid=A))
+        script.put(B, state=DomainState.PAUSED, reason=Reason.USER)
+        await quiet()
+        await engine.call(orders.Destroy(uuid=A))
+        seen = [await events.receive() for _ in range(3)]
+    assert [event.kind for event in seen] == ["suspended", "suspended", "stopped"]
+    first, other, last = (event.cause for event in seen)
+    assert other is None
+    assert first is not None
+    assert last not in {None, first}
+
+
+async def test_what_happens_beside_an_order_is_not_its_doing(script: Script) -> None:
+    async with mirrored(script) as engine, Events(engine.bus).subscribe(DomainLifecycle) as events, anyio.create_task_group() as tasks:
+        script.late = anyio.Event()
+        tasks.start_soon(engine.call, orders.Suspend(uuid=A))
+        await quiet()
+        script.remove(A)
+        await quiet()
+        script.late.set()
+        seen = [await events.receive() for _ in range(2)]
+    assert [(event.kind, event.cause is None) for event in seen] == [("suspended", False), ("stopped", True)]
 
 
 async def test_an_event_that_comes_before_the_answer_is_told_at_once(script: Script) -> None:
