@@ -25,6 +25,7 @@ from aiovirt.model.devices.disk import Disk, by_target, check_places
 from aiovirt.model.devices.serial import Serial
 from aiovirt.model.element import At, Element, Fixed, kept_within
 from aiovirt.model.openenum import OpenEnum
+from aiovirt.model.power import PowerManagement
 from aiovirt.model.units import KiB, MiB, TiB
 
 __all__ = ["Action", "DomainSpec", "OsSpec", "VirtType", "check_name"]
@@ -171,6 +172,7 @@ class DomainSpec(Element, frozen=True, kw_only=True, gc=False, omit_defaults=Tru
     on_poweroff: Annotated[Action, At("on_poweroff")] = Action.DESTROY
     on_reboot: Annotated[Action, At("on_reboot")] = Action.RESTART
     on_crash: Annotated[Action, At("on_crash")] = Action.DESTROY
+    pm: Annotated[PowerManagement | None, At("pm")] = None
     emulator: Annotated[str | None, At("devices/emulator", "filled")] = None
     devices: Annotated[Sequence[Device], At("devices/*")] = ()
     checks = {  # noqa: RUF012 - a constant of the class

@@ -31,6 +31,7 @@ from aiovirt.model.devices.memballoon import MemBalloon, MemBalloonModel
 from aiovirt.model.devices.rng import Rng, RngBackend
 from aiovirt.model.devices.serial import Chardev, Serial
 from aiovirt.model.devices.watchdog import Watchdog, WatchdogAction, WatchdogModel
+from aiovirt.model.power import PowerManagement
 from aiovirt.model.spec import Action, DomainSpec, OsSpec, VirtType
 from aiovirt.model.units import KiB, MiB, TiB
 
@@ -181,6 +182,7 @@ domains = st.builds(
     os=oses,
     acpi=st.booleans(),
     clock=clocks,
+    pm=st.none() | st.builds(PowerManagement, suspend_to_mem=st.none() | st.booleans(), suspend_to_disk=st.none() | st.booleans()),
     cpu=st.none() | processors,
     on_poweroff=st.sampled_from(Action),
     on_reboot=st.sampled_from(Action),

@@ -43,6 +43,7 @@ from aiovirt.model.devices.device import Device
 from aiovirt.model.devices.disk import Disk, DiskBus, DiskDevice
 from aiovirt.model.devices.input import Input, InputBus, InputType
 from aiovirt.model.devices.serial import Chardev, Serial
+from aiovirt.model.power import PowerManagement
 from aiovirt.model.spec import Action, DomainSpec, OsSpec, VirtType
 from aiovirt.model.units import GiB, KiB, MiB
 
@@ -210,6 +211,17 @@ def test_libvirts_qemu_driver_keeps_the_processor_and_gives_qemu_what_we_do(cpu:
     theirs, ours = libvirts_argv(spec, nobodys, uri), command_line(spec, ID, emulator=Emulator("qemu", (7, 2)), monitor_fd=3, now=0)
     for option in ("-smp", "-cpu"):
         assert [set(value.split(",")) for value in _values(ours, option)] == [set(value.split(",")) for value in _values(theirs, option)]
+
+
+@pytest.mark.parametrize("machine", ["pc-i440fx-7.2", "pc-q35-7.2"])
+def test_libvirts_qemu_driver_keeps_how_it_may_sleep_and_gives_qemu_what_we_do(machine: str, nobodys: Path) -> None:
+    emulator, pm = "/usr/bin/qemu-system-x86_64", PowerManagement(suspend_to_mem=False, suspend_to_disk=True)
+    spec = replace(SMALL, type=VirtType.QEMU, os=OsSpec(machine=machine), pm=pm, emulator=emulator)
+    uri = f"qemu:///embed?root={nobodys}/root"
+
+    assert parse(libvirts_own(spec, nobodys, uri, user=NOBODY)).pm == pm
+    theirs, ours = libvirts_argv(spec, nobodys, uri), command_line(spec, ID, emulator=Emulator("qemu", (7, 2)), monitor_fd=3, now=0)
+    assert _values(ours, "-global") == _values(theirs, "-global")
 
 
 def libvirts_argv(spec: DomainSpec, folder: Path, uri: str) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Final
 from uuid import UUID
 
 from aiovirt.drivers.qemu import clock, cpu, devices
-from aiovirt.drivers.qemu.devices.placement import is_x86
+from aiovirt.drivers.qemu.devices.placement import is_i440fx, is_q35, is_x86
 from aiovirt.drivers.qemu.emulator import Emulator
 from aiovirt.drivers.qemu.words import with_commas
 from aiovirt.errors import ConfigUnsupported, Place
@@ -40,6 +40,8 @@ def _check_domain(spec: DomainSpec) -> Iterator[tuple[str, str]]:
     if spec.current_memory is not None:
         yield "/domain/currentMemory", f"{spec.current_memory // KiB} KiB differs from the memory of {spec.memory // KiB} KiB"
     yield from _check_features(spec)
+    if spec.pm is not None and not (is_q35(spec) or is_i440fx(spec)):
+        yield "/domain/pm", f"of a machine {spec.os.machine!r:.80} of {spec.os.arch}"
     yield from cpu.check(spec)
     yield from clock.check(spec, is_x86=is_x86(spec))
 
@@ -56,7 +58,7 @@ def command_line(spec: DomainSpec, uuid: UUID, *, emulator: Emulator, monitor_fd
 
     ``monitor_fd`` is a listening unix socket that QEMU inherits; ``now`` is the host's time, in seconds since 1970.
     """
-    base = (*_base(spec, uuid, emulator), *clock.arguments(spec, now))
+    base = (*_base(spec, uuid, emulator), *clock.arguments(spec, now), *_sleep(spec))
     return [emulator.path, *base, *_monitor(monitor_fd), *_boot(spec), *devices.arguments(spec)]
 
 
@@ -73,6 +75,15 @@ def _base(spec: DomainSpec, uuid: UUID, emulator: Emulator) -> Iterator[str]:
     yield from cpu.arguments(spec)
     if spec.on_reboot is Action.DESTROY:
         yield "-no-reboot"
+
+
+def _sleep(spec: DomainSpec) -> Iterator[str]:
+    """Which of ACPI's states of sleep it has: a property of the chip that a PC has for its power management."""
+    chip = "ICH9-LPC" if is_q35(spec) else "PIIX4_PM"
+    states = (("s3", spec.pm.suspend_to_mem), ("s4", spec.pm.suspend_to_disk)) if spec.pm else ()
+    for state, is_enabled in states:
+        if is_enabled is not None:
+            yield from ("-global", f"{chip}.disable_{state}={0 if is_enabled else 1}")
 
 
 def _monitor(fd: int) -> Iterator[str]:

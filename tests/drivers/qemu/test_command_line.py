@@ -12,6 +12,7 @@ from aiovirt.drivers.qemu.emulator import Emulator, find_emulator, version_in
 from aiovirt.errors import ConfigUnsupported
 from aiovirt.model.devices.disk import Disk, DiskBus, DiskDevice
 from aiovirt.model.devices.serial import Chardev, Serial
+from aiovirt.model.power import PowerManagement
 from aiovirt.model.spec import Action, DomainSpec, OsSpec, VirtType
 from aiovirt.model.units import GiB, MiB
 
@@ -78,6 +79,16 @@ def test_sizes_and_accelerators() -> None:
     assert values(replace(SPEC, memory=GiB, vcpus=3), "-smp") == ["3,sockets=3,cores=1,threads=1"]
     assert values(SPEC, "-machine") == ["pc,accel=tcg"]
     assert values(replace(SPEC, type=VirtType.KVM, acpi=False), "-machine") == ["pc,accel=kvm,acpi=off"]
+
+
+@pytest.mark.parametrize(("machine", "chip"), [("pc", "PIIX4_PM"), ("pc-i440fx-7.2", "PIIX4_PM"), ("q35", "ICH9-LPC")])
+def test_how_it_may_sleep(machine: str, chip: str) -> None:
+    spec = replace(SPEC, os=OsSpec(machine=machine), pm=PowerManagement(suspend_to_mem=False, suspend_to_disk=True))
+    check(spec)
+    assert values(spec, "-global") == [f"{chip}.disable_s3=1", f"{chip}.disable_s4=0"]
+    assert values(replace(spec, pm=PowerManagement(suspend_to_disk=False)), "-global") == [f"{chip}.disable_s4=1"]
+    with pytest.raises(ConfigUnsupported, match="of a machine 'microvm' of x86_64"):
+        check(replace(spec, os=OsSpec(machine="microvm")))
 
 
 def test_names_with_commas_are_quoted() -> None:
