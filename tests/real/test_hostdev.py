@@ -873,7 +873,7 @@ async def test_a_watch_that_cannot_begin_says_so_and_begins_when_it_can(monkeypa
 
 
 async def test_uevents_that_pile_up_are_given_up_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watcher, "MOST_HEARD", 8)
+    monkeypatch.setattr(watcher, "MOST_UEVENTS", 8)
     async with watching() as heard:
         ip(*(f"add s{n} type veth peer name t{n}" for n in range(30)))  # while the watch, on this same thread, takes none
         await heard.until(lambda: any((event.source, event.reason) == ("uevent", "QUEUE") for event in heard.of(SourceResynced)))

@@ -119,9 +119,11 @@ async def test_logs_in_a_folder_that_was_replaced_are_bounded(place: Place, host
     folder = place.folder / "engine/state/log"
 
     def replace_loudly() -> None:
+        new = folder.with_name("new")
+        new.mkdir(mode=0o700)
+        (new / "tiny.log").write_bytes(bytes(2 * MiB))
         folder.rename(folder.with_name("old"))
-        folder.mkdir(mode=0o700)
-        (folder / "tiny.log").write_bytes(bytes(2 * MiB))
+        new.rename(folder)  # which the engine may have made anew by now, empty
 
     await to_thread.run_sync(replace_loudly)
     with anyio.fail_after(PATIENCE):
