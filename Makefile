@@ -34,7 +34,7 @@ BENCHES := $(patsubst benchmarks/%.py,%,$(sort $(wildcard benchmarks/bench_*.py)
 .DELETE_ON_ERROR:
 # One thing after another, also under make -j: what is missing is said before anything is installed.
 .NOTPARALLEL:
-.PHONY: help setup setup-demo setup-tests setup-lab debian-for-demo debian-for-tests debian-for-lab demo quick test coverage test-minimum test-newest lab crash shortage soak fuzz backports lint bench promises docs clean
+.PHONY: help setup setup-demo setup-tests setup-lab debian-for-demo debian-for-tests debian-for-lab demo quick test coverage test-minimum test-newest lab crash shortage soak fuzz backports lint lint-changed bench promises docs clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1@\2/p' $(MAKEFILE_LIST) | while IFS=@ read -r name text; do printf '%-18s %s\n' "$$name" "$$text"; done
@@ -81,9 +81,9 @@ soak: setup-tests ## an engine that is used hard for half an hour, or AIOVIRT_SO
 fuzz: setup-tests ## made-up bytes for all that reads bytes; for ten minutes, or AIOVIRT_FUZZ_SECONDS
 	@$(PY) -m tests.fuzz.run
 
-quick: setup-tests ## all checks, and the tests that start little: two minutes on two cores
+quick: setup-tests ## what changed since main is linted, and the tests that start little are run: two minutes on two cores
 	@mkdir -p build; \
-	{ $(MAKE) --no-print-directory lint; echo $$? >build/lint.status; } >build/lint.log 2>&1 & \
+	{ $(MAKE) --no-print-directory lint-changed; echo $$? >build/lint.status; } >build/lint.log 2>&1 & \
 	{ $(PY) -m pytest $(QUICK_1); echo $$? >build/quick.status; } >build/quick.log 2>&1 & \
 	$(PY) -m pytest $(QUICK_2); tests=$$?; \
 	wait; cat build/quick.log build/lint.log; [ "$$tests $$(cat build/quick.status build/lint.status | xargs)" = "0 0 0" ]
@@ -114,6 +114,15 @@ lint: setup-tests ## ruff, mypy, pyright, and the floors of the house (import-li
 	@$(VENV)/bin/ruff format --check
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/pyright
+	@$(VENV)/bin/lint-imports --no-logo --no-cache
+
+# What differs from where the branch left main; on main itself, from what is committed; without git, all. Types and imports
+# are the whole tree's.
+lint-changed: setup-tests ## ruff on what changed since main, mypy, and the floors of the house (import-linter)
+	@changed=$$(base=$$(git merge-base HEAD main || echo HEAD) 2>/dev/null; \
+		git diff --name-only --diff-filter=d $$base -- '*.py' && git ls-files --others --exclude-standard -- '*.py') || changed=.; \
+	[ -z "$$changed" ] || { $(VENV)/bin/ruff check $$changed && $(VENV)/bin/ruff format --check $$changed; }
+	@$(VENV)/bin/mypy
 	@$(VENV)/bin/lint-imports --no-logo --no-cache
 
 bench: setup-tests ## every benchmark, each beside its contenders

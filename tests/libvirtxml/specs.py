@@ -27,6 +27,7 @@ from aiovirt.model.devices.console import Console, ConsoleTarget
 from aiovirt.model.devices.controller import Controller, ControllerTarget, ControllerType
 from aiovirt.model.devices.disk import Disk, DiskBus, DiskDevice
 from aiovirt.model.devices.input import Input, InputBus, InputType
+from aiovirt.model.devices.interface import InterfaceSource, InterfaceType, LinkState, NetworkInterface
 from aiovirt.model.devices.memballoon import MemBalloon, MemBalloonModel
 from aiovirt.model.devices.rng import Rng, RngBackend
 from aiovirt.model.devices.serial import Chardev, Serial
@@ -80,6 +81,8 @@ inert = st.sampled_from(
         Console(target=ConsoleTarget.VIRTIO, type=Chardev.PTY),
         Console(target=ConsoleTarget.VIRTIO, type=Chardev.FILE, path="/l", append=True),
         Audio(type=AudioType.NONE),
+        NetworkInterface.user(),
+        NetworkInterface(type=InterfaceType.SERVER, source=InterfaceSource(port=5558), mac="52:54:00:11:22:33", link=LinkState.DOWN),
         MemBalloon(model=MemBalloonModel.VIRTIO),
         Watchdog(model=WatchdogModel.IB700, action=WatchdogAction.INJECT_NMI),
         Rng(backend=RngBackend.RANDOM, path="/dev/hwrng", bytes=1024, period=500),

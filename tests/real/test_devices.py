@@ -11,6 +11,7 @@ from aiovirt.model.devices.console import Console, ConsoleTarget
 from aiovirt.model.devices.controller import Controller, ControllerType
 from aiovirt.model.devices.device import Device
 from aiovirt.model.devices.input import Input, InputBus, InputType
+from aiovirt.model.devices.interface import NetworkInterface
 from aiovirt.model.devices.memballoon import MemBalloon, MemBalloonModel
 from aiovirt.model.devices.rng import Rng, RngBackend
 from aiovirt.model.devices.serial import Chardev
@@ -25,6 +26,9 @@ Row = tuple[str, Device, str]
 ON_VIRTIO = ConsoleTarget.VIRTIO
 ROWS: list[Row] = [
     ("balloon0", MemBalloon(model=MemBalloonModel.VIRTIO), "virtio-balloon-pci"),
+    ("net0", NetworkInterface.user(mac="52:54:00:11:22:33"), "virtio-net-pci"),
+    ("net0", NetworkInterface.user(mac="52:54:00:11:22:33", model="e1000e"), "e1000e"),
+    ("net0", NetworkInterface.user(mac="52:54:00:11:22:33", model="rtl8139"), "rtl8139"),
     ("watchdog0", Watchdog(model=WatchdogModel.I6300ESB), "i6300esb"),
     ("watchdog0", Watchdog(model=WatchdogModel.IB700), "ib700"),
     ("rng0", Rng(backend=RngBackend.RANDOM), "virtio-rng-pci"),

@@ -42,6 +42,7 @@ from aiovirt.model.devices.controller import Controller
 from aiovirt.model.devices.device import Device
 from aiovirt.model.devices.disk import Disk, DiskBus, DiskDevice
 from aiovirt.model.devices.input import Input, InputBus, InputType
+from aiovirt.model.devices.interface import InterfaceSource, InterfaceType, NetworkInterface
 from aiovirt.model.devices.serial import Chardev, Serial
 from aiovirt.model.power import PowerManagement
 from aiovirt.model.spec import Action, DomainSpec, OsSpec, VirtType
@@ -222,6 +223,31 @@ def test_libvirts_qemu_driver_keeps_how_it_may_sleep_and_gives_qemu_what_we_do(m
     assert parse(libvirts_own(spec, nobodys, uri, user=NOBODY)).pm == pm
     theirs, ours = libvirts_argv(spec, nobodys, uri), command_line(spec, ID, emulator=Emulator("qemu", (7, 2)), monitor_fd=3, now=0)
     assert _values(ours, "-global") == _values(theirs, "-global")
+
+
+INTERFACES: dict[str, NetworkInterface] = {
+    "on QEMU's own network": NetworkInterface.user(mac="52:54:00:11:22:33"),
+    "without a model": NetworkInterface.user(mac="52:54:00:11:22:33", model=None),
+    "of a group": NetworkInterface(
+        type=InterfaceType.MCAST, source=InterfaceSource(address="230.0.0.1", port=5558), mac="52:54:00:11:22:33"
+    ),
+    "that listens": NetworkInterface(type=InterfaceType.SERVER, source=InterfaceSource(port=5558), mac="52:54:00:11:22:33", model="e1000"),
+    "in datagrams": NetworkInterface(
+        type=InterfaceType.UDP,
+        source=InterfaceSource(address="127.0.0.1", port=11115, local_address="127.0.0.2", local_port=11116),
+        mac="52:54:00:11:22:33",
+        model="e1000e",
+    ),
+}
+
+
+@pytest.mark.parametrize("interface", INTERFACES.values(), ids=INTERFACES)
+def test_libvirts_qemu_driver_keeps_interfaces(interface: NetworkInterface, nobodys: Path) -> None:
+    spec = replace(SMALL, type=VirtType.QEMU, devices=(interface,), emulator="/usr/bin/qemu-system-x86_64")
+
+    theirs = parse(libvirts_own(spec, nobodys, f"qemu:///embed?root={nobodys}/root", user=NOBODY)).of(NetworkInterface)
+    ours = fill(spec, Capabilities()).of(NetworkInterface)
+    assert [replace(each, address=None) for each in theirs] == list(ours)
 
 
 def libvirts_argv(spec: DomainSpec, folder: Path, uri: str) -> list[str]:

@@ -53,6 +53,7 @@ def steps(device: Device, argv: Sequence[str]) -> Iterator[Step]:
 
 _COMMANDS: Final = {
     "-blockdev": ("blockdev-add", "blockdev-del", "node-name"),
+    "-netdev": ("netdev_add", "netdev_del", "id"),
     "-object": ("object-add", "object-del", "id"),
     "-device": ("device_add", "device_del", "id"),
 }
