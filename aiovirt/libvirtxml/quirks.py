@@ -111,8 +111,13 @@ def _consoles(reader: Reader, node: Node, devices: list[Device | None]) -> None:
         if not serials:
             serials.append(port)
             devices[at] = port
-        elif number or port != _unnumbered(serials[0]):
+        elif number or not _is_same(device, serials[0]):
             reader.refuse(node.findall("devices/console")[number], "a console is the first serial port and nothing else")
+
+
+def _is_same(console: Console, port: Serial) -> bool:
+    """Whether the console is the first serial port, by the port's number or as the first console."""
+    return _as_serial(console) == replace(_unnumbered(port), port=None) and (console.port or 0) in (0, port.port or 0)
 
 
 def _as_serial(console: Console) -> Serial:
