@@ -31,6 +31,7 @@ from aiovirt.model.devices.interface import InterfaceSource, InterfaceType, Link
 from aiovirt.model.devices.memballoon import MemBalloon, MemBalloonModel
 from aiovirt.model.devices.rng import Rng, RngBackend
 from aiovirt.model.devices.serial import Chardev, Serial
+from aiovirt.model.devices.sound import Codec, Sound, SoundModel
 from aiovirt.model.devices.watchdog import Watchdog, WatchdogAction, WatchdogModel
 from aiovirt.model.power import PowerManagement
 from aiovirt.model.spec import Action, DomainSpec, OsSpec, VirtType
@@ -66,7 +67,7 @@ disks = st.builds(
     readonly=st.booleans(),
 )
 serials = (
-    st.builds(Serial, type=st.sampled_from([Chardev.NULL, Chardev.PTY]))
+    st.builds(Serial, type=st.sampled_from([Chardev.NULL, Chardev.PTY]), port=st.none() | st.integers(5, 9))
     | st.builds(Serial, type=st.just(Chardev.FILE), path=paths, append=st.booleans())
     | st.builds(Serial, type=st.just(Chardev.UNIX), path=paths, listen=st.booleans())
 )
@@ -81,6 +82,8 @@ inert = st.sampled_from(
         Console(target=ConsoleTarget.VIRTIO, type=Chardev.PTY),
         Console(target=ConsoleTarget.VIRTIO, type=Chardev.FILE, path="/l", append=True),
         Audio(type=AudioType.NONE),
+        Sound(model=SoundModel.ICH9, codecs=[Codec.MICRO, Codec.OUTPUT], audio=1),
+        Sound(model=SoundModel.AC97),
         NetworkInterface.user(),
         NetworkInterface(type=InterfaceType.SERVER, source=InterfaceSource(port=5558), mac="52:54:00:11:22:33", link=LinkState.DOWN),
         MemBalloon(model=MemBalloonModel.VIRTIO),

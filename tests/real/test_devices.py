@@ -15,6 +15,7 @@ from aiovirt.model.devices.interface import NetworkInterface
 from aiovirt.model.devices.memballoon import MemBalloon, MemBalloonModel
 from aiovirt.model.devices.rng import Rng, RngBackend
 from aiovirt.model.devices.serial import Chardev
+from aiovirt.model.devices.sound import Codec, Sound, SoundModel
 from aiovirt.model.devices.watchdog import Watchdog, WatchdogAction, WatchdogModel
 from aiovirt.model.spec import DomainSpec, OsSpec
 from aiovirt.model.units import MiB
@@ -29,6 +30,12 @@ ROWS: list[Row] = [
     ("net0", NetworkInterface.user(mac="52:54:00:11:22:33"), "virtio-net-pci"),
     ("net0", NetworkInterface.user(mac="52:54:00:11:22:33", model="e1000e"), "e1000e"),
     ("net0", NetworkInterface.user(mac="52:54:00:11:22:33", model="rtl8139"), "rtl8139"),
+    ("sound0", Sound(model=SoundModel.ICH9, codecs=[Codec.DUPLEX, Codec.OUTPUT]), "ich9-intel-hda"),
+    ("sound0-codec0", Sound(model=SoundModel.ICH6), "hda-duplex"),
+    ("sound0", Sound(model=SoundModel.AC97), "AC97"),
+    ("sound0", Sound(model=SoundModel.ES1370), "ES1370"),
+    ("sound0", Sound(model=SoundModel.SB16), "sb16"),
+    ("sound0", Sound(model=SoundModel.USB), "usb-audio"),
     ("watchdog0", Watchdog(model=WatchdogModel.I6300ESB), "i6300esb"),
     ("watchdog0", Watchdog(model=WatchdogModel.IB700), "ib700"),
     ("rng0", Rng(backend=RngBackend.RANDOM), "virtio-rng-pci"),

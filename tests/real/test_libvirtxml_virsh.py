@@ -5,6 +5,7 @@ Neither needs a daemon: both run inside the ``virsh`` process.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -38,12 +39,13 @@ from aiovirt.model.cpu import (
     Topology,
 )
 from aiovirt.model.devices.console import Console, ConsoleTarget
-from aiovirt.model.devices.controller import Controller
+from aiovirt.model.devices.controller import Controller, ControllerType
 from aiovirt.model.devices.device import Device
 from aiovirt.model.devices.disk import Disk, DiskBus, DiskDevice
 from aiovirt.model.devices.input import Input, InputBus, InputType
 from aiovirt.model.devices.interface import InterfaceSource, InterfaceType, NetworkInterface
 from aiovirt.model.devices.serial import Chardev, Serial
+from aiovirt.model.devices.sound import Codec, Sound, SoundModel
 from aiovirt.model.power import PowerManagement
 from aiovirt.model.spec import Action, DomainSpec, OsSpec, VirtType
 from aiovirt.model.units import GiB, KiB, MiB
@@ -248,6 +250,33 @@ def test_libvirts_qemu_driver_keeps_interfaces(interface: NetworkInterface, nobo
     theirs = parse(libvirts_own(spec, nobodys, f"qemu:///embed?root={nobodys}/root", user=NOBODY)).of(NetworkInterface)
     ours = fill(spec, Capabilities()).of(NetworkInterface)
     assert [replace(each, address=None) for each in theirs] == list(ours)
+
+
+SOUNDS: dict[str, Sound] = {
+    "HDA": Sound(model=SoundModel.ICH9),
+    "HDA with codecs": Sound(model=SoundModel.ICH6, codecs=[Codec.MICRO, Codec.OUTPUT]),
+    **{str(model): Sound(model=model) for model in (SoundModel.AC97, SoundModel.ES1370, SoundModel.SB16, SoundModel.USB)},
+}
+
+
+@pytest.mark.parametrize("sound", SOUNDS.values(), ids=SOUNDS)
+def test_libvirts_qemu_driver_keeps_sound_and_gives_qemu_what_we_do(sound: Sound, nobodys: Path) -> None:
+    usb = Controller(type=ControllerType.USB, index=0, model="piix3-uhci")
+    spec = replace(SMALL, type=VirtType.QEMU, os=OsSpec(machine="pc-i440fx-7.2"), emulator="/usr/bin/qemu-system-x86_64")
+    spec = fill(replace(spec, devices=(usb, sound)), Capabilities())
+    uri = f"qemu:///embed?root={nobodys}/root"
+
+    kept = parse(libvirts_own(spec, nobodys, uri, user=NOBODY)).of(Sound)
+    assert [replace(each, address=None) for each in kept] == [sound]
+    theirs, ours = libvirts_argv(spec, nobodys, uri), command_line(spec, ID, emulator=Emulator("qemu", (7, 2)), monitor_fd=3, now=0)
+    assert _sound(ours) == _sound(theirs)
+
+
+def _sound(argv: list[str]) -> list[dict[str, object]]:
+    """What of sound there is, without the places on buses, which QEMU gives where libvirt does."""
+    found = [json.loads(value) for option in ("-audiodev", "-device") for value in _values(argv, option) if value.startswith("{")]
+    named = [each for each in found if each["id"].startswith(("audio", "sound"))]
+    return [{name: value for name, value in each.items() if name not in ("addr", "port") and value != "pci.0"} for each in named]
 
 
 def libvirts_argv(spec: DomainSpec, folder: Path, uri: str) -> list[str]:

@@ -12,10 +12,12 @@ from msgspec.structs import replace
 
 from aiovirt.drivers.qemu import devices
 from aiovirt.drivers.qemu.devices.placement import is_i440fx, is_q35
+from aiovirt.model.devices.audio import Audio, AudioType
 from aiovirt.model.devices.controller import Controller, ControllerType
 from aiovirt.model.devices.device import Device
 from aiovirt.model.devices.disk import Disk, DiskBus
 from aiovirt.model.devices.input import Input, InputBus, InputType
+from aiovirt.model.devices.sound import Sound
 from aiovirt.model.spec import DomainSpec, VirtType
 
 __all__ = ["Capabilities", "fill"]
@@ -64,12 +66,15 @@ PCI_ROOT: Final = Controller(type=ControllerType.PCI, index=0, model="pci-root")
 PCIE_ROOT: Final = Controller(type=ControllerType.PCI, index=0, model="pcie-root")
 IDE: Final = Controller(type=ControllerType.IDE, index=0)
 SATA: Final = Controller(type=ControllerType.SATA, index=0)
+NO_AUDIO: Final = Audio(type=AudioType.NONE)
 MOUSE: Final = Input(type=InputType.MOUSE, bus=InputBus.PS2)
 KEYBOARD: Final = Input(type=InputType.KEYBOARD, bus=InputBus.PS2)
 
 
 def _built_in(spec: DomainSpec) -> Iterator[Device]:
     """What a PC has without being asked for it, as libvirt lists it: its IDE controller only where a disk is on it."""
+    if spec.of(Sound):
+        yield NO_AUDIO
     if is_q35(spec):
         yield from (SATA, PCIE_ROOT, MOUSE, KEYBOARD)
     elif is_i440fx(spec):

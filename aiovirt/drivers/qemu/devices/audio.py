@@ -1,4 +1,4 @@
-"""Where sound goes: to nowhere, for sound cards that are not there."""
+"""Where sound goes: to nowhere."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from collections.abc import Iterator
 
 from aiovirt.drivers.qemu.devices import Context
 from aiovirt.drivers.qemu.devices.placement import check_on_pci
+from aiovirt.drivers.qemu.words import json_of
 from aiovirt.model.devices.audio import Audio
+from aiovirt.model.devices.sound import Sound
 
 __all__ = ["arguments", "check"]
 
@@ -20,6 +22,6 @@ def check(device: Audio, context: Context) -> Iterator[tuple[str, str]]:
 
 
 def arguments(device: Audio, context: Context) -> Iterator[str]:
-    """None: it is there without being asked for."""
-    del device, context
-    return iter(())
+    """An ``-audiodev``, where there is a sound card to use it."""
+    if context.spec.of(Sound):
+        yield from ("-audiodev", json_of(id=f"audio{device.id}", driver=device.type))
