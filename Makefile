@@ -81,7 +81,7 @@ soak: setup-tests ## an engine that is used hard for half an hour, or AIOVIRT_SO
 fuzz: setup-tests ## made-up bytes for all that reads bytes; for ten minutes, or AIOVIRT_FUZZ_SECONDS
 	@$(PY) -m tests.fuzz.run
 
-quick: setup-tests ## what changed since main is linted, and the tests that start little are run: two minutes on two cores
+quick: setup-tests ## what changed since main is linted, and the tests that start little are run
 	@mkdir -p build; \
 	{ $(MAKE) --no-print-directory lint-changed; echo $$? >build/lint.status; } >build/lint.log 2>&1 & \
 	{ $(PY) -m pytest $(QUICK_1); echo $$? >build/quick.status; } >build/quick.log 2>&1 & \

@@ -1,6 +1,6 @@
 """The attached side: the engine is another process's, and looks the same from here.
 
-It holds the same fold of the same journal: the whole state once, then every event. So what has no ``async`` is read current_loop,
+It holds the same fold of the same journal: the whole state once, then every event. So what has no ``async`` is read here,
 without asking; what is awaited is asked of the holder. When the holder hands the host over, all goes on with the next one, from
 the event on that was received last. When it ends otherwise, or no next one answers, streams raise HostGone, each with its cursor.
 """

@@ -1,8 +1,8 @@
 """Which parked readers an event wakes: found by its type and subject, without asking each reader.
 
-A reader is given its interest when it begins, and stands there while it is parked. Those that want the same
-have one interest. An event looks at the interests of its type and of that type's families, and takes out who
-stands there: each is woken once.
+A reader says what it wants when it begins. Those that want the same share one :class:`Interest`, at which they wait while
+they are parked. An event looks at the interests in its type and in that type's families, and takes out the readers that
+wait there: each is woken once.
 """
 
 from __future__ import annotations

@@ -127,7 +127,7 @@ def _read_database() -> list[UdevWord]:
     try:
         context = cast("_Context", pyudev.Context())
         words = [_word(device) for device in context.list_devices(subsystem="net") if device.is_initialized]
-        return [structs.replace(word, properties=dict(word.properties)) for word in words]  # read current_loop, and not on the loop
+        return [structs.replace(word, properties=dict(word.properties)) for word in words]  # read here, and not on the loop
     except (OSError, ImportError) as failure:
         raise SystemFailure(f"libudev: cannot read its database: {failure}") from failure
 
