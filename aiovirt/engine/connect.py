@@ -43,8 +43,9 @@ if TYPE_CHECKING:
     from aiovirt.engine.holder import Holder
     from aiovirt.engine.local import LocalEngine
     from aiovirt.engine.opening import Opened
-    from aiovirt.engine.store import Store
+    from aiovirt.engine.runfiles import RunFiles
     from aiovirt.hostdev.source import HostDevices
+    from aiovirt.model.record import RunRecord
     from aiovirt.system.listener import Listener
 
 __all__ = ["Connection", "connect", "free"]
@@ -202,17 +203,19 @@ async def _open_remote(address: Address, stack: AsyncExitStack) -> Engine:
 async def _hold(address: Address, scheme: LocalScheme, folders: Folders, stack: AsyncExitStack) -> LocalEngine:
     """The engine, in this process."""
     from aiovirt.engine import upkeep
+    from aiovirt.engine.domains import DOMAIN
     from aiovirt.engine.local import LocalEngine
     from aiovirt.engine.opening import open_journal
     from aiovirt.engine.records import Records
+    from aiovirt.engine.runs import loaded_run, run_files
     from aiovirt.engine.sink import EngineSink
     from aiovirt.engine.store import Store
     from aiovirt.engine.timekeeping import watch_clock
 
     await to_thread.run_sync(load_log)  # later there may be no descriptor to do it with
     stack.enter_context(RESERVE.kept())
-    store = Store(folders)
-    loaded = await store.load()
+    store, runs = Store(DOMAIN, folders.definitions), run_files(folders.runs)
+    loaded, left = await store.load(), await runs.load(loaded_run)
     host, boot, netns = await to_thread.run_sync(_identify)
     opened = await open_journal(
         folders.journal, host=host, boot_id=boot, uri=address.uri, mark=folders.journal_mark, seen=folders.journal_seen
@@ -221,12 +224,12 @@ async def _hold(address: Address, scheme: LocalScheme, folders: Folders, stack: 
     journal = opened.journal or opened.later
     assert journal is not None
     stack.push_async_callback(journal.close, bus)
-    stack.push_async_callback(_flush_last, store)
+    stack.push_async_callback(_flush_last, runs)
     tasks = await _enter(stack, bus)
-    tasks.start_soon(store.write_runs)
+    tasks.start_soon(runs.write)
     tasks.start_soon(journal.keep, bus)
     tasks.start_soon(watch_clock, bus, journal)
-    records = Records(bus, store)
+    records = Records(bus, runs)
     sink = EngineSink(records)
     driver = await scheme.driver(Surroundings(sink, tasks, DriverFolders(folders.sockets, folders.logs, folders.guests)))
     devices = scheme.devices(bus.publish) if scheme.devices else _devices(bus, opened, boot, netns)
@@ -234,14 +237,14 @@ async def _hold(address: Address, scheme: LocalScheme, folders: Folders, stack: 
     stack.push_async_callback(_end_owned, engine)
     _tell_start(bus, opened)
     recovery = engine.recovery
-    recovery.restore(loaded)
+    recovery.restore(loaded, left)
     tasks.start_soon(engine.followed.run)
     await tasks.start(_watch_devices, engine)
-    for run in await recovery.reattach(loaded.runs):
+    for run in await recovery.reattach(left.runs):
         tasks.start_soon(recovery.go_on, run)
     tasks.start_soon(recovery.find_left_out, tasks)
     tasks.start_soon(upkeep.follow_edits, engine, store)
-    tasks.start_soon(upkeep.autostart, engine, store, boot)
+    tasks.start_soon(upkeep.autostart, engine, folders.autostart_mark, boot)
     return engine
 
 
@@ -305,10 +308,10 @@ async def _end_owned(engine: LocalEngine) -> None:
         await engine.close()
 
 
-async def _flush_last(store: Store) -> None:
+async def _flush_last(runs: RunFiles[RunRecord]) -> None:
     """What is still only noted of the runs goes to disk."""
     with anyio.move_on_after(CLOSING_TIMEOUT, shield=True):
-        await store.try_flush()
+        await runs.try_flush()
 
 
 async def _watch_devices(engine: LocalEngine, *, task_status: TaskStatus[None]) -> None:

@@ -9,11 +9,12 @@ import anyio
 from anyio.lowlevel import checkpoint
 from msgspec.structs import replace
 
+from aiovirt.engine.domains import DOMAIN
 from aiovirt.engine.entries import Entry
 from aiovirt.engine.filled import Definition
 from aiovirt.engine.records import Records
 from aiovirt.engine.store import Store
-from aiovirt.errors import ConfigUnsupported, Error, OperationInvalid, Place
+from aiovirt.errors import Error, OperationInvalid
 from aiovirt.model import orders
 from aiovirt.model.lifecycle import Step
 from aiovirt.model.spec import DomainSpec
@@ -24,7 +25,7 @@ from aiovirt.system.background import shielded
 from aiovirt.system.deadlines import Deadline
 from aiovirt.system.log import get_logger
 
-__all__ = ["Definitions", "parse_xml", "refuse_unknown_devices", "render_xml"]
+__all__ = ["Definitions"]
 
 log = get_logger("engine")
 
@@ -32,7 +33,7 @@ log = get_logger("engine")
 class Definitions:
     """Those of the domains in ``records``, as the driver's ``check`` lets them be; ``store`` is None where nothing is kept."""
 
-    def __init__(self, records: Records, check: Callable[[DomainSpec], DomainSpec], store: Store | None) -> None:
+    def __init__(self, records: Records, check: Callable[[DomainSpec], DomainSpec], store: Store[DomainSpec] | None) -> None:
         self._records = records
         self._check = check
         self._store = store
@@ -84,7 +85,7 @@ class Definitions:
                 self._store.leave_alone(name)
                 log.error("a definition is left alone", name=name, error=str(error))
 
-    async def _take_in(self, definition: Definition, store: Store) -> None:
+    async def _take_in(self, definition: Definition[DomainSpec], store: Store[DomainSpec]) -> None:
         spec = definition.spec
         self._check(spec)
         entry = self._records.entries.claim(spec)  # what is refused is not filled in: its text may yet be mended
@@ -138,26 +139,5 @@ class Definitions:
 
     async def read(self, xml: str, *, validate: bool = False) -> DomainSpec:
         """The spec, with its uuid; raises XMLInvalid, and ConfigUnsupported with all that is not to be had."""
-        spec = await to_thread.run_sync(parse_xml, xml, self._check, validate)
+        spec = await to_thread.run_sync(DOMAIN.parse, xml, self._check, validate)
         return spec if spec.uuid else replace(spec, uuid=uuid4())
-
-
-def refuse_unknown_devices(spec: DomainSpec) -> None:
-    """Raises ConfigUnsupported where ``<devices>`` says what nobody knows: no guest starts without what was asked for."""
-    unknown = [Place(path, None, "nobody knows what it is") for path in spec.unknown() if path.startswith("/domain/devices/")]
-    if unknown:
-        raise ConfigUnsupported.of(unknown)
-
-
-def parse_xml(xml: str, check: Callable[[DomainSpec], object], validate: bool) -> DomainSpec:  # noqa: FBT001 - for threads
-    """See :func:`aiovirt.libvirtxml.parse`, which is loaded on use. Blocks: for threads."""
-    from aiovirt.libvirtxml import parse
-
-    return parse(xml, check=check, validate=validate)
-
-
-def render_xml(spec: DomainSpec, number: int | None) -> str:
-    """See :func:`aiovirt.libvirtxml.render`, which is loaded on use. Blocks: for threads."""
-    from aiovirt.libvirtxml import render
-
-    return render(spec, id=number)

@@ -26,6 +26,7 @@ from aiovirt.errors import Error, HostGone, InvalidArgument
 from aiovirt.model import orders
 from aiovirt.model.caller import Caller
 from aiovirt.model.orders import Request
+from aiovirt.model.spec import DomainSpec
 from aiovirt.system.again import refusal
 from aiovirt.system.deadlines import Deadline
 from aiovirt.system.loop import current_loop
@@ -40,7 +41,7 @@ class LocalEngine:
     """The holder of one host. ``store`` is None where nothing is kept."""
 
     def __init__(  # noqa: PLR0913 - its parts
-        self, uri: str, records: Records, *, sink: EngineSink, driver: Driver, devices: DeviceSource, store: Store | None
+        self, uri: str, records: Records, *, sink: EngineSink, driver: Driver, devices: DeviceSource, store: Store[DomainSpec] | None
     ) -> None:
         self.uri = uri
         self.bus = records.bus

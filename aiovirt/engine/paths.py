@@ -13,7 +13,12 @@ from msgspec import Struct
 from aiovirt.engine.uri import Address
 from aiovirt.errors import InvalidArgument
 
-__all__ = ["Claim", "Folders", "Role", "find_folders"]
+__all__ = ["AUTOSTART", "FILLED", "Claim", "Folders", "Role", "definition_folders", "find_folders"]
+
+AUTOSTART: Final = "autostart"
+"""In a folder of definitions: links to those that are to be started with the host."""
+FILLED: Final = "filled"
+"""In a folder of definitions: them with what their writers left open, see :mod:`aiovirt.engine.filled`."""
 
 _SYSTEM: Final = {"config": "/etc/aiovirt", "state": "/var/lib/aiovirt", "runtime": "/run/aiovirt"}
 
@@ -56,16 +61,6 @@ class Folders(Struct, frozen=True):
     @property
     def definitions(self) -> Path:
         return self.config / self.driver
-
-    @property
-    def autostarts(self) -> Path:
-        """Links to the definitions of domains that are to be started with the host."""
-        return self.definitions / "autostart"
-
-    @property
-    def filled(self) -> Path:
-        """Definitions with what their writers left open: see :mod:`aiovirt.engine.filled`."""
-        return self.definitions / "filled"
 
     @property
     def autostart_mark(self) -> Path:
@@ -121,9 +116,7 @@ class Folders(Struct, frozen=True):
         """Every folder that has to be there, outer ones first."""
         return (
             self.config,
-            self.definitions,
-            self.filled,
-            self.autostarts,
+            *definition_folders(self.definitions),
             self.state,
             self.runs,
             self.logs,
@@ -131,6 +124,11 @@ class Folders(Struct, frozen=True):
             self.sockets,
             self.guests,
         )
+
+
+def definition_folders(folder: Path) -> tuple[Path, ...]:
+    """``folder``, which has the definitions of one kind of object, and those in it that have to be there, too."""
+    return folder, folder / FILLED, folder / AUTOSTART
 
 
 def find_folders(address: Address, environment: Mapping[str, str], given: Mapping[str, PathLike | None]) -> Folders:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from aiovirt.drivers.door import DeviceSource
-from aiovirt.engine.definitions import render_xml
+from aiovirt.engine.domains import render_xml
 from aiovirt.engine.records import Records
 from aiovirt.errors import OperationInvalid, OrderTimeout
 from aiovirt.model import orders

@@ -9,11 +9,12 @@ from msgspec.structs import replace
 
 from aiovirt.engine.due import Due
 from aiovirt.engine.entries import Entries, Entry
-from aiovirt.engine.store import Store
+from aiovirt.engine.runfiles import RunFiles
 from aiovirt.events.bus import Bus
 from aiovirt.events.types import DomainLifecycle
 from aiovirt.model import orders
 from aiovirt.model.lifecycle import Step
+from aiovirt.model.record import RunRecord
 from aiovirt.model.state import DomainState
 
 __all__ = ["Records"]
@@ -23,13 +24,13 @@ _MAKE: Final = (orders.Define, orders.Create, orders.Start)
 
 
 class Records:
-    """Those of the host that ``bus`` is of; ``store`` is None where nothing is kept."""
+    """Those of the host that ``bus`` is of; ``files`` are where their runs are kept, None where nothing is."""
 
-    def __init__(self, bus: Bus, store: Store | None) -> None:
+    def __init__(self, bus: Bus, files: RunFiles[RunRecord] | None) -> None:
         self.bus = bus
-        self.entries = Entries(store.save_run if store else None)
+        self.entries = Entries(files.save if files else None)
         self.due = Due()
-        self._store = store
+        self._files = files
         self._last_id = 0
 
     def next_id(self) -> int:
@@ -72,8 +73,8 @@ class Records:
         entry.ended()
         entry.following = None  # its order ends by itself
         self.forget_unless_wanted(entry)
-        if self._store:
-            self._store.note_run(entry.uuid, None)
+        if self._files:
+            self._files.note(entry.uuid, None)
 
     def forget_unless_wanted(self, entry: Entry) -> None:
         """An entry is there for a definition, a run, or an order that is about to make it one."""
@@ -84,10 +85,10 @@ class Records:
     def note_run(self, entry: Entry) -> None:
         """The state of its run is kept, as it is now."""
         last = self.bus.folded.domains.last(entry.uuid)
-        if entry.run is None or last is None or self._store is None:
+        if entry.run is None or last is None or self._files is None:
             return
         entry.run = replace(entry.run, state=last.state, reason=last.reason, persistent=last.persistent, reboot=entry.reboot)
-        self._store.note_run(entry.uuid, entry.run)
+        self._files.note(entry.uuid, entry.run)
 
     def is_back(self, uuid: UUID) -> None:
         """All that this guest did while no engine was there is published; what it does from now on happens now."""

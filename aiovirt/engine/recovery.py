@@ -11,7 +11,9 @@ from aiovirt.drivers.door import Driver, Sink
 from aiovirt.engine.admission import Admission
 from aiovirt.engine.entries import Entry
 from aiovirt.engine.records import Records
-from aiovirt.engine.store import Loaded, LoadedRun
+from aiovirt.engine.runfiles import LoadedRecords
+from aiovirt.engine.runs import LoadedRun
+from aiovirt.engine.store import Loaded
 from aiovirt.errors import Error, InvalidArgument, SystemFailure
 from aiovirt.model.lifecycle import Step
 from aiovirt.model.machine import Machine
@@ -57,7 +59,7 @@ class Recovery:
         )
         return entry
 
-    def restore(self, loaded: Loaded) -> None:
+    def restore(self, loaded: Loaded[DomainSpec], left: LoadedRecords[LoadedRun]) -> None:
         """Makes the state what was found on disk, and publishes where it differs from what the journal had."""
         before = dict(self._bus.folded.domains)
         for spec in loaded.definitions:
@@ -66,12 +68,12 @@ class Recovery:
             view = before.get(entry.uuid)
             if view is None or not view.persistent or view.name != spec.name:
                 self._publish_missed(entry, Lifecycle.DEFINED, Detail.UPDATED if view else Detail.ADDED)
-        for found in loaded.runs:
+        for found in left.runs:
             entry = self._take_up_run(found.run, found.spec)
             entry.live_xml = found.run.xml if found.is_partial else None
             entry.is_unread = entry.config is None and entry.name in loaded.unreadable
         for view in before.values():
-            self._reconcile(view, loaded)
+            self._reconcile(view, left.unread)
 
     def _take_up_run(self, run: RunRecord, spec: DomainSpec) -> Entry:
         """A guest that was left running; nothing is known of it until the driver speaks with it again."""
@@ -89,14 +91,14 @@ class Recovery:
         self._sink.monitor(run.uuid, MonitorHealth.STALLED, "no response since the engine before ended")
         return entry
 
-    def _reconcile(self, view: DomainView, loaded: Loaded) -> None:
+    def _reconcile(self, view: DomainView, unread: frozenset[str]) -> None:
         """What the journal had and the disk has not, or no longer as it was."""
         entry = self._records.entries.find(view.uuid) or Entry(view.uuid, view.name)
         self._records.has_had(view.id or 0)
         if view.persistent and not entry.is_persistent:
             self._publish_missed(entry, Lifecycle.UNDEFINED, Detail.REMOVED)
         if view.is_active and entry.run is None:
-            if str(view.uuid) in loaded.unread_runs:
+            if str(view.uuid) in unread:
                 entry.id = view.id
                 self._records.entries.add(entry)
                 self._sink.monitor(view.uuid, MonitorHealth.DEGRADED, "its run record cannot be read")

@@ -6,7 +6,8 @@ from uuid import UUID
 
 from aiovirt.drivers.door import Driver
 from aiovirt.engine.admission import Admission
-from aiovirt.engine.definitions import Definitions, refuse_unknown_devices, render_xml
+from aiovirt.engine.definitions import Definitions
+from aiovirt.engine.domains import refuse_unknown_devices, render_xml
 from aiovirt.engine.entries import Entry
 from aiovirt.engine.records import Records
 from aiovirt.errors import OperationInvalid

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 import anyio
 
+from aiovirt.engine.disk import on_disk
 from aiovirt.engine.entries import Entry
 from aiovirt.engine.local import LocalEngine
 from aiovirt.engine.store import Store
-from aiovirt.errors import Error
+from aiovirt.errors import Error, SystemFailure
 from aiovirt.model import orders
 from aiovirt.model.caller import ENGINE
-from aiovirt.system import to_thread
+from aiovirt.model.spec import DomainSpec
+from aiovirt.system import files, to_thread
 from aiovirt.system.again import contained, keep_on
 from aiovirt.system.inotify import IN_CLOSE_WRITE, IN_DELETE, IN_MOVED_FROM, IN_MOVED_TO, FolderWatch
 from aiovirt.system.log import get_logger
@@ -23,15 +26,20 @@ __all__ = ["autostart", "follow_edits"]
 
 AT_ONCE: Final = 4
 """Guests that are started side by side."""
+LIMIT: Final = 4096
+"""Bytes; a boot's id has 36."""
 
 log = get_logger("engine")
 
 
-async def autostart(engine: LocalEngine, store: Store, boot_id: str) -> None:
-    """Once in each boot, starts the domains that are to be; what fails is reported, one by one, and keeps no other from starting."""
+async def autostart(engine: LocalEngine, mark: Path, boot_id: str) -> None:
+    """Once in each boot, starts the domains that are to be; what fails is reported, one by one, and keeps no other from starting.
+
+    The file ``mark`` has the id of the boot in which that was done last.
+    """
     due = [entry for entry in engine.records.entries if entry.autostart]
     try:
-        if not await store.first_in_this_boot(boot_id):
+        if not await _is_first(mark, boot_id):
             return
     except Error as error:
         log.error("nothing is started with the host", error=str(error))
@@ -42,6 +50,19 @@ async def autostart(engine: LocalEngine, store: Store, boot_id: str) -> None:
             tasks.start_soon(_start, engine, entry, limit)
 
 
+async def _is_first(mark: Path, boot_id: str) -> bool:
+    """Whether no engine of this host has asked that before, since it was booted; raises SystemFailure."""
+    try:
+        if await to_thread.run_sync(files.read_bounded, mark, LIMIT) == boot_id.encode():
+            return False
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise SystemFailure(f"{mark}: {error.strerror}") from error
+    await on_disk(files.write_whole, mark, boot_id.encode())
+    return True
+
+
 async def _start(engine: LocalEngine, entry: Entry, limit: anyio.CapacityLimiter) -> None:
     async with limit:
         if engine.records.state_of(entry.uuid).is_active:
@@ -50,13 +71,13 @@ async def _start(engine: LocalEngine, entry: Entry, limit: anyio.CapacityLimiter
             await engine.call(orders.Start(uuid=entry.uuid), ENGINE)
 
 
-async def follow_edits(engine: LocalEngine, store: Store) -> None:
+async def follow_edits(engine: LocalEngine, store: Store[DomainSpec]) -> None:
     """Takes in what others write to the folder of the definitions, until cancelled; at first, what they wrote before it is watched."""
     follow = partial(_follow, engine, store, set(store.left_alone))
     await keep_on(follow, log, lost="definitions that are edited are not seen for now", back="definitions are watched again")
 
 
-async def _follow(engine: LocalEngine, store: Store, looked_at: set[str], works: Callable[[], None]) -> None:
+async def _follow(engine: LocalEngine, store: Store[DomainSpec], looked_at: set[str], works: Callable[[], None]) -> None:
     """``looked_at`` are those that need not be looked at in the beginning; the next time they do."""
     with await to_thread.run_sync(FolderWatch, store.folder, IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE) as watch:
         there = await store.names()
