@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from aiovirt.drivers.remote import EVERYTHING, Change, DomainReading, Everything, Remote
 from aiovirt.engine.admission import ability, check_ability, check_permissions
 from aiovirt.engine.differences import differences
-from aiovirt.engine.entries import order_id
+from aiovirt.engine.objects import order_id
 from aiovirt.errors import ConnectionLost, Error, HostGone, InvalidArgument, OrderTimeout
 from aiovirt.events.bus import Bus
 from aiovirt.events.types import (

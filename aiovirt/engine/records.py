@@ -7,8 +7,10 @@ from uuid import UUID
 
 from msgspec.structs import replace
 
+from aiovirt.engine.domains import DOMAIN
 from aiovirt.engine.due import Due
-from aiovirt.engine.entries import Entries, Entry
+from aiovirt.engine.entries import Entry
+from aiovirt.engine.objects import Entries
 from aiovirt.engine.runfiles import RunFiles
 from aiovirt.events.bus import Bus
 from aiovirt.events.types import DomainLifecycle
@@ -28,7 +30,8 @@ class Records:
 
     def __init__(self, bus: Bus, files: RunFiles[RunRecord] | None) -> None:
         self.bus = bus
-        self.entries = Entries(files.save if files else None)
+        save = files.save if files else None
+        self.entries = Entries(DOMAIN, lambda uuid, name, config: Entry(uuid, name, config=config, keep=save))
         self.due = Due()
         self._files = files
         self._last_id = 0
