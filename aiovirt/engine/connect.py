@@ -243,7 +243,7 @@ async def _hold(address: Address, scheme: LocalScheme, folders: Folders, stack: 
     for run in await recovery.reattach(left.runs):
         tasks.start_soon(recovery.go_on, run)
     tasks.start_soon(recovery.find_left_out, tasks)
-    tasks.start_soon(upkeep.follow_edits, engine, store)
+    tasks.start_soon(upkeep.follow_edits, engine.definitions, store)
     tasks.start_soon(upkeep.autostart, engine, folders.autostart_mark, boot)
     return engine
 

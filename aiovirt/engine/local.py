@@ -15,6 +15,7 @@ import anyio
 from aiovirt.drivers.door import DeviceSource, Driver
 from aiovirt.engine.admission import Admission
 from aiovirt.engine.definitions import Definitions
+from aiovirt.engine.domains import DOMAIN
 from aiovirt.engine.following import Followed
 from aiovirt.engine.questions import Questions
 from aiovirt.engine.records import Records
@@ -49,7 +50,7 @@ class LocalEngine:
         self.driver = driver
         self.devices = devices
         self.admission = Admission(records, driver)
-        self.definitions = Definitions(records, driver.check, store)
+        self.definitions = Definitions(DOMAIN, records, driver.check, store)
         self.followed = Followed(records, self.admission, sink)
         self.recovery = Recovery(records, sink, driver, self.admission)
         starting, questions = Starting(records, driver, self.admission, self.definitions), Questions(records, devices)

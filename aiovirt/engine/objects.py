@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 from aiovirt.engine.kind import ObjectKind, Spec
-from aiovirt.errors import OrderTimeout
+from aiovirt.errors import InvalidArgument, OrderTimeout
 from aiovirt.model.orders import Request, Turn
 from aiovirt.system.deadlines import Deadline
 from aiovirt.system.lock import Lock
@@ -31,6 +31,7 @@ class ObjectEntry(Generic[S]):
     """One object. ``config`` is what it is defined as."""
 
     def __init__(self, kind: ObjectKind[S], uuid: UUID, name: str, config: S | None = None) -> None:
+        self.kind = kind.name
         self.uuid = uuid
         self.subject = f"{kind.name}/{uuid}"  # in the event stream
         self.name = name
@@ -150,6 +151,14 @@ class Entries(Generic[S, E]):
     def new(self, uuid: UUID, name: str, config: S | None = None) -> E:
         """One more."""
         return self.add(self._make(uuid, name, config))
+
+    def restore(self, spec: S, *, autostart: bool = False) -> E:
+        """One more, as it was defined before; raises InvalidArgument where nothing says its uuid."""
+        if spec.uuid is None:
+            raise InvalidArgument(f"the definition of {spec.name} has no uuid")
+        entry = self.new(spec.uuid, spec.name, spec)
+        entry.autostart = autostart
+        return entry
 
     def add(self, entry: E) -> E:
         """Takes it in."""

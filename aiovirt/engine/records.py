@@ -17,7 +17,7 @@ from aiovirt.events.types import DomainLifecycle
 from aiovirt.model import orders
 from aiovirt.model.lifecycle import Step
 from aiovirt.model.record import RunRecord
-from aiovirt.model.state import DomainState
+from aiovirt.model.state import Detail, DomainState, Lifecycle, Reason
 
 __all__ = ["Records"]
 
@@ -84,6 +84,19 @@ class Records:
         wanted = entry.is_persistent or self.state_of(entry.uuid).is_active or isinstance(entry.order, _MAKE)
         if not wanted:
             self.entries.drop(entry)
+
+    def defined(self, entry: Entry, *, anew: bool) -> None:
+        """See :class:`aiovirt.engine.definitions.Objects`."""
+        view = self.bus.folded.domains.get(entry.uuid)
+        state, reason = (view.state, view.reason) if view else (DomainState.SHUTOFF, Reason.UNKNOWN)
+        self.publish_step(entry, Step(Lifecycle.DEFINED, Detail.UPDATED if anew else Detail.ADDED, state, reason), cause=entry.cause)
+        self.note_run(entry)
+
+    def undefined(self, entry: Entry) -> None:
+        """See :class:`aiovirt.engine.definitions.Objects`."""
+        view = self.bus.folded.domains[entry.uuid]
+        self.publish_step(entry, Step(Lifecycle.UNDEFINED, Detail.REMOVED, view.state, view.reason), cause=entry.cause)
+        self.note_run(entry)
 
     def note_run(self, entry: Entry) -> None:
         """The state of its run is kept, as it is now."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from uuid import UUID
 
 from anyio.abc import TaskGroup
 
@@ -14,7 +13,7 @@ from aiovirt.engine.records import Records
 from aiovirt.engine.runfiles import LoadedRecords
 from aiovirt.engine.runs import LoadedRun
 from aiovirt.engine.store import Loaded
-from aiovirt.errors import Error, InvalidArgument, SystemFailure
+from aiovirt.errors import Error, SystemFailure
 from aiovirt.model.lifecycle import Step
 from aiovirt.model.machine import Machine
 from aiovirt.model.record import RunRecord
@@ -44,7 +43,7 @@ class Recovery:
 
     def seed(self, spec: DomainSpec) -> Entry:
         """A domain that is there from the first day on, and runs (the test driver's): part of the state, published by no event."""
-        entry = self._records.entries.new(_uuid_of(spec), spec.name, spec)
+        entry = self._records.entries.restore(spec)
         entry.live, entry.id = spec, self._records.next_id()
         self._bus.folded.domains[entry.uuid] = DomainView(
             uuid=entry.uuid,
@@ -63,8 +62,7 @@ class Recovery:
         """Makes the state what was found on disk, and publishes where it differs from what the journal had."""
         before = dict(self._bus.folded.domains)
         for spec in loaded.definitions:
-            entry = self._records.entries.new(_uuid_of(spec), spec.name, spec)
-            entry.autostart = spec.name in loaded.autostart
+            entry = self._records.entries.restore(spec, autostart=spec.name in loaded.autostart)
             view = before.get(entry.uuid)
             if view is None or not view.persistent or view.name != spec.name:
                 self._publish_missed(entry, Lifecycle.DEFINED, Detail.UPDATED if view else Detail.ADDED)
@@ -154,9 +152,3 @@ class Recovery:
             works()
 
         await keep_on(find, log, lost="guests that run cannot be held for now", back="all guests that run are held")
-
-
-def _uuid_of(spec: DomainSpec) -> UUID:
-    if spec.uuid is None:
-        raise InvalidArgument(f"the definition of {spec.name} has no uuid")
-    return spec.uuid

@@ -24,7 +24,7 @@ __all__ = ["Starting"]
 class Starting:
     """Starts domains of ``records``, as ``definitions`` have them or as a caller describes them."""
 
-    def __init__(self, records: Records, driver: Driver, admission: Admission, definitions: Definitions) -> None:
+    def __init__(self, records: Records, driver: Driver, admission: Admission, definitions: Definitions[DomainSpec, Entry]) -> None:
         self._records = records
         self._driver = driver
         self._admission = admission

@@ -9,12 +9,16 @@ from aiovirt.model.orders.rule import DomainOrder, Procedure, Request, Rule, Tur
 __all__ = ["AskAutostart", "AskXML", "Define", "SetAutostart", "Undefine"]
 
 
-@order(Rule(verb="define", turn=Turn.CHANGE, permissions=("domain:write", "domain:save"), procedure=Procedure(350), by_engine=True))
-class Define(Request[UUID], frozen=True, kw_only=True, tag=True):
+class DefineObject(Request[UUID], frozen=True, kw_only=True, tag=True):
     """Keep the definition in ``xml``; answers with its uuid. With ``validate`` nothing in it may be unknown to libvirt."""
 
     xml: str
     validate: bool = False
+
+
+@order(Rule(verb="define", turn=Turn.CHANGE, permissions=("domain:write", "domain:save"), procedure=Procedure(350), by_engine=True))
+class Define(DefineObject, frozen=True, kw_only=True, tag=True):
+    """Keep the definition of a domain in ``xml``; answers with its uuid. With ``validate`` nothing in it may be unknown to libvirt."""
 
 
 @order(Rule(verb="undefine", turn=Turn.CHANGE, permissions=("domain:delete",), procedure=Procedure(231), by_engine=True))

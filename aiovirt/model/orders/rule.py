@@ -16,7 +16,7 @@ from msgspec import Struct
 from aiovirt.model.fact import Fact
 from aiovirt.model.state import DomainState, Lifecycle
 
-__all__ = ["ACTIVE", "DEFAULT_TIMEOUT", "REQUESTS", "DomainOrder", "Procedure", "Request", "Rule", "Turn", "order"]
+__all__ = ["ACTIVE", "DEFAULT_TIMEOUT", "REQUESTS", "DomainOrder", "ObjectOrder", "Procedure", "Request", "Rule", "Turn", "order"]
 
 R_co = TypeVar("R_co", covariant=True)
 Q = TypeVar("Q", bound="Request[Any]")
@@ -76,10 +76,14 @@ class Request(Struct, Generic[R_co], frozen=True, kw_only=True, tag=True, omit_d
     timeout: float = DEFAULT_TIMEOUT
 
 
-class DomainOrder(Request[None], frozen=True, kw_only=True, tag=True):
-    """An order about one domain."""
+class ObjectOrder(Request[None], frozen=True, kw_only=True, tag=True):
+    """An order about one object of some kind."""
 
     uuid: UUID
+
+
+class DomainOrder(ObjectOrder, frozen=True, kw_only=True, tag=True):
+    """An order about one domain."""
 
 
 REQUESTS: Final[dict[str, type[Request[Any]]]] = {}
