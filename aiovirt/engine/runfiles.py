@@ -24,7 +24,12 @@ __all__ = ["LoadedRecords", "Record", "RunFiles"]
 
 LIMIT: Final = 4 * 1024 * 1024
 WRITE_EVERY: Final = 0.05
-"""Seconds for which the states of runs are gathered before they are written."""
+"""Seconds for which the states of runs are gathered before they are written.
+
+Written at once, while more orders come, they hold those up: from ``suspend`` to its event it takes 0.74 ms instead of 0.63, and 200 guests
+that are started and destroyed four at a time have 649 records written instead of 476. (Medians on two cores that were not idle, asyncio:
+17 runs each of the case "an order to its event" of ``benchmarks/bench_engine.py``, and ten of the guests.)
+"""
 log = get_logger("engine")
 
 
