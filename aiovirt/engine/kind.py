@@ -31,7 +31,7 @@ S = TypeVar("S", bound=Spec)
 S_co = TypeVar("S_co", bound=Spec, covariant=True)
 
 
-class Parse(Protocol[S_co]):
+class _Parse(Protocol[S_co]):
     """What ``xml`` says. Raises XMLInvalid and ConfigUnsupported, also that of ``check``; with ``validate`` for what nobody knows, too."""
 
     def __call__(self, xml: str | bytes, check: Callable[[S_co], object] | None = None, validate: bool = False, /) -> S_co: ...  # noqa: FBT001, FBT002
@@ -46,7 +46,7 @@ class ObjectKind(Struct, Generic[S], frozen=True, kw_only=True):
     """
 
     name: str
-    parse: Parse[S]
+    parse: _Parse[S]
     render: Callable[[S], str]
     exists: type[Error]
     missing: type[Error]
