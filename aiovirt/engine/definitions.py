@@ -22,7 +22,7 @@ from aiovirt.system.background import shielded
 from aiovirt.system.deadlines import Deadline
 from aiovirt.system.log import get_logger
 
-__all__ = ["Definitions", "Objects"]
+__all__ = ["Definitions", "Marking", "Objects", "WithUUID"]
 
 S = TypeVar("S", bound=Spec)
 E = TypeVar("E", bound=ObjectEntry[Any])

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from aiovirt.model.orders.rule import DomainOrder, Procedure, Request, Rule, Turn, order
 
-__all__ = ["AskAutostart", "AskXML", "Define", "SetAutostart", "Undefine"]
+__all__ = ["AskAutostart", "AskXML", "Define", "DefineObject", "SetAutostart", "Undefine"]
 
 
 class DefineObject(Request[UUID], frozen=True, kw_only=True, tag=True):
