@@ -14,8 +14,7 @@ from aiovirt.engine.kind import ObjectKind, Spec, with_uuid
 from aiovirt.engine.objects import Entries, ObjectEntry
 from aiovirt.engine.store import Store
 from aiovirt.errors import Error, OperationInvalid
-from aiovirt.model.orders.definition import DefineObject
-from aiovirt.model.orders.rule import ObjectOrder
+from aiovirt.model.orders.rule import DefineObject, ObjectOrder
 from aiovirt.system import to_thread
 from aiovirt.system.again import is_passing
 from aiovirt.system.background import shielded

@@ -19,8 +19,7 @@ from aiovirt.engine.paths import definition_folders
 from aiovirt.engine.store import Store
 from aiovirt.errors import ConfigUnsupported, NoSuchDevice, OperationFailed, XMLInvalid
 from aiovirt.libvirtxml.document import read
-from aiovirt.model.orders.definition import DefineObject
-from aiovirt.model.orders.rule import ObjectOrder, Rule, Turn
+from aiovirt.model.orders.rule import DefineObject, ObjectOrder, Rule, Turn
 from aiovirt.system.deadlines import Deadline
 
 PATIENCE = 30

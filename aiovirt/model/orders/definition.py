@@ -4,16 +4,9 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from aiovirt.model.orders.rule import DomainOrder, Procedure, Request, Rule, Turn, order
+from aiovirt.model.orders.rule import DefineObject, DomainOrder, Procedure, Request, Rule, Turn, order
 
-__all__ = ["AskAutostart", "AskXML", "Define", "DefineObject", "SetAutostart", "Undefine"]
-
-
-class DefineObject(Request[UUID], frozen=True, kw_only=True, tag=True):
-    """Keep the definition in ``xml``; answers with its uuid. With ``validate`` nothing in it may be unknown to libvirt."""
-
-    xml: str
-    validate: bool = False
+__all__ = ["AskAutostart", "AskXML", "Define", "SetAutostart", "Undefine"]
 
 
 @order(Rule(verb="define", turn=Turn.CHANGE, permissions=("domain:write", "domain:save"), procedure=Procedure(350), by_engine=True))

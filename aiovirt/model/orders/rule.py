@@ -16,7 +16,19 @@ from msgspec import Struct
 from aiovirt.model.fact import Fact
 from aiovirt.model.state import DomainState, Lifecycle
 
-__all__ = ["ACTIVE", "DEFAULT_TIMEOUT", "REQUESTS", "DomainOrder", "ObjectOrder", "Procedure", "Request", "Rule", "Turn", "order"]
+__all__ = [
+    "ACTIVE",
+    "DEFAULT_TIMEOUT",
+    "REQUESTS",
+    "DefineObject",
+    "DomainOrder",
+    "ObjectOrder",
+    "Procedure",
+    "Request",
+    "Rule",
+    "Turn",
+    "order",
+]
 
 R_co = TypeVar("R_co", covariant=True)
 Q = TypeVar("Q", bound="Request[Any]")
@@ -80,6 +92,13 @@ class ObjectOrder(Request[None], frozen=True, kw_only=True, tag=True):
     """An order about one object of some kind."""
 
     uuid: UUID
+
+
+class DefineObject(Request[UUID], frozen=True, kw_only=True, tag=True):
+    """Keep the definition in ``xml``; answers with its uuid. With ``validate`` nothing in it may be unknown to libvirt."""
+
+    xml: str
+    validate: bool = False
 
 
 class DomainOrder(ObjectOrder, frozen=True, kw_only=True, tag=True):
